@@ -100,7 +100,7 @@ impl Export<'_> {
         for view in of_kind("view") {
             self.create(view)?;
         }
-        // A full-text table may take its content from a view, which may read all that stands above.
+        // A full-text table may take its content from a view.
         for table in &virtual_tables {
             self.rebuild(table)?;
         }

@@ -43,7 +43,7 @@ const RICH: &str = "
     CREATE VIRTUAL TABLE places USING rtree(id, x0, x1, y0, y1);
     INSERT INTO places VALUES (1, 0.1, 0.2, 1.5, 2.5);
     CREATE VIEW found AS SELECT rowid AS id, body FROM external('words');
-    CREATE VIEW titled AS SELECT id, 'title of ' || body AS body FROM docs WHERE id IN (SELECT id FROM found);
+    CREATE VIEW titled AS SELECT id, 'title of ' || body AS body FROM docs;
     CREATE VIRTUAL TABLE viewed USING fts5(body, content='titled', content_rowid='id');
     INSERT INTO viewed (viewed) VALUES ('rebuild');
     CREATE VIEW commented AS SELECT 1 AS a -- the end of a comment
