@@ -55,7 +55,8 @@ impl Capabilities {
 #[non_exhaustive]
 pub struct SqliteOptions {
     /// Longest run of a query or a batch, waits for other processes included, and longest wait for its turn before. Default:
-    /// 30 s, as D1. One that takes longer is interrupted and rolled back, with D1's words.
+    /// 30 s, as D1. One that takes longer is interrupted and rolled back, with D1's words; a commit that has begun is not. Another
+    /// process's lock is waited for 30 s at most, however long this is.
     pub time_limit: Duration,
     /// Bytes of the disk that are kept free: below, writes are refused with
     /// [`ErrorKind::StorageFull`](crate::ErrorKind::StorageFull) before they fail. Never more than a twentieth of the file

@@ -128,6 +128,9 @@ pub trait SessionBackend {
     fn block_concurrency_while(&self, work: LocalBoxFuture<'static, Result<()>>)
     -> LocalBoxFuture<'static, Result<()>>;
     /// Returns a future that is done when all that was written before is durable.
+    ///
+    /// # Errors
+    /// As [`SessionContext::durable`].
     fn durable(&self) -> LocalBoxFuture<'static, Result<()>>;
     /// Runs a future beyond its event, and keeps the instance in memory until it is done.
     fn wait_until(&self, work: LocalBoxFuture<'static, ()>);
@@ -224,7 +227,7 @@ impl SessionContext {
     /// a transaction is for work that may fail on its way.
     ///
     /// # Errors
-    /// The body's error.
+    /// The body's error, and those of the object's file: [`ErrorKind::Storage`], [`ErrorKind::StorageFull`], [`ErrorKind::Damaged`].
     pub fn transaction<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
         let mut body = Some(body);
         let mut value = None;
@@ -262,7 +265,7 @@ impl SessionContext {
     /// Sets the alarm, in place of the one there is; a time in the past means now. An object has one alarm.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for 1970 and before.
+    /// [`ErrorKind::InvalidArgument`] for 1970 and before; as [`alarm`](Self::alarm).
     pub fn set_alarm(&self, at: DateTime<Utc>) -> Result<()> {
         if at.timestamp_millis() <= 0 {
             let message = "setAlarm() cannot be called with an alarm time <= 0";
@@ -357,7 +360,8 @@ impl SessionContext {
     /// responses and WebSocket messages wait for it anyway (the output gate).
     ///
     /// # Errors
-    /// None of its own: a commit that fails resets the object.
+    /// The error with which the instance has ended, where it has: what was written before it ended may be lost then, or was undone.
+    /// [`ErrorKind::Storage`] after a failed sync.
     pub async fn durable(&self) -> Result<()> {
         self.backend.durable().await
     }
@@ -420,7 +424,8 @@ impl Sql<'_> {
     /// fails, the earlier ones stay done: use [`SessionContext::transaction`] where they must not.
     ///
     /// # Errors
-    /// [`ErrorKind::Sql`], [`ErrorKind::Constraint`], [`ErrorKind::NotAuthorized`].
+    /// [`ErrorKind::Sql`], also for another number of parameters; [`ErrorKind::Constraint`]; [`ErrorKind::NotAuthorized`]; those of the
+    /// object's file: [`ErrorKind::Storage`], [`ErrorKind::StorageFull`], [`ErrorKind::Damaged`].
     pub fn exec(&self, sql: &str, parameters: impl Parameters) -> Result<Cursor> {
         self.0.exec(sql, parameters.into_values())
     }
@@ -460,7 +465,7 @@ impl Kv<'_> {
     /// Returns the value of a key, parsed from its JSON; `None` where there is no such key.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] when the value is not a `T`.
+    /// [`ErrorKind::Decode`] when the value is not a `T`; as [`delete`](Self::delete).
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         self.0.kv_get(key)?.map(|json| Ok(serde_json::from_slice(&json)?)).transpose()
     }
@@ -468,7 +473,8 @@ impl Kv<'_> {
     /// Sets a key to a value, which is stored as JSON; key and value have 4 MiB together at most.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when key and value are over 4 MiB together.
+    /// [`ErrorKind::InvalidArgument`] when key and value are over 4 MiB together, [`ErrorKind::Decode`] for a value that has no JSON; as
+    /// [`delete`](Self::delete).
     pub fn put(&self, key: &str, value: &impl Serialize) -> Result<()> {
         let json = serde_json::to_vec(value)?;
         if key.len() + json.len() > limits::VALUE_BYTES {

@@ -17,7 +17,8 @@ use crate::prepared::{checkpoint, on_commit};
 /// Pages in a log from which on it is long: 4 MiB, SQLite's own default.
 const LONG: u32 = 1000;
 
-/// Number of pages in the write-ahead log of one connection, as its last commit left it.
+/// Number of pages in the write-ahead log of one connection, as its last commit left it; 0 after a
+/// [checkpoint](Self::checkpoint), until the next commit.
 #[derive(Debug, Default)]
 pub struct WalPages(Arc<Counted>);
 

@@ -36,7 +36,7 @@ use crate::{Error, ErrorKind};
 /// sync; each is answered after it, and is undone alone when it fails.
 ///
 /// A query whose future is dropped is interrupted and rolled back; one that takes longer than
-/// [`SqliteOptions::time_limit`] is, too. After a failed commit the next write starts afresh. After a failed sync nothing is
+/// [`SqliteOptions::time_limit`] is, too, unless it is being committed: what was committed is answered as done. After a failed commit the next write starts afresh. After a failed sync nothing is
 /// written until the database is opened again, since the state of the disk is uncertain then.
 ///
 /// Divergences from D1: integers are exact to 64 bits, and `rows_read` and `rows_written` are not counted.

@@ -16,7 +16,7 @@ use super::format::{Batch, FRAME_HEADER, Found, LoggedFrame, Record, SECTOR, fra
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovered {
-    /// Databases that the logs had frames of.
+    /// Databases that the logs name: they had commits since their logs were last emptied.
     pub databases: usize,
     /// Frames that were put back.
     pub frames: u64,
