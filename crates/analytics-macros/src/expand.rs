@@ -26,7 +26,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
                 #schema
             }
 
-            fn with_point<R>(&self, use_point: impl FnOnce(&#krate::PointRef<'_>) -> R) -> R {
+            fn with_point<__R>(&self, use_point: impl FnOnce(&#krate::PointRef<'_>) -> __R) -> __R {
                 const #limits
                 #point
             }
@@ -206,6 +206,10 @@ mod tests {
             (r#"{"dataset": "a", "blob": []}"#, "unknown field \"blob\""),
             (r#"{"dataset": "a", "blobs": [1]}"#, "1 is not a name"),
             (r#"{"dataset": "a", "doubles": "x"}"#, "doubles is not a list of names"),
+            (
+                r#"{"dataset": "a", "index": "b", "blobs": ["c", null, ""], "doubles": ["b"]}"#,
+                "two columns are named b",
+            ),
         ] {
             let error = crate::schema::Schema::parse(text, "s".to_owned(), "s".into()).err().unwrap();
             assert!(error.starts_with(expected), "{error}");

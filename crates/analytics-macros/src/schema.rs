@@ -1,5 +1,6 @@
 //! The committed schema file.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -51,7 +52,18 @@ impl Schema {
         };
         let dataset = object.get("dataset").and_then(Value::as_str).ok_or("it has no dataset")?.to_owned();
         let index = object.get("index").map_or(Ok(String::new()), name)?;
-        Ok(Self { shown, path, dataset, index, blobs: names("blobs")?, doubles: names("doubles")? })
+        let schema = Self { shown, path, dataset, index, blobs: names("blobs")?, doubles: names("doubles")? };
+        match schema.named_twice() {
+            Some(name) => Err(format!("two columns are named {name}")),
+            None => Ok(schema),
+        }
+    }
+
+    /// Returns a name that two columns have.
+    fn named_twice(&self) -> Option<String> {
+        let mut known = HashSet::new();
+        let names = std::iter::once(&self.index).chain(&self.blobs).chain(&self.doubles);
+        names.filter(|name| !name.is_empty()).find(|name| !known.insert(*name)).cloned()
     }
 
     /// Returns the position of a column.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use isobar_analytics::local::LocalSink;
 use isobar_analytics::memory::MemorySink;
 use isobar_analytics::mock::MockSink;
-use isobar_analytics::{Event, EventSink, EventSinkExt, Position, ScanOptions, Schema, TypedEvent};
+use isobar_analytics::{BlobField, Event, EventSink, EventSinkExt, Position, ScanOptions, Schema, TypedEvent};
 
 /// A request, by the committed schema; `method` is not written any more, and `country` not yet.
 #[derive(Event)]
@@ -93,4 +93,20 @@ fn struct_without_a_file_has_its_positions_from_its_attributes() {
     assert_eq!((schema.dataset.as_str(), schema.position("route")), ("requests", Some(Position::Blob(2))));
     assert_eq!(Generic { value: "/a" }.with_point(|point| point.to_point()).blobs, ["", "/a"].map(bytes::Bytes::from));
     Request::schema().check_succeeds(schema).unwrap();
+}
+
+/// A parameter may have any name.
+#[derive(Event)]
+struct Tagged<R: BlobField> {
+    #[event(blob = 1)]
+    tag: R,
+}
+
+#[test]
+fn generic_event_is_written() {
+    let sink = MemorySink::new();
+    sink.write_event(&Tagged { tag: 7_u8 });
+    sink.write_event(&Tagged { tag: "seven" });
+    let tags: Vec<_> = sink.points().iter().map(|event| event.blob(1).to_vec()).collect();
+    assert_eq!(tags, [&b"7"[..], b"seven"]);
 }
