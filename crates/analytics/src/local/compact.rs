@@ -22,6 +22,8 @@ use super::snapshot::ColumnarSegment;
 use super::stored;
 use crate::{Damage, Error, ErrorKind, Result};
 
+/// Most log segments that are compacted at once, as each is open meanwhile.
+const RUN_SEGMENTS: usize = 200;
 /// Rows that are handed to the writer of a file at once.
 const APPEND_ROWS: usize = 64 * 1024;
 
@@ -94,7 +96,7 @@ impl Compactor {
                 continue;
             };
             let size = sealed.segment.bytes;
-            if bytes > 0 && bytes + size > run_bytes {
+            if (bytes > 0 && bytes + size > run_bytes) || run.len() == RUN_SEGMENTS {
                 self.compact_run(std::mem::take(&mut run), None, &mut report)?;
                 bytes = 0;
             }
@@ -110,25 +112,21 @@ impl Compactor {
     /// Erases the points with this index from both tiers, but for those that this process has begun to write meanwhile, of whose segment
     /// this is the end.
     pub(super) fn erase(&mut self, index: &[u8], run_bytes: u64, own: &DurableEnd) -> Result<ErasureReport> {
+        // Nothing is erased where one is being written. Those that are not are not written to again.
         let mut sealed = Vec::new();
         for segment in self.log()? {
-            let Some(one) = Sealed::lock(&segment) else {
-                if own.is_of(&segment.path) || !segment.path.exists() {
-                    continue;
-                }
-                let path = segment.path.display();
-                let message = format!("{path}: another process is writing to this segment; stop it and erase again");
-                return Err(Error::new(ErrorKind::Unavailable, message));
-            };
-            sealed.push(one);
+            if sealed_for_erasure(&segment, own)?.is_some() {
+                sealed.push(segment);
+            }
         }
         let mut report = ErasureReport::default();
         let mut run = Vec::new();
         let mut bytes = 0;
-        for one in sealed {
+        for segment in sealed {
+            let Some(one) = sealed_for_erasure(&segment, own)? else { continue };
             bytes += one.segment.bytes;
             run.push(one);
-            if bytes >= run_bytes {
+            if bytes >= run_bytes || run.len() == RUN_SEGMENTS {
                 let run = std::mem::take(&mut run);
                 report.points += self.compact_run(run, Some(index), &mut CompactionReport::default())?;
                 bytes = 0;
@@ -349,6 +347,17 @@ impl Compactor {
         }
         if is_changed { sync_dir(&self.folder) } else { Ok(()) }
     }
+}
+
+/// Locks a segment for an erasure; `None` where it has expired, or is the one that this process has begun meanwhile.
+fn sealed_for_erasure(segment: &Segment, own: &DurableEnd) -> Result<Option<Sealed>> {
+    let sealed = Sealed::lock(segment);
+    if sealed.is_some() || own.is_of(&segment.path) || !segment.path.exists() {
+        return Ok(sealed);
+    }
+    let path = segment.path.display();
+    let message = format!("{path}: another process is writing to this segment; stop it and erase again");
+    Err(Error::new(ErrorKind::Unavailable, message))
 }
 
 /// Adds an event, or says that it is erased.

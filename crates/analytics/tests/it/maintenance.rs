@@ -98,6 +98,29 @@ async fn readers_see_each_point_once_while_it_is_written_and_compacted() {
 }
 
 #[tokio::test]
+async fn many_small_segments_are_compacted_and_erased_some_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = LocalSink::open(folder.path()).unwrap();
+    sink.write(point(1));
+    sink.write(point(2));
+    sink.close().await.unwrap();
+    drop(sink);
+    let fill = |numbers: std::ops::RangeInclusive<u32>, bytes: &[u8]| {
+        numbers.for_each(|number| std::fs::write(folder.path().join(format!("{number:012}.seg")), bytes).unwrap());
+    };
+    let bytes = std::fs::read(folder.path().join("000000000001.seg")).unwrap();
+    fill(2..=450, &bytes);
+    let sink = LocalSink::open(folder.path()).unwrap();
+    let report = sink.compact(CompactionOptions::default()).await.unwrap();
+    assert_eq!((report.points, report.log_segments, report.columnar_segments), (900, 450, 3), "200 of them at once");
+    fill(1001..=1450, &bytes);
+    let report = sink.erase("1").await.unwrap();
+    assert_eq!((report.points, report.rewritten_segments), (900, 3));
+    assert_eq!(sorted(&sink.scan(ScanOptions::default()).await.unwrap()), vec![2; 900]);
+    assert!(files(folder.path(), ".seg").is_empty());
+}
+
+#[tokio::test]
 async fn what_a_crash_leaves_between_the_steps_is_neither_lost_nor_doubled() {
     let folder = tempfile::tempdir().unwrap();
     let sink = LocalSink::open(folder.path()).unwrap();
