@@ -440,10 +440,7 @@ impl ObjectState {
     pub(super) fn stored_alarm(&self) -> Result<Option<AlarmRow>> {
         let row = self.with_storage(Storage::alarm)?;
         let Some(rebased) = row.and_then(|row| rebased(row, self.shared.alarms.now())) else { return Ok(row) };
-        self.with_storage(|storage| {
-            storage.set_own_alarm(Some(rebased))?;
-            storage.commit()
-        })?;
+        self.with_storage(|storage| storage.commit_own_alarm(Some(rebased)))?;
         self.flush()?;
         Ok(Some(rebased))
     }

@@ -147,3 +147,16 @@ fn a_log_of_64_mib_that_cannot_be_copied_ends_the_writes() {
     storage.kv_put("after", b"1").unwrap();
     storage.commit().unwrap();
 }
+
+#[test]
+fn alarm_of_the_host_that_fails_leaves_nothing_to_commit() {
+    let storage = Storage::memory(&Arc::new(Health::new(None, None))).unwrap();
+    let alarm = |due, made| Some(AlarmRow { scheduled: due, due, retries: 0, made: Some(made) });
+    storage.commit_own_alarm(alarm(100, 1)).unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON _cf_ALARM BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    storage.own(full).unwrap();
+    assert!(storage.commit_own_alarm(alarm(200, 2)).is_err());
+    assert!(!storage.is_dirty());
+    storage.commit().unwrap();
+    assert_eq!(storage.alarm().unwrap(), alarm(100, 1));
+}

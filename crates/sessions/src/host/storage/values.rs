@@ -86,6 +86,15 @@ impl Storage {
         self.keep_alarm(alarm)
     }
 
+    /// As [`set_own_alarm`](Self::set_own_alarm), and commits it. Where that fails nothing of it remains for the next turn to commit.
+    pub(in crate::host) fn commit_own_alarm(&self, alarm: Option<AlarmRow>) -> Result<()> {
+        let committed = self.set_own_alarm(alarm).and_then(|()| self.commit());
+        if committed.is_err() {
+            self.roll_back();
+        }
+        committed
+    }
+
     fn keep_alarm(&self, alarm: Option<AlarmRow>) -> Result<()> {
         match alarm {
             Some(AlarmRow { scheduled, due, retries, made }) => {
