@@ -10,7 +10,9 @@ use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Cursor, Error, ErrorKind, ObjectId, Parameters, Result, ServerSocket, Value, WebSocket, limits};
+use crate::{
+    Cursor, Error, ErrorKind, KvListOptions, ObjectId, Parameters, Result, ServerSocket, Value, WebSocket, limits,
+};
 
 /// The body of a transaction: run once, inside it.
 pub type TransactionBody<'a> = &'a mut dyn FnMut() -> Result<()>;
@@ -506,76 +508,5 @@ impl Kv<'_> {
         }
         let entries = self.0.kv_list(options)?;
         entries.into_iter().map(|(key, json)| Ok((key, serde_json::from_slice(&json)?))).collect()
-    }
-}
-
-/// Options of [`Kv::list`].
-///
-/// ```
-/// use isobar_sessions::{KvListOptions, Result, SessionContext};
-///
-/// /// The ten newest entries of a log whose keys begin with their time.
-/// fn newest(context: &SessionContext) -> Result<Vec<(String, String)>> {
-///     context.kv().list(&KvListOptions::default().with_prefix("log/").reversed().with_limit(10))
-/// }
-/// ```
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct KvListOptions {
-    /// First key. Default: `None`, from the first there is. Not together with `start_after`.
-    pub start: Option<String>,
-    /// Key after which the list starts. Default: `None`. Not together with `start`.
-    pub start_after: Option<String>,
-    /// Key before which the list ends. Default: `None`, after the last there is.
-    pub end: Option<String>,
-    /// Prefix of the keys. Default: `None`, all keys.
-    pub prefix: Option<String>,
-    /// Whether the list goes from the last key to the first. Default: `false`.
-    pub reverse: bool,
-    /// Largest number of keys, above 0. Default: `None`, all of them.
-    pub limit: Option<usize>,
-}
-
-impl KvListOptions {
-    /// Starts the list at this key.
-    #[must_use]
-    pub fn with_start(mut self, key: impl Into<String>) -> Self {
-        self.start = Some(key.into());
-        self
-    }
-
-    /// Starts the list after this key.
-    #[must_use]
-    pub fn with_start_after(mut self, key: impl Into<String>) -> Self {
-        self.start_after = Some(key.into());
-        self
-    }
-
-    /// Ends the list before this key.
-    #[must_use]
-    pub fn with_end(mut self, key: impl Into<String>) -> Self {
-        self.end = Some(key.into());
-        self
-    }
-
-    /// Lists only keys with this prefix.
-    #[must_use]
-    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = Some(prefix.into());
-        self
-    }
-
-    /// Lists from the last key to the first.
-    #[must_use]
-    pub fn reversed(mut self) -> Self {
-        self.reverse = true;
-        self
-    }
-
-    /// Lists at most this number of keys.
-    #[must_use]
-    pub fn with_limit(mut self, limit: usize) -> Self {
-        self.limit = Some(limit);
-        self
     }
 }

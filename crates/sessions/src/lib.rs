@@ -43,6 +43,7 @@ mod deferred;
 mod error;
 mod ext;
 mod id;
+mod kv_list;
 mod message;
 mod namespace;
 mod object;
@@ -84,12 +85,13 @@ pub mod memory {
 
 pub use body::Body;
 pub use call::{CALL_PATH, Call, Dispatch, SessionStub};
-pub use context::{Kv, KvListOptions, SessionBackend, SessionContext, Sql, TransactionBody};
+pub use context::{Kv, SessionBackend, SessionContext, Sql, TransactionBody};
 pub use cursor::Cursor;
 pub use deferred::DeferredNamespace;
 pub use error::{Error, ErrorKind, Result};
 pub use ext::SessionNamespaceExt;
 pub use id::{IdScheme, ObjectId};
+pub use kv_list::KvListOptions;
 pub use message::{CloseFrame, Message};
 pub use namespace::{Capabilities, ListedObject, SessionNamespace};
 pub use object::{AlarmInfo, SessionObject};
