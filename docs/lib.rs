@@ -18,5 +18,6 @@ pages! {
     Testing: "src/testing.md",
     Backends: "src/backends.md",
     Databases: "src/databases.md",
+    Sessions: "src/sessions.md",
     Metrics: "src/metrics.md",
 }
