@@ -4,7 +4,7 @@
 //! leaves. A turn that is alone waits for nobody.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use isobar_sqlite::journal::{Disk, Follower, Journal, JournalOptions};
+use isobar_sqlite::journal::{Disk, DiskFile, Follower, Journal, JournalOptions};
 
 use super::health::Health;
 use crate::{Error, ErrorKind, Result};
@@ -30,6 +30,9 @@ pub(super) trait Held {
     /// Breaks the object: its commits since the last sync may be lost.
     fn lose(&self, error: &Error);
 
+    /// The object's write-ahead log, if it has one.
+    fn wal(&self) -> Option<Arc<dyn DiskFile>>;
+
     /// Brings the object's own file up to date.
     fn checkpoint(&self);
 }
@@ -44,7 +47,8 @@ pub(super) struct Log {
     /// Objects with commits that are not durable.
     held: RefCell<Vec<Rc<dyn Held>>>,
     /// Objects whose files should be brought up to date.
-    due: RefCell<Vec<Rc<dyn Held>>>,
+    due: RefCell<VecDeque<Rc<dyn Held>>>,
+    is_checkpointing: Cell<bool>,
     /// Number of the last batch that is durable.
     durable: Cell<u64>,
     commits: Cell<usize>,
@@ -79,6 +83,7 @@ impl Log {
             is_troubled: Cell::new(false),
             held: RefCell::default(),
             due: RefCell::default(),
+            is_checkpointing: Cell::new(false),
             durable: Cell::new(0),
             commits: Cell::new(0),
             activity: Cell::new(0),
@@ -199,9 +204,38 @@ impl Log {
         Ok(())
     }
 
-    /// Takes the objects whose own files should be brought up to date.
-    pub(super) fn take_due(&self) -> Vec<Rc<dyn Held>> {
-        std::mem::take(&mut *self.due.borrow_mut())
+    /// Brings the files of objects that are due up to date, one after the other, unless that is being done. Their write-ahead logs have
+    /// not been synced for long, and may take a disk a second together: a thread aside syncs each of them first, so that turns go on.
+    pub(super) async fn checkpoint_due(&self) {
+        if self.is_checkpointing.replace(true) {
+            return;
+        }
+        loop {
+            let next = self.due.borrow_mut().pop_front();
+            let Some(object) = next else { break };
+            if let Some(wal) = object.wal()
+                && let Ok(Err(error)) = tokio::task::spawn_blocking(move || wal.sync()).await
+            {
+                // What it had is in the journal, which must not be emptied now: another sync would prove nothing.
+                let error = self.journal.borrow_mut().fail("a write-ahead log cannot be synced", error);
+                self.health.poison(error.to_string());
+                break;
+            }
+            object.checkpoint();
+            tokio::task::yield_now().await;
+        }
+        self.is_checkpointing.set(false);
+    }
+
+    /// Whether objects' files should be brought up to date, which nobody does yet.
+    pub(super) fn has_due(&self) -> bool {
+        !self.is_checkpointing.get() && !self.due.borrow().is_empty()
+    }
+
+    /// Forgets the objects that are due: they are about to be closed.
+    pub(super) fn forget_due(&self) {
+        let due = std::mem::take(&mut *self.due.borrow_mut());
+        drop(due); // not while it is borrowed
     }
 
     /// Ends the following of an object that is closed; `checkpoint` brings its own file up to date. Returns whether SQLite may do that

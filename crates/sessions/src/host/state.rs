@@ -93,6 +93,8 @@ pub(super) struct ObjectState {
     undurable: RefCell<Vec<Waker>>,
     /// Whether the journal's next sync is to release what the object holds back.
     is_held: Cell<bool>,
+    /// Whether the object waits for its file to be brought up to date.
+    is_due: Cell<bool>,
     /// Whether the index has the object.
     is_indexed: Cell<bool>,
     /// The alarm as the turn has set it, until it commits.
@@ -141,6 +143,7 @@ impl ObjectState {
             held: RefCell::default(),
             undurable: RefCell::default(),
             is_held: Cell::default(),
+            is_due: Cell::default(),
             is_indexed: Cell::default(),
             new_alarm: Cell::default(),
             alarm_runs: Cell::default(),

@@ -40,6 +40,10 @@ use crate::{Error, ErrorKind, ObjectId, Request, Response, Result, SessionContex
 const LOOK_AGAIN: i64 = 2_000;
 /// How long after its object was found to be damaged.
 const LOOK_AGAIN_AT_DAMAGE: i64 = 60_000;
+/// Messages of sockets in flight on a thread beyond which an object has [`OWN_MESSAGES`] at most: floods into many objects are a queue
+/// that every request of the thread waits behind, several times.
+const THREAD_MESSAGES: usize = 256;
+const OWN_MESSAGES: usize = 8;
 
 /// A task for a thread.
 pub(super) enum Job {
@@ -78,6 +82,8 @@ struct ThreadObjects<O: SessionObject> {
     waiting: RefCell<Waiting<(Instant, Job)>>,
     /// An object may have become idle.
     room: Notify,
+    /// Messages of sockets in flight.
+    messages: Cell<usize>,
 }
 
 /// An object: its state, and its instance while it has one.
@@ -87,6 +93,8 @@ struct Slot<O: SessionObject> {
     instance: RefCell<Option<Instance<O>>>,
     /// Number of callers that are about to use it.
     claims: Cell<usize>,
+    /// Messages of its sockets in flight.
+    messages: Cell<usize>,
 }
 
 impl<O: SessionObject> Worker<O> {
@@ -115,6 +123,7 @@ impl<O: SessionObject> Worker<O> {
             limit,
             waiting: RefCell::default(),
             room: Notify::new(),
+            messages: Cell::new(0),
         });
         Self { objects, options }
     }
@@ -146,6 +155,9 @@ impl<O: SessionObject> Worker<O> {
             objects.slots.borrow().values().for_each(|slot| slot.state.go_away());
         });
         let log = self.objects.log.clone();
+        if let Some(log) = &log {
+            log.forget_due();
+        }
         drop(self); // with it the objects' files are closed
         if let Some(log) = log {
             log.finish();
@@ -272,10 +284,10 @@ impl<O: SessionObject> ThreadObjects<O> {
         if log.flush().is_err() {
             return; // the objects concerned are broken, with the error
         }
-        let due = log.take_due();
-        if !due.is_empty() {
+        if log.has_due() {
+            let log = Rc::clone(log);
             // Behind the answers that have just become ready.
-            tokio::task::spawn_local(async move { due.iter().for_each(|object| object.checkpoint()) });
+            tokio::task::spawn_local(async move { log.checkpoint_due().await });
         }
     }
 
@@ -291,7 +303,7 @@ impl<O: SessionObject> ThreadObjects<O> {
             }
         };
         let env = self.env.clone();
-        let slot = Rc::new(Slot { state, env, instance: RefCell::default(), claims: Cell::default() });
+        let slot = Rc::new(Slot { state, env, instance: RefCell::default(), claims: Cell::default(), messages: Cell::default() });
         let weak = Rc::downgrade(&slot);
         let objects = Rc::downgrade(self);
         slot.state.set_dispatch(Rc::new(move |event| {
@@ -368,17 +380,26 @@ impl<O: SessionObject> ThreadObjects<O> {
             drop(tokio::time::timeout(Duration::from_millis(100), self.room.notified()).await);
         }
         let state = Rc::clone(&slot.state);
+        let is_full = || self.messages.get() >= THREAD_MESSAGES && slot.messages.get() >= OWN_MESSAGES;
+        while state.broken().is_none() && is_full() {
+            drop(tokio::time::timeout(Duration::from_millis(100), state.event_ended.notified()).await);
+        }
+        self.messages.set(self.messages.get() + 1);
+        slot.messages.set(slot.messages.get() + 1);
         let bytes = event.bytes();
         state.incoming.set(state.incoming.get() + bytes);
         let of = Rc::clone(&state);
         let handled = slot.event(async move |object: Rc<O>| event.handle(&*object, &of).await);
         let objects = Rc::clone(self);
+        let slot = Rc::clone(slot);
         tokio::task::spawn_local(async move {
             if let Err(_error) = handled.await {
                 #[cfg(feature = "tracing")]
                 tracing::warn!(error = %_error, "a WebSocket handler failed");
             }
             state.incoming.set(state.incoming.get() - bytes);
+            objects.messages.set(objects.messages.get() - 1);
+            slot.messages.set(slot.messages.get() - 1);
             state.event_ended.notify_waiters();
             objects.room.notify_one();
         });

@@ -83,6 +83,13 @@ impl Follower {
         self.batch
     }
 
+    /// Returns the write-ahead log, once a commit was captured: its user may sync it ahead of a checkpoint, in another thread. Where
+    /// that fails the journal [must be failed](super::Journal::fail).
+    #[must_use]
+    pub fn wal(&self) -> Option<Arc<dyn DiskFile>> {
+        self.file.clone()
+    }
+
     /// The write-ahead log. A second descriptor is safe for it: SQLite's locks are on the database and on shared memory.
     pub(super) fn file(&mut self, disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
         if let Some(file) = &self.file {

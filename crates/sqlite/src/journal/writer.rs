@@ -468,7 +468,9 @@ impl Journal {
         self.failed.as_ref().map_or(Ok(()), |why| Err(io::Error::other(why.clone())))
     }
 
-    fn fail(&mut self, what: &str, error: io::Error) -> io::Error {
+    /// Fails the journal for good, and keeps what its logs have: a write-ahead log could not be synced, `what` says which. Returns the
+    /// error with that text.
+    pub fn fail(&mut self, what: &str, error: io::Error) -> io::Error {
         let message = format!("{what}: {error}");
         self.failed.get_or_insert_with(|| message.clone());
         io::Error::new(error.kind(), message)

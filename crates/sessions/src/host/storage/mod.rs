@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 
 use isobar_base::fs::SqliteFile;
 use isobar_base::sync::IgnorePoison;
-use isobar_sqlite::journal::Follower;
+use isobar_sqlite::journal::{DiskFile, Follower};
 use isobar_sqlite::script::quoted;
 use isobar_sqlite::{DURABLE, Product, WalPages, is_allowed, runs_optimize};
 use rusqlite::config::DbConfig;
@@ -387,6 +387,11 @@ impl Storage {
     pub(in crate::host) fn pending(&self) -> Option<u64> {
         let follower = self.follower.borrow();
         self.log.as_ref().zip(follower.as_ref()).and_then(|(log, follower)| log.pending(follower))
+    }
+
+    /// The write-ahead log, where the journal follows it.
+    pub(in crate::host) fn wal_file(&self) -> Option<Arc<dyn DiskFile>> {
+        self.follower.borrow().as_ref().and_then(Follower::wal)
     }
 
     /// Whether the write-ahead log should be copied into the file.
