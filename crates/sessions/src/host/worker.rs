@@ -303,7 +303,13 @@ impl<O: SessionObject> ThreadObjects<O> {
             }
         };
         let env = self.env.clone();
-        let slot = Rc::new(Slot { state, env, instance: RefCell::default(), claims: Cell::default(), messages: Cell::default() });
+        let slot = Rc::new(Slot {
+            state,
+            env,
+            instance: RefCell::default(),
+            claims: Cell::default(),
+            messages: Cell::default(),
+        });
         let weak = Rc::downgrade(&slot);
         let objects = Rc::downgrade(self);
         slot.state.set_dispatch(Rc::new(move |event| {
