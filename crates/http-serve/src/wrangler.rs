@@ -8,10 +8,12 @@ use std::sync::Arc;
 use isobar_analytics::EventSink;
 use isobar_analytics::query::QueryExecutor;
 use isobar_cloudflare::wrangler::{self, Config};
+use isobar_sessions::triggers::{CronTrigger, CronTriggers};
 use isobar_sessions::{DeferredNamespace, SessionNamespace, SessionObject};
 
+use crate::app::App;
 use crate::dataset_queries::DatasetQueries;
-use crate::platform::{Platform, PlatformBuilder};
+use crate::platform::{BindingError, Platform, PlatformBuilder};
 use crate::secret::Secret;
 #[cfg(feature = "native")]
 use crate::state::make_root;

@@ -23,6 +23,8 @@ mod env;
 mod mail;
 mod sql_api;
 
+use std::fmt;
+
 use axum::Router;
 use axum::body::Body;
 use isobar_api::Problem;
