@@ -10,7 +10,7 @@ use crate::options::ExportOptions;
 use crate::result::Report;
 use crate::{
     Bookmark, Capabilities, Consistency, Dialect, Error, ErrorKind, ExecResult, Imported, Operation, QueryResult,
-    Result, Statement, sql,
+    Result, Statement, TimeTravel, sql,
 };
 
 /// A runner of statements: a database, or a session on one. Code that needs nothing else takes this trait, and runs on both.
@@ -157,6 +157,11 @@ pub trait Database: Queryable {
 
     /// Starts a session: its queries see everything that its earlier queries and the bookmark have seen.
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession>;
+
+    /// Returns the database's history, where it keeps one. Default: `None`.
+    fn time_travel(&self) -> Option<&dyn TimeTravel> {
+        None
+    }
 }
 
 /// A session on a database: D1's `withSession`. Dropping it ends it.
@@ -219,6 +224,9 @@ macro_rules! forward {
             }
             fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
                 (**self).session(consistency)
+            }
+            fn time_travel(&self) -> Option<&dyn TimeTravel> {
+                (**self).time_travel()
             }
         }
     )*};

@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Migration,
     /// An optimistic [transaction](mod@crate::transaction) was overtaken by others in each of its attempts. Nothing is written.
     Conflict,
+    /// A history does not reach a point: a bookmark of another database, a time before its beginning or in a gap.
+    History,
     /// The backend lacks the capability; see [`Capabilities`](crate::Capabilities).
     Unsupported,
     /// The database is busy, out of time, failed at the disk, or cannot be reached at the moment.
@@ -93,7 +95,7 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let prefix = match kind {
             ErrorKind::ColumnNotFound => Prefix::ColumnNotFound,
-            ErrorKind::Sealed | ErrorKind::Migration | ErrorKind::Conflict => Prefix::None,
+            ErrorKind::Sealed | ErrorKind::Migration | ErrorKind::Conflict | ErrorKind::History => Prefix::None,
             _ => Prefix::Error,
         };
         Self {

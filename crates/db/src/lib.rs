@@ -7,7 +7,8 @@
 //! `vault`) encrypts values; `transfer` (feature `transfer`) fills a database from one of another shape; [`migrations`](mod@migrations) keeps
 //! wrangler's table and order, and [`migrations!`] embeds the files in the program. [`transaction`](mod@transaction) has optimistic
 //! transactions for every backend, [`page`](mod@page) pages by keyset, [`schema`](mod@schema) the description of a database;
-//! [`dump`](mod@dump) has the export of a database as SQL, and with the feature `local` the import of a file.
+//! [`dump`](mod@dump) has the export of a database as SQL, and with the feature `local` the import of a file. A local database with
+//! [`HistoryOptions`] keeps its history: [`TimeTravel`] goes back to any commit.
 //!
 //! ```
 //! use isobar_db::{Database, QueryableExt, SqliteDatabase};
@@ -37,6 +38,7 @@ mod row;
 pub mod schema;
 pub mod sql;
 mod statement;
+mod time_travel;
 pub mod transaction;
 #[cfg(feature = "transfer")]
 pub mod transfer;
@@ -59,10 +61,11 @@ pub use database::{Database, DatabaseSession, Queryable};
 pub use error::{Constraint, Error, ErrorKind, Result};
 pub use ext::{Prepared, QueryableExt};
 pub use operation::Operation;
-pub use options::{Bookmark, Capabilities, Consistency, Dialect, SqliteOptions};
+pub use options::{Bookmark, Capabilities, Consistency, Dialect, HistoryOptions, SqliteOptions};
 pub use result::{ExecResult, Imported, Meta, QueryResult};
 pub use row::{FromRow, Row};
 pub use statement::Statement;
+pub use time_travel::{History, HistoryGap, HistoryPoint, Restored, TimeTravel};
 pub use transaction::{Committed, Transaction, TransactionOptions};
 pub use value::{D1Json, FromValue, Value};
 pub use violation::Violation;

@@ -11,7 +11,7 @@ use crate::options::ExportOptions;
 use crate::result::Report;
 use crate::{
     Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ExecResult, Imported, QueryResult,
-    Queryable, Result, Statement,
+    Queryable, Result, Statement, TimeTravel,
 };
 
 /// Any database, with a [`Script`] before every [`Operation`]; a script of SQL is a batch, and a call's subject is its SQL. A
@@ -105,6 +105,9 @@ impl Database for MockDatabase {
     }
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
         Arc::new(MockSession { inner: self.inner.session(consistency), script: self.script.clone() })
+    }
+    fn time_travel(&self) -> Option<&dyn TimeTravel> {
+        self.inner.time_travel()
     }
 }
 

@@ -62,11 +62,15 @@ pub struct SqliteOptions {
     /// [`ErrorKind::StorageFull`](crate::ErrorKind::StorageFull) before they fail. Never more than a twentieth of the file
     /// system; 0 for none. Default: 64 MiB. Checked twice a second, on Unix; without effect in memory.
     pub disk_reserve: u64,
+    /// History of a file, for [time travel](crate::TimeTravel). Default: none named, and a database that has one already keeps it on,
+    /// with the options of the last time. To end it, delete the folder `FILE-history` while no process has the database open.
+    /// Without effect in memory.
+    pub history: Option<HistoryOptions>,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { time_limit: Duration::from_secs(30), disk_reserve: 64 << 20 }
+        Self { time_limit: Duration::from_secs(30), disk_reserve: 64 << 20, history: None }
     }
 }
 
@@ -82,6 +86,59 @@ impl SqliteOptions {
     #[must_use]
     pub fn with_disk_reserve(mut self, bytes: u64) -> Self {
         self.disk_reserve = bytes;
+        self
+    }
+
+    /// Sets [`history`](Self::history).
+    #[must_use]
+    pub fn with_history(mut self, history: HistoryOptions) -> Self {
+        self.history = Some(history);
+        self
+    }
+}
+
+/// Bounds of a local database's history, which is kept in the folder `FILE-history` beside its file.
+///
+/// It costs a thread, a read of what each commit has written to SQLite's log (from the page cache, after the answer), the writing of its
+/// compressed difference, two syncs for each 1,000 pages written, and now and then a compressed copy of the database.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use isobar_db::{HistoryOptions, SqliteOptions};
+///
+/// let week = HistoryOptions::default().with_max_age(Duration::from_secs(7 * 24 * 60 * 60)).with_max_bytes(256 << 20);
+/// let options = SqliteOptions::default().with_history(week);
+/// assert_eq!(options.history.map(|history| history.max_bytes), Some(256 << 20));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HistoryOptions {
+    /// Age up to which states are kept, at least; they go an eighth of it later at the latest, when a commit comes. Default: 30 days.
+    pub max_age: Duration,
+    /// Bytes on the disk. The oldest states go first; the newest snapshot and the commits since are kept even where they alone are
+    /// more. Default: 1 GiB.
+    pub max_bytes: u64,
+}
+
+impl Default for HistoryOptions {
+    fn default() -> Self {
+        Self { max_age: Duration::from_secs(30 * 24 * 60 * 60), max_bytes: 1 << 30 }
+    }
+}
+
+impl HistoryOptions {
+    /// Sets [`max_age`](Self::max_age).
+    #[must_use]
+    pub fn with_max_age(mut self, age: Duration) -> Self {
+        self.max_age = age;
+        self
+    }
+
+    /// Sets [`max_bytes`](Self::max_bytes).
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
         self
     }
 }

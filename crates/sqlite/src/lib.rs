@@ -34,6 +34,8 @@ mod rules;
 mod scripts;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod wal;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod wal_file;
 
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 pub use self::{
@@ -46,6 +48,7 @@ pub use self::{
     prepared::{Failure, Prepared, Text, breaks_foreign_keys, drop_modules, prepare, set_last_insert_rowid, text},
     rules::{DURABLE, Product, is_allowed, set_limits},
     wal::WalPages,
+    wal_file::{FRAME_HEADER, WAL_HEADER, WalChain, WalFrame, WalHeader, frame_offset},
 };
 
 /// Limits that D1 and Durable Objects share. Source: Cloudflare's documentation, "Limits", and workerd's `sqlite.c++`.

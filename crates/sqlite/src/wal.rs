@@ -51,14 +51,17 @@ impl WalPages {
     /// # Errors
     /// SQLite's: the disk is full or fails.
     pub fn checkpoint(&self, connection: &Connection) -> Option<Result<(), Failure>> {
-        if !self.is_long() {
-            return None;
-        }
-        let done = checkpoint(connection);
-        if done.is_ok() {
-            self.0.pages.store(0, Ordering::Relaxed); // the next commit counts what is left
-        }
-        Some(done)
+        self.is_long().then(|| self.checkpoint_now(connection))
+    }
+
+    /// Copies the log into its database as [`checkpoint`](Self::checkpoint) does, if the log is short, too.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub fn checkpoint_now(&self, connection: &Connection) -> Result<(), Failure> {
+        checkpoint(connection)?;
+        self.0.pages.store(0, Ordering::Relaxed); // the next commit counts what is left
+        Ok(())
     }
 
     /// Returns the number of pages.

@@ -390,6 +390,11 @@ impl AuthorizedConnection {
         self.wal.checkpoint(&self.connection).unwrap_or(Ok(()))
     }
 
+    /// Leaves the write-ahead log as it is when the connection is closed: the history's keeper copies it.
+    pub(super) fn leave_log(&self) -> rusqlite::Result<()> {
+        self.connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
+    }
+
     /// Makes the connection usable after a panic. Returns `false` where it can only be dropped.
     pub(super) fn reset(&self) -> bool {
         self.authorizer.trusted.store(false, Ordering::Relaxed);
@@ -404,6 +409,32 @@ impl AuthorizedConnection {
             drop(self.own_statement("ROLLBACK"));
         }
         self.connection.is_autocommit()
+    }
+}
+
+/// For the history.
+#[cfg(feature = "local")]
+impl AuthorizedConnection {
+    /// Returns the number of pages in the write-ahead log, if a commit has written some since this was last asked.
+    pub(super) fn take_committed(&self) -> Option<u32> {
+        self.wal.take_committed()
+    }
+
+    pub(super) fn log_pages(&self) -> u32 {
+        self.wal.pages()
+    }
+
+    pub(super) fn has_long_log(&self) -> bool {
+        self.wal.is_long()
+    }
+
+    /// Copies the write-ahead log into the database.
+    pub(super) fn checkpoint_now(&self) -> Result<(), Failure> {
+        self.wal.checkpoint_now(&self.connection)
+    }
+
+    pub(super) fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.connection
     }
 }
 

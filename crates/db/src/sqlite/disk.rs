@@ -14,6 +14,9 @@ use isobar_base::sync::IgnorePoison;
 
 use crate::{Error, ErrorKind, Result};
 
+/// Suffix of the folder with a database's history.
+#[cfg(feature = "local")]
+pub(super) const HISTORY: &str = "-history";
 /// Time for which the room that the file system has reported is believed.
 pub(super) const FRESH_FOR: Duration = Duration::from_millis(500);
 /// The reserve is at most this part of a file system: a twentieth.
@@ -155,7 +158,7 @@ fn holds_databases_alone(folder: &Path) -> bool {
     let is_database = |entry: io::Result<std::fs::DirEntry>| {
         let name = entry.map(|entry| entry.file_name()).unwrap_or_default();
         let name = name.to_string_lossy();
-        let name = SqliteFile::database_of(&name).unwrap_or(&name);
+        let name = SqliteFile::database_of(&name).or_else(|| name.strip_suffix(HISTORY)).unwrap_or(&name);
         [".sqlite", ".sqlite3", ".db"].iter().any(|extension| name.ends_with(extension))
     };
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_database))

@@ -3,6 +3,8 @@
 //! [`route`] chooses by the words of statements; [`read`] and [`write`] run work on a connection, [`run`] its statements;
 //! [`shared`] is the state beneath them.
 
+#[cfg(feature = "local")]
+mod past;
 mod read;
 mod result_bytes;
 mod route;
@@ -47,6 +49,9 @@ pub(super) struct Engine {
     /// `None` in memory, where a second connection would be another database.
     readers: Option<Readers>,
     shared: Arc<Shared>,
+    /// Last, as it ends when all other connections are closed.
+    #[cfg(feature = "local")]
+    keeper: Option<super::history::Keeper>,
 }
 
 impl Engine {
@@ -62,22 +67,40 @@ impl Engine {
         room: impl Fn(&Path) -> Option<Space> + Send + Sync + 'static,
     ) -> Result<Self> {
         let settings = Arc::<Settings>::default();
+        #[cfg(feature = "local")]
+        let has_history = past::is_kept(path, &options);
+        #[cfg(not(feature = "local"))]
+        let has_history = false;
         let opener = |is_reader: bool| {
             let path = path.map(Path::to_owned);
             let settings = Arc::clone(&settings);
-            Arc::new(move || open_connection(path.as_deref(), is_reader, &settings)) as Arc<super::lane::Open>
+            let open = move || -> Result<AuthorizedConnection> {
+                let connection = open_connection(path.as_deref(), is_reader, &settings)?;
+                if has_history {
+                    connection.leave_log().map_err(|error| fault::of_open(&error))?;
+                }
+                Ok(connection)
+            };
+            Arc::new(open) as Arc<super::lane::Open>
         };
         let shared = Arc::new(Shared::new(path, options, room));
         let writing = Arc::clone(&shared);
         let run_shared = Arc::new(move |slot: &mut Slot, tasks: Vec<_>| writing.write_all(slot, tasks));
-        let engine = Self {
+        #[cfg_attr(not(feature = "local"), allow(unused_mut, reason = "only a file has a history"))]
+        let mut engine = Self {
             writer: Lane::new(1, path.is_none(), opener(false), run_shared),
             readers: path.map(|_| Readers::new(opener(true))),
             shared,
+            #[cfg(feature = "local")]
+            keeper: None,
         };
         let shared = Arc::clone(&engine.shared);
         let open = move |slot: &mut Slot| shared.look(slot.connection()?).map_err(|failure| fault::of(&failure));
         engine.writer.run(engine.shared.options.time_limit, open).await?;
+        #[cfg(feature = "local")]
+        if has_history {
+            engine.open_history().await?;
+        }
         Ok(engine)
     }
 
@@ -85,8 +108,12 @@ impl Engine {
         self.shared.path.as_ref().map_or_else(|| "memory".to_owned(), |path| path.display().to_string())
     }
 
-    /// The database's position in D1's form: it grows with every run.
+    /// The database's position in D1's form: that of the newest commit where there is a history; without one it grows with every run.
     pub(super) fn bookmark(&self) -> Bookmark {
+        #[cfg(feature = "local")]
+        if let Some(recorder) = self.shared.recorder.get() {
+            return recorder.bookmark();
+        }
         let now = chrono::Utc::now().timestamp_micros();
         let before = self.shared.position.fetch_max(now, Ordering::SeqCst);
         let position = if before >= now { self.shared.position.fetch_add(1, Ordering::SeqCst) + 1 } else { now };

@@ -7,7 +7,11 @@ mod connection;
 mod disk;
 mod engine;
 mod fault;
+#[cfg(feature = "local")]
+mod history;
 mod lane;
+#[cfg(feature = "local")]
+mod time_travel;
 mod values;
 
 use std::fmt;
@@ -38,6 +42,10 @@ use crate::{Error, ErrorKind};
 /// A query whose future is dropped is interrupted and rolled back; one that takes longer than
 /// [`SqliteOptions::time_limit`] is, too, unless it is being committed: what was committed is answered as done. After a failed commit the next write starts afresh. After a failed sync nothing is
 /// written until the database is opened again, since the state of the disk is uncertain then.
+///
+/// With [`SqliteOptions::with_history`] every commit of a file is kept for a time, and [`TimeTravel`](crate::TimeTravel) goes back to any
+/// of them; a bookmark of a session means the newest commit that was answered before. In a process beside the one that keeps the history,
+/// commits of the other may be missing from it.
 ///
 /// Divergences from D1: integers are exact to 64 bits, and `rows_read` and `rows_written` are not counted.
 ///
@@ -175,6 +183,11 @@ impl Database for SqliteDatabase {
             Consistency::FirstPrimary | Consistency::FirstUnconstrained => None,
         };
         Arc::new(Session { database: self.clone(), seen: Mutex::new(seen) })
+    }
+
+    #[cfg(feature = "local")]
+    fn time_travel(&self) -> Option<&dyn crate::TimeTravel> {
+        self.engine.has_history().then_some(self as &dyn crate::TimeTravel)
     }
 }
 

@@ -4,6 +4,7 @@
 mod dump;
 mod embedded;
 mod faults;
+mod history;
 mod migrations;
 mod restrictions;
 mod transactions;

@@ -15,7 +15,7 @@ use chrono::Utc;
 use isobar_db::dump::{ExportOptions, Report};
 use isobar_db::{
     Capabilities, Consistency, Database, DatabaseSession, Dialect, ExecResult, Imported, QueryResult, Queryable,
-    Result, Statement,
+    Result, Statement, TimeTravel,
 };
 
 thread_local! {
@@ -119,5 +119,9 @@ impl Database for MeteredDatabase {
 
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
         self.0.session(consistency)
+    }
+
+    fn time_travel(&self) -> Option<&dyn TimeTravel> {
+        self.0.time_travel()
     }
 }

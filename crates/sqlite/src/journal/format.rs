@@ -11,15 +11,12 @@
 //! base, which this log has, too, or from zeros where the base is 0.
 
 use super::{delta, varint};
+pub(super) use crate::wal_file::{FRAME_HEADER, WAL_HEADER, frame_offset};
 
 /// Alignment of batches in bytes: a batch that is synced shares no sector with the next.
 pub(super) const SECTOR: usize = 512;
 /// Bytes before a batch's records.
 pub(super) const BATCH_HEADER: usize = 32;
-/// Bytes of a write-ahead log before its frames.
-pub(super) const WAL_HEADER: usize = 32;
-/// Bytes of a frame before its page.
-pub(super) const FRAME_HEADER: usize = 24;
 
 const MAGIC: u32 = 0x314a_4249; // IBJ1
 const NAME: u8 = 1;
@@ -203,11 +200,6 @@ fn split<'l>(input: &mut &'l [u8], length: usize) -> Option<&'l [u8]> {
     let (front, rest) = input.split_at_checked(length)?;
     *input = rest;
     Some(front)
-}
-
-/// Bytes of a write-ahead log before this frame, which counts from 1.
-pub(super) fn frame_offset(number: u32, page_size: usize) -> u64 {
-    WAL_HEADER as u64 + u64::from(number - 1) * (FRAME_HEADER + page_size) as u64
 }
 
 #[cfg(test)]

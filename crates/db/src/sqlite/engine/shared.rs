@@ -31,6 +31,9 @@ pub(super) struct Shared {
     page_bytes: AtomicU64,
     /// Microseconds since 1970 of the last run, never going back: the bookmark.
     pub(super) position: AtomicI64,
+    /// The history, where the file keeps one.
+    #[cfg(feature = "local")]
+    pub(super) recorder: std::sync::OnceLock<std::sync::Arc<crate::sqlite::history::Recorder>>,
 }
 
 /// The state by which D1 decides whether a statement has changed the database.
@@ -58,6 +61,8 @@ impl Shared {
             size: AtomicU64::new(0),
             page_bytes: AtomicU64::new(0),
             position: AtomicI64::new(0),
+            #[cfg(feature = "local")]
+            recorder: std::sync::OnceLock::new(),
         }
     }
 

@@ -155,6 +155,7 @@ impl Shared {
         let results = self.batch(connection, work, access)?;
         // A statement may have ended the transaction (OR ROLLBACK), but then it has failed.
         connection.commit().map_err(failed)?;
+        self.note_commit(connection);
         Ok(results)
     }
 
@@ -260,7 +261,10 @@ impl Shared {
         #[cfg(test)]
         early::answer(group, &outcomes);
         match connection.commit() {
-            Ok(()) => Attempt::Committed(outcomes),
+            Ok(()) => {
+                self.note_commit(connection);
+                Attempt::Committed(outcomes)
+            }
             Err(failure) => Attempt::NotCommitted(self.failed(connection, failure)),
         }
     }
@@ -307,9 +311,20 @@ impl Shared {
 
     /// Copies a long log into the database. The commits are durable in the log; a failure loses nothing.
     fn checkpoint(&self, connection: &AuthorizedConnection) {
-        if let Err(failure) = connection.checkpoint() {
+        #[cfg(feature = "local")]
+        let copied = self.copy_long_log(connection);
+        #[cfg(not(feature = "local"))]
+        let copied = connection.checkpoint();
+        if let Err(failure) = copied {
             self.note(&failure);
         }
+    }
+
+    /// Notes a commit in the history, before it is answered.
+    #[cfg_attr(not(feature = "local"), allow(unused_variables, reason = "only a file has a history"))]
+    fn note_commit(&self, connection: &AuthorizedConnection) {
+        #[cfg(feature = "local")]
+        self.committed(connection);
     }
 }
 

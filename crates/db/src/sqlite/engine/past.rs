@@ -1,0 +1,113 @@
+//! The history of the file, where it keeps one: notes of commits, checkpoints, and the way back.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use isobar_sqlite::Failure;
+use isobar_sqlite::journal::SystemDisk;
+use tokio::sync::oneshot;
+
+use super::Engine;
+use super::shared::Shared;
+use crate::sqlite::connection::{AuthorizedConnection, must_stop};
+use crate::sqlite::fault;
+use crate::sqlite::history::{Keeper, Recorder};
+use crate::sqlite::lane::{Slot, ended};
+use crate::{Bookmark, Error, ErrorKind, History, Restored, Result, SqliteOptions};
+
+/// Returns whether the database in this file keeps a history, or is to.
+pub(super) fn is_kept(path: Option<&Path>, options: &SqliteOptions) -> bool {
+    path.is_some_and(|path| options.history.is_some() || Recorder::exists(path, Arc::new(SystemDisk)))
+}
+
+impl Shared {
+    /// Notes a commit, before it is answered.
+    pub(super) fn committed(&self, connection: &AuthorizedConnection) {
+        if let Some(recorder) = self.recorder.get()
+            && let Some(frames) = connection.take_committed()
+        {
+            recorder.committed(frames);
+        }
+    }
+
+    /// Copies a long log into the database; where there is a history, once it is archived.
+    pub(super) fn copy_long_log(&self, connection: &AuthorizedConnection) -> Result<(), Failure> {
+        match self.recorder.get() {
+            Some(recorder) if connection.has_long_log() => {
+                recorder.turn(connection.log_pages(), || connection.checkpoint_now())
+            }
+            Some(_) => Ok(()),
+            None => connection.checkpoint(),
+        }
+    }
+}
+
+impl Engine {
+    /// Opens the history.
+    pub(super) async fn open_history(&mut self) -> Result<()> {
+        let Some(path) = self.shared.path.clone() else { return Ok(()) };
+        let given = self.shared.options.history;
+        let open = move |_: &mut Slot| Recorder::open(&path, given, Arc::new(SystemDisk));
+        let recorder = self.writer.run(Duration::MAX, open).await?;
+        self.keeper = Some(Keeper::start(&recorder)?);
+        // There is none yet: the engine has just been made.
+        drop(self.shared.recorder.set(recorder));
+        Ok(())
+    }
+
+    /// Returns whether there is a history.
+    pub(in crate::sqlite) fn has_history(&self) -> bool {
+        self.shared.recorder.get().is_some()
+    }
+
+    /// Runs work on the history, on a thread of its own: it may take long, and nothing waits for it.
+    async fn with_history<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Recorder) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let recorder = self.shared.recorder.get();
+        let message = "the database keeps no history: open it with SqliteOptions::with_history";
+        let recorder = Arc::clone(recorder.ok_or_else(|| Error::new(ErrorKind::Unsupported, message))?);
+        let (answer, answered) = oneshot::channel();
+        // The caller may have gone meanwhile, and the answer with it.
+        let run = move || drop(answer.send(work(&recorder)));
+        thread::Builder::new().name("isobar-history".to_owned()).spawn(run).map_err(|error| {
+            Error::new(ErrorKind::Unavailable, format!("cannot start a thread for the history: {error}"))
+                .with_source(error)
+        })?;
+        answered.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Finds the bookmark of a time, in microseconds since 1970; of the newest state without one.
+    pub(in crate::sqlite) async fn find(&self, at: Option<i64>) -> Result<Bookmark> {
+        self.with_history(move |recorder| recorder.find(at)).await
+    }
+
+    pub(in crate::sqlite) async fn history(&self) -> Result<History> {
+        self.with_history(Recorder::report).await
+    }
+
+    /// Makes the state of a bookmark the newest one.
+    pub(in crate::sqlite) async fn restore(&self, to: &Bookmark) -> Result<Restored> {
+        let to = to.clone();
+        let ready = self.with_history(move |recorder| recorder.prepare(&to)).await?;
+        let shared = Arc::clone(&self.shared);
+        let copy = move |slot: &mut Slot| {
+            shared.check_writable()?;
+            let connection = slot.connection()?;
+            ready.copy_into(connection.connection_mut(), must_stop)?;
+            // A commit tells its place with the next statement.
+            let told = connection.begin("BEGIN").and_then(|()| connection.commit());
+            told.map_err(|failure| fault::of(&failure))?;
+            shared.committed(connection);
+            shared.look(connection).map_err(|failure| fault::of(&failure))?;
+            shared.note_success();
+            Ok(shared.recorder.get().map(|recorder| recorder.newest()))
+        };
+        let commit = self.writer.run(Duration::MAX, copy).await?;
+        let commit = commit.ok_or_else(|| Error::new(ErrorKind::Internal, "the history has gone"))?;
+        self.with_history(move |recorder| recorder.restored(commit)).await
+    }
+}

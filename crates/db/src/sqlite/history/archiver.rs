@@ -1,0 +1,317 @@
+//! The process that keeps a history: it has the folder's lock, watches the write-ahead log, and archives what is committed before the
+//! log begins anew.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use chrono::Utc;
+use isobar_sqlite::{FRAME_HEADER, WalChain, WalHeader, frame_offset};
+
+use super::base::{Base, Snapshot};
+use super::fault;
+use super::folder::Folder;
+use super::follow::{Committed, WalFile, Watch, begin_read, connect};
+use super::format::{Header, Kind, WalState};
+use super::index::{Check, Extent, Index};
+use super::log::Log;
+use super::marks::Marks;
+use super::position::{HistoryId, Position, first_generation, next_generation};
+use super::span::Point;
+use super::stamp::Stamp;
+use super::tail::Tail;
+use crate::{HistoryOptions, Result};
+
+/// Bases of a history's age that are taken at least, where there are commits.
+const BASES: u32 = 8;
+
+/// The keeper of a history.
+#[derive(Debug)]
+pub(super) struct Archiver {
+    database: PathBuf,
+    folder: Folder,
+    bounds: HistoryOptions,
+    watch: Watch,
+    tail: Tail,
+    /// The newest base, if the tail follows it without a gap.
+    base: Option<Base>,
+    /// The state that the log says the database's file has, in its last block.
+    rested_at: Option<Position>,
+    _lock: File,
+}
+
+/// Where a history goes on.
+struct Start {
+    at: Point,
+    wal: WalState,
+    chain: Option<WalChain>,
+    log: Log,
+    base: Option<Base>,
+    closed_bytes: u64,
+}
+
+impl Archiver {
+    /// Opens the history of a database that a connection has open. `None` where another process keeps it.
+    pub(super) fn open(
+        database: &Path,
+        folder: &Folder,
+        given: Option<HistoryOptions>,
+        marks: &Marks,
+    ) -> Result<Option<Self>> {
+        folder.create()?;
+        let Some(lock) = folder.lock()? else { return Ok(None) };
+        folder.remove_leftovers()?;
+        let bounds = folder.bounds(given)?;
+        remove_unfinished(folder)?;
+        let watch = Watch::open(database)?;
+        let mut file = WalFile::new(database, folder.disk.clone());
+        let page_size = page_size(database)?;
+        let index = Index::read(folder)?;
+        let history = index.as_ref().map_or_else(HistoryId::new, |index| Ok(index.history))?;
+        let committed = watch.committed(&mut file)?;
+        let last = index.as_ref().and_then(|index| index.files.iter().rfind(|file| file.header.kind == Kind::Log));
+        let last = last.map(|extent| Extent::read(&extent.entry, Check::Everything)).transpose()?.flatten();
+        let resumed = match (&last, &index) {
+            (Some(last), Some(index)) if last.header.page_size == page_size => {
+                resume(database, folder, index, last, committed, &mut file)?
+            }
+            _ => None,
+        };
+        let start = match resumed {
+            Some(start) => start,
+            None => begin(folder, (history, page_size), last.as_ref(), committed, &mut file)?,
+        };
+        marks.set(history, start.at.position.generation, start.wal.salts);
+        marks.reach(start.at.position);
+        let Start { at, wal, chain, log, base, closed_bytes } = start;
+        let tail = Tail { history, page_size, at, wal, chain, file, log, closed_bytes };
+        let folder = folder.clone();
+        let mut archiver =
+            Self { database: database.to_owned(), folder, bounds, watch, tail, base, rested_at: None, _lock: lock };
+        archiver.catch_up(marks)?;
+        Ok(Some(archiver))
+    }
+
+    /// Archives what was committed while no process kept the history, as of the log's last change.
+    fn catch_up(&mut self, marks: &Marks) -> Result<()> {
+        let now = Utc::now().timestamp_micros();
+        let changed = std::fs::metadata(self.tail.file.path()).and_then(|metadata| metadata.modified());
+        let changed = changed.map_or(now, |time| chrono::DateTime::<Utc>::from(time).timestamp_micros());
+        self.tail.archive_as_of(&self.watch, &self.folder, marks, changed.min(now))
+    }
+
+    /// Archives all that is committed.
+    pub(super) fn archive(&mut self, marks: &Marks) -> Result<()> {
+        self.tail.archive(&self.watch, &self.folder, marks)
+    }
+
+    /// Makes what is archived durable.
+    pub(super) fn sync(&mut self) -> Result<()> {
+        self.tail.log.sync()
+    }
+
+    pub(super) fn newest(&self) -> Point {
+        self.tail.at
+    }
+
+    /// Lets the log be copied into the database, which `copy` does: only what is durable in the history is. Then the log may begin anew.
+    pub(super) fn turn<T>(&mut self, marks: &Marks, copy: impl FnOnce() -> T) -> Result<T> {
+        self.archive(marks)?;
+        self.renew(marks)?;
+        self.sync()?;
+        let copied = copy();
+        self.renew(marks)?;
+        self.note_rest()?;
+        Ok(copied)
+    }
+
+    fn renew(&mut self, marks: &Marks) -> Result<()> {
+        let Self { watch, tail, folder, .. } = self;
+        watch.renew(|watch| tail.archive(watch, folder, marks))
+    }
+
+    /// Notes that the database's file has everything, if it has. The anchor keeps it so: its snapshot is of the file alone then.
+    fn note_rest(&mut self) -> Result<bool> {
+        let committed = self.watch.committed(&mut self.tail.file)?.filter(|committed| committed.frames > 0);
+        let at = self.tail.at.position;
+        let is_complete = committed.is_none_or(|Committed { header, frames, copied }| {
+            let is_archived = header.salts() == self.tail.wal.salts && frames == at.frame && self.tail.chain.is_some();
+            is_archived && copied == frames
+        });
+        if is_complete && self.rested_at != Some(at) {
+            let stamp = Stamp::of(&self.database).map_err(|error| fault::of_file("look at", &self.database, error))?;
+            self.tail.rest(stamp)?;
+            self.rested_at = Some(at);
+        }
+        Ok(is_complete)
+    }
+
+    /// Ends the keeping of the history in good order: the database's file has everything and its log is empty, unless others use it.
+    pub(super) fn close(mut self, marks: &Marks) -> Result<()> {
+        self.archive(marks)?;
+        self.renew(marks)?;
+        self.sync()?;
+        self.watch.copy()?;
+        self.renew(marks)?;
+        if self.note_rest()? {
+            // Whoever has written since keeps the log: the anchor lets nobody copy it into the file.
+            self.watch.truncate()?;
+        }
+        self.sync()
+    }
+
+    /// Returns whether it is time for another base.
+    pub(super) fn wants_base(&self) -> bool {
+        let Some(base) = self.base else { return true };
+        let logged = self.tail.closed_bytes + self.tail.log.bytes;
+        let age = Utc::now().timestamp_micros().saturating_sub(base.start.time);
+        let is_old = age > micros(self.bounds.max_age / BASES);
+        let has_commits = self.tail.at.position > base.start.position;
+        has_commits && (is_old || logged > base.bytes.max(self.bounds.max_bytes / u64::from(BASES)))
+    }
+
+    /// Begins a base: no other connection can write for a moment, and the snapshot is the newest state.
+    pub(super) fn begin_base(&mut self, marks: &Marks) -> Result<Snapshot> {
+        let failed = |error: rusqlite::Error| fault::of_sqlite("read the database", &error);
+        let connection = connect(&self.database).map_err(failed)?;
+        let Self { watch, tail, folder, .. } = self;
+        watch.while_locked(|watch| {
+            begin_read(&connection).map_err(failed)?;
+            tail.archive(watch, folder, marks)
+        })?;
+        self.tail.roll(&self.folder)?;
+        self.rested_at = None;
+        Ok(Snapshot::new(connection, self.tail.header(Kind::Base)))
+    }
+
+    /// Takes a base that is whole.
+    pub(super) fn take_base(&mut self, base: Base) {
+        self.base = Some(base);
+        self.tail.closed_bytes = 0;
+    }
+
+    /// Removes the oldest states beyond the bounds. The newest base stays.
+    pub(super) fn prune(&self) -> Result<()> {
+        let Some(index) = Index::read(&self.folder)? else { return Ok(()) };
+        let oldest = Utc::now().timestamp_micros().saturating_sub(micros(self.bounds.max_age));
+        let bases = index.files.iter().filter(|file| file.header.kind == Kind::Base && file.has_end);
+        let bases: Vec<&Header> = bases.map(|file| &file.header).collect();
+        let bytes_from = |start: Position| -> u64 {
+            index.files.iter().filter(|file| file.header.start >= start).map(|file| file.bytes).sum()
+        };
+        let is_within = |number: &usize| {
+            let next = bases.get(number + 1);
+            bytes_from(bases[*number].start) <= self.bounds.max_bytes && next.is_none_or(|next| next.time >= oldest)
+        };
+        let first = (0..bases.len()).find(is_within).or_else(|| bases.len().checked_sub(1));
+        let Some(keep) = first.map(|number| bases[number].start) else { return Ok(()) };
+        for file in index.files.iter().filter(|file| file.header.start < keep) {
+            let removed = self.folder.disk.remove(&file.entry.path);
+            removed.map_err(|error| fault::of_file("remove", &file.entry.path, error))?;
+        }
+        let synced = self.folder.disk.sync_folder(self.folder.path());
+        synced.map_err(|error| fault::of_file("sync", self.folder.path(), error))
+    }
+}
+
+/// Removes files that a crash has left unfinished.
+fn remove_unfinished(folder: &Folder) -> Result<()> {
+    for entry in folder.entries()? {
+        let extent = Extent::read(&entry, Check::Heads)?;
+        if extent.is_none_or(|extent| extent.header.kind == Kind::Base && !extent.has_end) {
+            folder.disk.remove(&entry.path).map_err(|error| fault::of_file("remove", &entry.path, error))?;
+        }
+    }
+    Ok(())
+}
+
+fn page_size(database: &Path) -> Result<u32> {
+    let read = || connect(database)?.query_row("PRAGMA page_size", [], |row| row.get(0));
+    read().map_err(|error| fault::of_sqlite("read the database", &error))
+}
+
+/// Where a history goes on without a gap; `None` where it cannot be known that there is none.
+fn resume(
+    database: &Path,
+    folder: &Folder,
+    index: &Index,
+    last: &Extent,
+    committed: Option<Committed>,
+    file: &mut WalFile,
+) -> Result<Option<Start>> {
+    let is_same_log = committed.filter(|committed| committed.header.salts() == last.wal.salts);
+    let chain = match is_same_log {
+        Some(Committed { header, frames, .. }) if frames >= last.end.position.frame => {
+            chain_at(file, &header, last.end.position.frame)?.filter(|chain| chain.sums() == last.wal.sums)
+        }
+        _ => None,
+    };
+    // Nobody has written to the file since it had everything, so that no commit can be lost.
+    let is_at_rest = || last.rest.is_some() && Stamp::of(database).ok() == last.rest;
+    if chain.is_none() && (is_same_log.is_some() || !is_at_rest()) {
+        return Ok(None);
+    }
+    let spans = index.spans();
+    let span = spans.last().filter(|span| span.to.position == last.end.position);
+    let base = span.and_then(|span| {
+        let mut files = span.files.iter().map(|number| &index.files[*number]);
+        files.rfind(|file| file.header.kind == Kind::Base)
+    });
+    let after = |file: &&Extent| {
+        let start = file.header.start;
+        file.header.kind == Kind::Log
+            && base.is_some_and(|base| base.header.start <= start)
+            && start < last.header.start
+    };
+    Ok(Some(Start {
+        at: last.end,
+        wal: last.wal,
+        chain,
+        log: Log::resume(folder, last)?,
+        base: base.map(|base| Base { start: base.end, bytes: base.bytes }),
+        closed_bytes: index.files.iter().filter(after).map(|file| file.bytes).sum(),
+    }))
+}
+
+/// Where a history begins, or begins again behind a gap.
+fn begin(
+    folder: &Folder,
+    (history, page_size): (HistoryId, u32),
+    last: Option<&Extent>,
+    committed: Option<Committed>,
+    file: &mut WalFile,
+) -> Result<Start> {
+    let salts = committed.map(|committed| committed.header.salts());
+    let generation = match (last, salts) {
+        (None, _) => first_generation(),
+        (Some(last), Some(salts)) => next_generation(last.end.position.generation, last.wal.salts, salts),
+        // As if the salts were others.
+        (Some(last), None) => next_generation(last.end.position.generation, last.wal.salts, last.wal.salts),
+    };
+    let frame = committed.map_or(0, |committed| committed.frames);
+    let chain = match committed {
+        Some(committed) => chain_at(file, &committed.header, frame)?,
+        None => None,
+    };
+    let wal = WalState {
+        salts: salts.or(last.map(|last| last.wal.salts)).unwrap_or_default(),
+        sums: chain.map(|chain| chain.sums()).unwrap_or_default(),
+    };
+    let at = Point { position: Position::new(generation, frame), time: Utc::now().timestamp_micros() };
+    let header = Header { kind: Kind::Log, history, start: at.position, page_size, part: (0, 1), time: at.time, wal };
+    let log = Log::create(folder, header)?;
+    Ok(Start { at, wal, chain, log, base: None, closed_bytes: 0 })
+}
+
+/// The checksums after a frame of the log.
+fn chain_at(file: &mut WalFile, header: &WalHeader, frame: u32) -> Result<Option<WalChain>> {
+    if frame == 0 {
+        return Ok(Some(WalChain::new(header)));
+    }
+    let mut bytes = [0; FRAME_HEADER];
+    file.read(&mut bytes, frame_offset(frame, header.page_size()))?;
+    Ok(WalChain::after(header, &bytes))
+}
+
+fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,131 @@
+//! Bases: copies of the whole database, page by page.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use isobar_base::fs::{parent, private_file};
+use rusqlite::Connection;
+use rusqlite::backup::{Backup, StepResult};
+
+use super::fault;
+use super::folder::Folder;
+use super::format::{BLOCK, BlockBuilder, HEADER, Header, Kind};
+use super::position::Position;
+use super::span::Point;
+use crate::Result;
+
+/// Pages that are copied at a time.
+const STEP: i32 = 1024;
+/// Wait for a lock between two tries.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// A base that is whole.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Base {
+    pub(super) start: Point,
+    pub(super) bytes: u64,
+}
+
+/// A snapshot of the database, which a transaction keeps, on its way into a base.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    connection: Connection,
+    header: Header,
+}
+
+impl Snapshot {
+    pub(super) fn new(connection: Connection, header: Header) -> Self {
+        Self { connection, header }
+    }
+
+    /// Writes the base, durably.
+    pub(super) fn write(self, folder: &Folder) -> Result<Base> {
+        let Self { connection, header } = self;
+        let copy = Temporary::new(folder)?;
+        let failed = |error: rusqlite::Error| fault::of_sqlite("copy the database", &error);
+        let mut into = Connection::open(&copy.0).map_err(failed)?;
+        into.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").map_err(failed)?;
+        copy_pages(&connection, &mut into, || false).map_err(failed)?;
+        drop(into);
+        // The log may be copied into the file from here on.
+        drop(connection);
+        let path = folder.file(Kind::Base, header.start);
+        let bytes = write(folder, &path, header, &copy.0).map_err(|error| fault::of_file("write", &path, error))?;
+        Ok(Base { start: Point { position: header.start, time: header.time }, bytes })
+    }
+}
+
+/// A file that is removed when it is not needed any more.
+#[derive(Debug)]
+pub(super) struct Temporary(pub(super) PathBuf);
+
+impl Temporary {
+    /// An empty file, its owner's alone.
+    pub(super) fn new(folder: &Folder) -> Result<Self> {
+        let path = folder.temporary()?;
+        let created = private_file().write(true).create_new(true).open(&path);
+        created.map_err(|error| fault::of_file("create", &path, error))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What is left is removed when the history is opened next.
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+/// Copies all pages of a database into another one, in one transaction there. It is undone where `must_stop` says so.
+pub(super) fn copy_pages(
+    from: &Connection,
+    into: &mut Connection,
+    must_stop: impl Fn() -> bool,
+) -> rusqlite::Result<()> {
+    let backup = Backup::new(from, into)?;
+    loop {
+        match backup.step(STEP)? {
+            StepResult::Done => return Ok(()),
+            _ if must_stop() => {
+                let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT);
+                return Err(rusqlite::Error::SqliteFailure(code, None));
+            }
+            StepResult::More => {}
+            _ => std::thread::sleep(RETRY),
+        }
+    }
+}
+
+/// Writes the pages of a database's file. Returns the bytes of the base.
+fn write(folder: &Folder, path: &Path, header: Header, copy: &Path) -> io::Result<u64> {
+    let copy = File::open(copy)?;
+    let pages = copy.metadata()?.len() / u64::from(header.page_size);
+    let mut copy = BufReader::with_capacity(BLOCK, copy);
+    let pages = u32::try_from(pages).map_err(io::Error::other)?;
+    if path.exists() {
+        // One that could not be finished.
+        folder.disk.remove(path)?;
+    }
+    let file = folder.disk.create(path)?;
+    file.write_at(&header.to_bytes(), 0)?;
+    let mut offset = HEADER as u64;
+    let mut block = BlockBuilder::default();
+    let mut page = vec![0; header.page_size as usize];
+    let mut first = 1;
+    for number in 1..=pages {
+        copy.read_exact(&mut page)?;
+        let end = (number == pages).then_some((pages, header.time));
+        block.push(number, end, &page, None);
+        if block.size() >= BLOCK || end.is_some() {
+            let (_, bytes) = block.seal(Position::new(header.start.generation, first), header.wal)?;
+            file.write_at(&bytes, offset)?;
+            offset += bytes.len() as u64;
+            first = number + 1;
+        }
+    }
+    file.sync()?;
+    folder.disk.sync_folder(parent(path))?;
+    Ok(offset)
+}

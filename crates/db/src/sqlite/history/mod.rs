@@ -1,0 +1,36 @@
+//! The history of a database's file: every commit, archived out of the write-ahead log, and snapshots of the whole.
+//!
+//! ```text
+//! recorder            what the engine's threads ask, and the thread that archives
+//! archiver            the process that keeps the history: it decides when the log may begin anew
+//! tail | base         where commits are appended; snapshots
+//! index, image        what the files have; a database's file as it was at a point
+//! marks, log, follow  positions of commits; a file that is appended to; connections that watch the write-ahead log
+//! folder, format, span, stamp, position
+//! ```
+//!
+//! What makes it sound:
+//! - A commit's position is the number of its write-ahead log and of its last frame there, so that it is durable with the commit.
+//! - The write-ahead log is not lost before it is archived durably: a read transaction (the anchor) keeps it, from whoever writes and
+//!   copies it, and moves on when what it leaves is archived.
+//! - Only what is committed is archived: SQLite says how far that is, and each frame has to continue the checksums.
+//! - Where it cannot be known that nothing was missed, a new snapshot begins another stretch, and the gap is reported.
+
+mod archiver;
+mod base;
+mod fault;
+mod folder;
+mod follow;
+mod format;
+mod image;
+mod index;
+mod log;
+mod marks;
+mod position;
+mod recorder;
+mod restore;
+mod span;
+mod stamp;
+mod tail;
+
+pub(in crate::sqlite) use self::recorder::{Keeper, Recorder};
