@@ -180,9 +180,9 @@ async fn batches_of_long_rows_are_small_in_either_tier() {
     let sink = LocalSink::open_with(folder.path().join("d"), options).unwrap();
     // The same text in each row, which a dictionary has once; and short ones behind.
     let long = vec![b'x'; 16 * 1024];
-    (0..1500).for_each(|number| {
-        sink.write(DataPoint::new().with_index("long").with_blob(long.clone()).with_double(f64::from(number)))
-    });
+    for number in 0..1500 {
+        sink.write(DataPoint::new().with_index("long").with_blob(long.clone()).with_double(f64::from(number)));
+    }
     (0..20_000).for_each(|_| sink.write(DataPoint::new().with_index("short").with_blob("x")));
     let source = LocalDatasets::open(folder.path()).with_sink("d", sink.clone());
     for is_compacted in [false, true] {
