@@ -43,7 +43,14 @@ pub(super) enum First {
 
 impl Marks {
     pub(super) fn new(wal: WalFile) -> Self {
-        let state = State { wal, history: HistoryId([0; 16]), salts: [0; 8], generation: 0, times: VecDeque::new() };
+        let state = State {
+            wal,
+            history: HistoryId([0; 16]),
+            salts: [0; 8],
+            generation: 0,
+            noted: None,
+            times: VecDeque::new(),
+        };
         Self { newest: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
