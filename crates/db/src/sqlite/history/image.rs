@@ -11,7 +11,6 @@ use super::fault;
 use super::format::{BlockKind, Frames, Header, Kind, read_head, read_payload};
 use super::index::{Plan, follows, read_header};
 use super::position::Position;
-use super::span::Point;
 use crate::Result;
 
 /// Offset of the two versions of the file's format: 2 for a database with a write-ahead log, 1 for one without.

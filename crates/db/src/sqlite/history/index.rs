@@ -188,7 +188,7 @@ impl Limit {
     }
 
     /// Chooses the stretch that has the point.
-    pub(crate) fn choose<'s>(self, spans: &'s [Span], history: HistoryId) -> Result<&'s Span> {
+    pub(crate) fn choose(self, spans: &[Span], history: HistoryId) -> Result<&Span> {
         let Some(newest) = spans.last() else {
             return Err(fault::no_point("the history has no snapshot yet: try again in a moment".to_owned()));
         };
