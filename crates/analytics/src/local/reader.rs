@@ -16,7 +16,11 @@ use super::files::Part;
 use super::frame::{self, Frame};
 use super::log::{self, LogSegment};
 use super::segment::{FIRST_MAGIC, MAGIC};
+#[cfg(feature = "query")]
+use super::snapshot::ColumnarSegment;
 use super::snapshot::{Snapshot, overlaps};
+#[cfg(feature = "query")]
+use super::stored::StoredEvents;
 use crate::{Batch, Batches, Damage, Error, ErrorKind, Event, Operation, Result, ScanOptions};
 
 /// Most events of a batch.
@@ -70,7 +74,7 @@ pub(super) struct Reader {
     options: ScanOptions,
     /// Events that precede the log.
     #[cfg(feature = "query")]
-    columnar: super::stored::StoredEvents,
+    columnar: StoredEvents,
     /// Remaining log segments, the next one last.
     log: Vec<LogSegment>,
     current: Option<Frames>,
@@ -87,16 +91,24 @@ impl Reader {
         let mut missing = options.limit;
         let mut skip: usize = 0;
         if let Some(limit) = options.limit {
-            // Count from the newest, so that no more segments are read than the limit needs.
+            // From the newest, so that no more segments are read than the limit needs.
+            let mut times: Vec<Vec<i64>> = Vec::new();
             let mut found = 0;
-            let mut used = 0;
-            while found < limit && used < log.len() {
-                found += count(&log[used], &options)?;
-                used += 1;
+            while found < limit && times.len() < log.len() {
+                times.push(times_of(&log[times.len()], &options));
+                found += times.last().map_or(0, Vec::len);
             }
-            log.truncate(used);
+            log.truncate(times.len());
             skip = found.saturating_sub(limit);
             missing = Some(limit.saturating_sub(found));
+            #[cfg(feature = "query")]
+            {
+                let last = times.pop().unwrap_or_default();
+                let oldest = last[skip..].iter().chain(times.iter().flatten()).min();
+                if oldest.is_some_and(|oldest| columnar.iter().any(|segment| segment.entry.until >= *oldest)) {
+                    return Self::merged(&log, columnar, options, limit, damage);
+                }
+            }
         }
         #[cfg(not(feature = "query"))]
         if !columnar.is_empty() && missing != Some(0) {
@@ -105,13 +117,38 @@ impl Reader {
         }
         Ok(Self {
             #[cfg(feature = "query")]
-            columnar: super::stored::StoredEvents::new(columnar, options.clone(), missing)?,
+            columnar: StoredEvents::new(columnar, options.clone(), missing)?,
             options,
             log,
             current: None,
             skip,
             damage,
         })
+    }
+
+    /// Reads the newest events of both tiers where one tier does not precede the other, as after an import.
+    #[cfg(feature = "query")]
+    fn merged(
+        log: &[LogSegment],
+        columnar: Vec<ColumnarSegment>,
+        options: ScanOptions,
+        limit: usize,
+        mut damage: Damage,
+    ) -> Result<Self> {
+        let mut stored = StoredEvents::new(columnar, options.clone(), Some(limit))?;
+        let mut events = Vec::new();
+        while let Some(batch) = stored.next_batch(BATCH_EVENTS, &mut damage)? {
+            events.extend(batch);
+        }
+        for segment in log.iter().rev() {
+            let mut frames = Frames::open(segment);
+            events.extend(std::iter::from_fn(|| frames.next(&options)));
+            damage.merge(frames.take_damage(&options));
+        }
+        events.sort_by_key(|event| event.timestamp);
+        events.drain(..events.len().saturating_sub(limit));
+        let columnar = StoredEvents::of(events, options.clone());
+        Ok(Self { options, columnar, log: Vec::new(), current: None, skip: 0, damage })
     }
 
     /// Reads the next batch; `None` at the end.
@@ -145,10 +182,10 @@ impl Reader {
     }
 }
 
-/// Counts the events of a segment that the options select.
-fn count(segment: &LogSegment, options: &ScanOptions) -> Result<usize> {
+/// The times, in milliseconds, of the events of a segment that the options select.
+fn times_of(segment: &LogSegment, options: &ScanOptions) -> Vec<i64> {
     let mut frames = Frames::open(segment);
-    Ok(std::iter::from_fn(|| frames.next(options)).count())
+    std::iter::from_fn(|| frames.next(options)).map(|event| event.timestamp.timestamp_millis()).collect()
 }
 
 /// The use of a payload to the reader of its frame.

@@ -31,6 +31,11 @@ impl StoredEvents {
         Ok(stored)
     }
 
+    /// Returns these events alone, in their order.
+    pub(super) fn of(events: Vec<Event>, options: ScanOptions) -> Self {
+        Self { options, segments: Vec::new(), current: None, read: events.into_iter(), damage: Damage::default() }
+    }
+
     /// Returns the next events, at most this many; `None` at the end. Adds the damage that it meets.
     pub(super) fn next_batch(&mut self, most: usize, damage: &mut Damage) -> Result<Option<Vec<Event>>> {
         let mut batch: Vec<Event> = self.read.by_ref().take(most).collect();

@@ -6,7 +6,7 @@ use std::path::Path;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, TimestampSecondType};
 use chrono::{DateTime, TimeDelta, Utc};
-use isobar_analytics::local::{CompactionOptions, LocalOptions, LocalSink};
+use isobar_analytics::local::{CompactionOptions, ExportFormat, LocalOptions, LocalSink};
 use isobar_analytics::query::{Column, LocalDatasets, ScanRequest, ScanSource};
 use isobar_analytics::{Damage, DataPoint, EventSink, EventSinkExt, ScanOptions};
 
@@ -95,6 +95,29 @@ async fn limits_and_bounds_hold_over_both_tiers() {
     let between = ScanOptions::default().with_from(at(15)).with_until(at(45));
     assert_eq!(numbers(&sink.scan(between.clone()).await.unwrap().events), (15..45).collect::<Vec<_>>());
     assert_eq!(numbers(&sink.scan(between.with_limit(3)).await.unwrap().events), [42, 43, 44]);
+}
+
+#[tokio::test]
+async fn limit_selects_the_newest_points_also_where_they_were_imported() {
+    let folder = tempfile::tempdir().unwrap();
+    let newer = sink_at(&folder.path().join("newer"), LocalOptions::default(), (10..20).map(|second| second * 1000));
+    (10..20).for_each(|number| newer.write(point(number)));
+    let file = folder.path().join("newer.parquet");
+    newer.flush().await.unwrap();
+    newer.export(ScanOptions::default(), ExportFormat::Parquet, &file).await.unwrap();
+    let sink = sink_at(&folder.path().join("d"), LocalOptions::default(), (0..15).map(|second| second * 1000 + 500));
+    (100..115).for_each(|number| sink.write(point(number)));
+    sink.flush().await.unwrap();
+    sink.import(&file).await.unwrap();
+    // The newest of the log are between those that were imported.
+    let expected =
+        [15, 16, 17, 18, 19].into_iter().rev().chain((10..15).rev().flat_map(|number| [number + 100, number]));
+    let expected: Vec<usize> = expected.chain((100..110).rev()).collect();
+    for limit in [0, 1, 5, 6, 10, 15, 16, 25, 30] {
+        let mut newest = numbers(&sink.scan(ScanOptions::default().with_limit(limit)).await.unwrap().events);
+        newest.reverse();
+        assert_eq!(newest, expected[..limit.min(25)], "{limit}");
+    }
 }
 
 /// Seconds, index, double1.
