@@ -296,7 +296,7 @@ impl Explored {
         self.walk.tab.run(
             "document.getElementById('sql').value = 'DELETE FROM orders'; document.getElementById('run').click()",
         )?;
-        self.walk.tab.shows("open for reading alone")?;
+        self.walk.tab.shows("read-only here")?;
         self.both("explorer-refused")?;
         self.walk.tab.complaints.clear(); // the browser calls the 403 an error
         self.view("buckets/shop-assets", "photos/")?;

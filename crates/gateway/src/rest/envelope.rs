@@ -73,7 +73,7 @@ impl ApiError {
 
     /// The door refuses writes: 403.
     pub(crate) fn read_only() -> Self {
-        let message = "this server is open for reading alone here: the request would write";
+        let message = "the request would write, and this server is read-only here";
         Self::new(StatusCode::FORBIDDEN, code::AUTHENTICATION, message)
     }
 

@@ -70,7 +70,7 @@ async fn read_only_explorer_refuses_every_write() {
         let answer = own(&door, method.clone(), &path, body).await;
         assert_eq!(answer.error(), (403, 10000), "{method} {path} {body}");
         let message = answer.json()["errors"][0]["message"].to_string();
-        assert!(message.contains("open for reading alone"), "{message}");
+        assert!(message.contains("read-only here"), "{message}");
     }
     let items = door.post(&format!("{DATABASE}/query"), json!({"sql": "SELECT name FROM items"})).await.result();
     assert_eq!(items[0]["results"], json!([{"name": "pen"}]));

@@ -1,6 +1,6 @@
 // The page: signing in, the sections, and which one is shown.
 import { current, hasToken, mayRead, resume, signIn, signOut } from "./api.js";
-import { address, announce, attempt, facts, failure, h, title } from "./dom.js";
+import { address, attempt, facts, failure, h, title } from "./dom.js";
 import { time } from "./format.js";
 import * as buckets from "./buckets.js";
 import * as databases from "./databases.js";
@@ -38,6 +38,7 @@ async function render(isFirst) {
   shown.abort();
   shown = new AbortController();
   const { signal } = shown;
+  document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
   const { parts, query } = place();
   const section = SECTIONS.find(({ id, has }) => id === parts[0] && has());
   frame(section);
@@ -111,7 +112,7 @@ function welcome(reason = "") {
     h("form", { class: "panel stack sign-in", id: "sign-in", onsubmit: submit },
       title("Sign in"),
       h("label", {}, "Token", token),
-      h("p", { class: "hint", id: "token-hint" }, "Create one on the server: ", h("code", {}, "isobar keys create --scope r2:read,d1:read,analytics:read"),
+      h("p", { class: "hint", id: "token-hint" }, "Create one on the server: ", h("code", {}, "isobar keys create --scope r2:read,d1:read,sessions:read,analytics:read"),
         ". It stays in this tab and is forgotten when the tab is closed."),
       button, problem));
   document.title = "Sign in · isobar explorer";
@@ -136,4 +137,3 @@ if (hasToken()) {
 } else {
   welcome();
 }
-announce("");

@@ -1,6 +1,6 @@
 // Buckets, their folders and objects.
 import { account, call, current, link, mayWrite, objectPath, save, send } from "./api.js";
-import { address, announce, attempt, copier, crumbs, facts, failure, h, note, sure, title } from "./dom.js";
+import { address, announce, attempt, copier, crumbs, facts, failure, h, note, notify, sure, title } from "./dom.js";
 import { bytes, plural, time } from "./format.js";
 import { list } from "./grid.js";
 import { preview } from "./preview.js";
@@ -101,10 +101,10 @@ async function upload(bucket, prefix, files, problem) {
   let stored = 0;
   try {
     for (const file of files) {
-      announce(`Uploading ${file.name}`);
+      notify(`Uploading ${file.name}`);
       stored += await put(objectPath(bucket, prefix + file.name), file);
     }
-    announce(`${plural(stored, "file")} uploaded`);
+    notify(`${plural(stored, "file")} uploaded`);
   } catch (error) {
     problem.replaceChildren(failure(error));
   }
@@ -142,7 +142,7 @@ async function object(bucket, key, signal) {
     if (!(await sure(`Delete ${name}?`, "The object is deleted for good.", "Delete"))) return;
     await send(objectPath(bucket, key), { method: "DELETE" });
     location.hash = address(["buckets", bucket], { prefix });
-    announce(`${name} is deleted`);
+    notify(`${name} is deleted`);
   };
   const remover = mayWrite("r2:write") && h("button", { type: "button", class: "danger", onclick: () => attempt(remover, problem, remove) }, "Delete");
   const http = meta.http_metadata ?? {};

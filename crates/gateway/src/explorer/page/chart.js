@@ -6,6 +6,7 @@ const [WIDTH, HEIGHT] = [760, 260];
 const [LEFT, RIGHT, TOP, BOTTOM] = [56, 12, 12, 28];
 const SERIES = 6;
 const MARKS = 400;
+const WIDEST = 48;
 
 const isNumeric = (type) => /^(Nullable\()?(U?Int|Float)/.test(type);
 const isTime = (type) => /^Date/.test(type);
@@ -70,8 +71,8 @@ function bars({ labels, series }, x, { y }, width) {
     }, svg("title", {}, `${labels[at]}: ${name} ${number(value)}`)))));
 }
 
-// `kind` is "line" or "bars"; `data` comes from drawable().
-export function chart(kind, data) {
+// `kind` is "line" or "bars"; `data` comes from drawable(). Without a caption the columns are named.
+export function chart(kind, data, caption) {
   const { labels, places, series, base, isTimed } = data;
   const values = series.flatMap(({ values }) => values).filter((value) => value !== null);
   const ruler = scale(values);
@@ -80,8 +81,8 @@ export function chart(kind, data) {
   const inSlots = kind === "bars" || !isTimed || first === last;
   const x = (index) => (inSlots ? LEFT + (index + 0.5) * slot : LEFT + ((places[index] - first) / (last - first)) * (WIDTH - LEFT - RIGHT));
   const names = series.map(({ name }) => name).join(", ");
-  const text = `${kind === "bars" ? "Bar" : "Line"} chart of ${names} by ${base}`;
-  const drawn = kind === "bars" ? bars(data, x, ruler, slot * 0.8) : lines(data, x, ruler);
+  const text = caption ?? `${kind === "bars" ? "Bar" : "Line"} chart of ${names} by ${base}`;
+  const drawn = kind === "bars" ? bars(data, x, ruler, Math.min(WIDEST, slot * 0.8)) : lines(data, x, ruler);
   return h("figure", { class: "chart" },
     h("figcaption", {}, text),
     svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${text}; the table has the values` }, axes(data, x, ruler), drawn),

@@ -90,7 +90,7 @@ async function rows(uuid, name, { sort, descending, from, where }, place, signal
   const shown = result.rows.length > 0 ? `Rows ${number(from + 1)} to ${number(from + result.rows.length)}` : "No rows";
   return [
     grid(`Rows of ${name}`, result, sorter),
-    h("nav", { class: "row", "aria-label": "Pages of rows" },
+    h("nav", { class: "row middle", "aria-label": "Pages of rows" },
       h("span", { class: "muted", id: "rows" }, shown),
       from > 0 && h("a", { class: "button quiet", href: at(from - PAGE) }, "Previous"),
       hasMore && h("a", { class: "button quiet", href: at(from + PAGE) }, "Next"),

@@ -92,7 +92,7 @@ async function tail(name, signal) {
     place.replaceChildren(failure(error));
   }), POLL);
   signal.addEventListener("abort", () => clearInterval(timer));
-  return [h("div", { class: "row" }, state, pause, h("span", { class: "muted" }, `The newest ${TAIL} points, every 2 s`)), place];
+  return [h("div", { class: "row middle" }, state, pause, h("span", { class: "muted" }, `The newest ${TAIL} points, every 2 s`)), place];
 }
 
 // Without the columns that no point has something in.

@@ -1,6 +1,6 @@
 // Deploys of the site, and the way back to an earlier one.
 import { call, current, mayWrite } from "./api.js";
-import { announce, attempt, h, note, sure, title } from "./dom.js";
+import { attempt, h, note, notify, sure, title } from "./dom.js";
 import { bytes, number, time } from "./format.js";
 import { list } from "./grid.js";
 
@@ -23,10 +23,10 @@ export async function view({ signal }) {
 
 function button({ id, created }, problem) {
   const back = async () => {
-    if (!(await sure("Serve this deploy?", `Visitors get the site of ${time(created)} from now on. The other deploys stay.`, "Serve it"))) return;
+    if (!(await sure("Serve this deploy?", `Visitors get the site of ${time(created)} from now on. The other deploys stay.`, "Serve it", "sure"))) return;
     await call(`/explorer/v1/deploys/${encodeURIComponent(id)}/rollback`, { method: "POST" });
     dispatchEvent(new Event("hashchange"));
-    announce(`${id} is served`);
+    notify(`${id} is served`);
   };
   const made = h("button", { type: "button", class: "quiet", "aria-label": `Serve ${id}`, onclick: () => attempt(made, problem, back) }, "Serve");
   return made;

@@ -43,13 +43,19 @@ export const failure = (error) => h("p", { class: "message error", role: "alert"
 export const note = (...text) => h("p", { class: "message" }, ...text);
 
 let fading;
-// Says something in the corner of the page and to screen readers.
-export function announce(text) {
+function say(text, kind) {
   const place = document.getElementById("status");
   clearTimeout(fading);
+  place.className = kind;
   place.textContent = text;
   fading = setTimeout(() => (place.textContent = ""), 6000);
 }
+
+// Says what has come into the page to those who do not see it.
+export const announce = (text) => say(text, "hidden");
+
+// Says that something was done, in the corner of the page, too.
+export const notify = (text) => say(text, "toast");
 
 // Runs an action of a button, which is disabled meanwhile. An error is shown in `place`.
 export async function attempt(button, place, action) {
@@ -64,8 +70,8 @@ export async function attempt(button, place, action) {
   }
 }
 
-// Asks before something that cannot be undone. Resolves to whether it was agreed to.
-export function sure(question, explanation, action) {
+// Asks before something. Resolves to whether it was agreed to. `kind` is the class of the button: without one it is what cannot be undone.
+export function sure(question, explanation, action, kind = "danger sure") {
   return new Promise((resolve) => {
     const dialog = h(
       "dialog",
@@ -75,7 +81,7 @@ export function sure(question, explanation, action) {
         h("p", {}, explanation),
         h("div", { class: "row" },
           h("button", { value: "no", class: "quiet", autofocus: true }, "Cancel"),
-          h("button", { value: "yes", class: "danger sure" }, action))),
+          h("button", { value: "yes", class: kind }, action))),
     );
     document.body.append(dialog);
     dialog.showModal();
@@ -99,9 +105,9 @@ export function copier(text, label = "Copy") {
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(text);
-      announce("Copied");
+      notify("Copied");
     } catch {
-      announce("The browser does not allow copying: select the text instead");
+      notify("The browser does not allow copying: select the text instead");
     }
   };
   return h("button", { type: "button", class: "quiet", onclick: copy }, label);

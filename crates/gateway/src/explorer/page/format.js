@@ -5,21 +5,21 @@ export function bytes(count) {
   if (count === undefined || count === null) return "";
   let [amount, unit] = [Number(count), 0];
   while (amount >= 1024 && unit < UNITS.length - 1) [amount, unit] = [amount / 1024, unit + 1];
-  return `${unit === 0 || amount >= 100 ? Math.round(amount) : amount.toFixed(1)} ${UNITS[unit]}`;
+  return `${amount >= 100 ? Math.round(amount) : Number(amount.toFixed(1))} ${UNITS[unit]}`;
 }
 
 export const number = (value) => Number(value).toLocaleString("en", { maximumFractionDigits: 3 });
 
 export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
 
-// A moment in the zone of the browser, whose name is in the tooltips.
+// A moment in the zone of the browser.
 export function time(text) {
   if (!text) return "";
-  const moment = new Date(text);
-  if (Number.isNaN(moment.getTime())) return text;
+  const at = new Date(text);
+  if (Number.isNaN(at.getTime())) return text;
   const two = (part) => String(part).padStart(2, "0");
-  const day = `${moment.getFullYear()}-${two(moment.getMonth() + 1)}-${two(moment.getDate())}`;
-  return `${day} ${two(moment.getHours())}:${two(moment.getMinutes())}:${two(moment.getSeconds())}`;
+  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  return `${day} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
 }
 
 export function milliseconds(value) {
@@ -29,6 +29,9 @@ export function milliseconds(value) {
 }
 
 const hex = (list) => list.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+// A time of Analytics Engine's, which is UTC, as a moment.
+export const moment = (text) => new Date(`${text.replace(" ", "T")}Z`);
 
 // A value of a row as text. An array is a blob, as D1 writes it.
 export function value(cell) {

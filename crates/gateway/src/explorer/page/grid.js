@@ -35,23 +35,25 @@ export function list(caption, heads, rows) {
   return { box: h("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" }, arrows(table)), add: (cells) => table.tBodies[0].append(row(cells)) };
 }
 
+const isNumber = (content) => typeof content === "number" || typeof content === "bigint";
+
 function cell(content, name) {
   if (content === null || content === undefined) return h("td", {}, h("span", { class: "null" }, "NULL"));
   const text = value(content);
-  const isNumber = typeof content === "number" || typeof content === "bigint";
-  if (text.length <= CHARACTERS && !text.includes("\n")) return h("td", { class: isNumber && "number" }, text);
+  if (text.length <= CHARACTERS && !text.includes("\n")) return h("td", { class: isNumber(content) && "number" }, text);
   const open = () => show(name, text);
   return h("td", {}, h("button", { type: "button", class: "plain", onclick: open, title: "Show all of it" }, `${text.slice(0, CHARACTERS)}…`));
 }
 
 // A table of data. With `sort`, heads are buttons: { by, descending, onsort(column) }.
 export function grid(caption, { columns, rows }, sort) {
-  const head = (name) => {
+  const head = (name, index) => {
     const isSorted = sort?.by === name;
     const order = isSorted ? (sort.descending ? "descending" : "ascending") : undefined;
     const mark = isSorted ? (sort.descending ? " ↓" : " ↑") : "";
     const content = sort ? h("button", { type: "button", onclick: () => sort.onsort(name) }, name, h("span", { "aria-hidden": "true" }, mark)) : name;
-    return h("th", { scope: "col", "aria-sort": order }, content);
+    const kind = rows.some((row) => isNumber(row[index])) && rows.every((row) => isNumber(row[index]) || row[index] === null) && "number";
+    return h("th", { scope: "col", "aria-sort": order, class: kind }, content);
   };
   const table = h("table", { class: "data" },
     h("caption", { class: "hidden" }, caption),

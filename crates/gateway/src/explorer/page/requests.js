@@ -1,11 +1,17 @@
 // The log of an application's requests, which are events of a dataset.
 import { ask, current } from "./api.js";
 import { address, announce, attempt, facts, h, note, title } from "./dom.js";
-import { bytes, milliseconds, number, plural, time } from "./format.js";
-import { chart, drawable } from "./chart.js";
+import { bytes, milliseconds, moment, number, plural, time } from "./format.js";
+import { chart } from "./chart.js";
 import { list } from "./grid.js";
 
-const SPANS = [["15 MINUTE", "Last 15 minutes", "1 MINUTE"], ["1 HOUR", "Last hour", "5 MINUTE"], ["1 DAY", "Last day", "1 HOUR"], ["7 DAY", "Last 7 days", "6 HOUR"]];
+// Spans with their names, the step of their chart with its name, and both in minutes.
+const SPANS = [
+  ["15 MINUTE", "Last 15 minutes", "1 MINUTE", "by minute", 15, 1],
+  ["1 HOUR", "Last hour", "5 MINUTE", "by 5 minutes", 60, 5],
+  ["1 DAY", "Last day", "1 HOUR", "by hour", 1440, 60],
+  ["7 DAY", "Last 7 days", "6 HOUR", "by 6 hours", 10080, 360],
+];
 const STATUSES = [["", "Any"], ["2", "2xx"], ["3", "3xx"], ["4", "4xx"], ["5", "5xx"]];
 const METHODS = ["", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 const MOST = 200;
@@ -32,7 +38,7 @@ export async function view({ query, signal }) {
   const refresh = h("button", { type: "button", class: "quiet", onclick: () => attempt(refresh, problem, load) }, "Refresh");
   const load = async () => place.replaceChildren(...(await log(shown, signal)));
   await load();
-  return [title("Requests"), h("p", { class: "muted" }, "What the application has answered. Routes are patterns: no path with values in it is kept."), search(shown, refresh), problem, place];
+  return [title("Requests"), h("p", { class: "muted" }, "What the application has answered. Routes are patterns, without values."), search(shown, refresh), problem, place];
 }
 
 function search(shown, refresh) {
@@ -53,26 +59,35 @@ function search(shown, refresh) {
 async function log(shown, signal) {
   const dataset = `"${current().requests}"`;
   const where = conditions(shown);
-  const step = SPANS.find(([span]) => span === shown.span)[2];
+  const span = SPANS.find(([span]) => span === shown.span);
   const sums = `sum(double4) AS requests, sum(if(blob4 >= '500', double4, 0)) AS failed, quantileExactWeighted(0.5)(double1, toUInt32(double4)) AS middle, quantileExactWeighted(0.95)(double1, toUInt32(double4)) AS slow`;
   const [total, steps, newest] = await Promise.all([
     ask(`SELECT ${sums} FROM ${dataset} WHERE ${where}`, signal),
-    ask(`SELECT toStartOfInterval(timestamp, ${interval(step)}) AS started, sum(double4) AS requests, sum(if(blob4 >= '500', double4, 0)) AS failed FROM ${dataset} WHERE ${where} GROUP BY started ORDER BY started`, signal),
+    ask(`SELECT toStartOfInterval(timestamp, ${interval(span[2])}) AS started, sum(double4) AS requests, sum(if(blob4 >= '500', double4, 0)) AS failed FROM ${dataset} WHERE ${where} GROUP BY started ORDER BY started`, signal),
     ask(`SELECT timestamp, blob3, blob2, blob4, double1, double3, double2, blob5, blob6 FROM ${dataset} WHERE ${where} ORDER BY timestamp DESC LIMIT ${MOST}`, signal),
   ]);
   announce(plural(newest.rows.length, "request"));
   if (newest.rows.length === 0) return [note("No request is like this.")];
   const [requests, failed, middle, slow] = total.rows[0].map(Number);
-  const data = drawable(steps);
   return [
     facts(["Requests", number(requests)], ["Failed (5xx)", `${number(failed)} (${number((100 * failed) / requests)} %)`], ["Median", milliseconds(middle)], ["95 % within", milliseconds(slow)]),
-    data && chart("bars", data),
+    chart("bars", drawn(steps.rows, span), `Requests and failures, ${span[3]}`),
     list("Requests", [["Time", "nowrap"], "Method", ["Route", "name"], "Status", ["Duration", "number"], ["Databases", "number"], ["Bytes", "number"], "Cache", "Country"], newest.rows.map(row)).box,
     newest.rows.length === MOST && h("p", { class: "hint" }, `The newest ${MOST} are shown.`),
   ].filter(Boolean);
 }
 
-function row([moment, method, route, status, duration, databases, size, cache, country]) {
+// Every step of a span, those without a request, too.
+function drawn(rows, [, , , , minutes, each]) {
+  const step = each * 60000;
+  const last = Math.floor(Date.now() / step) * step;
+  const found = new Map(rows.map(([started, requests, failed]) => [moment(started).getTime(), [Number(requests), Number(failed)]]));
+  const places = Array.from({ length: minutes / each + 1 }, (_, index) => last - (minutes / each - index) * step);
+  const values = (index) => places.map((place) => found.get(place)?.[index] ?? 0);
+  return { labels: places.map((place) => time(place).slice(5, 16)), places, isTimed: true, series: [{ name: "Requests", values: values(0) }, { name: "Failed", values: values(1) }] };
+}
+
+function row([at, method, route, status, duration, databases, size, cache, country]) {
   const kind = status >= "500" ? "badge bad" : status >= "400" ? "badge warn" : "badge good";
-  return [time(`${moment.replace(" ", "T")}Z`), method, route, h("span", { class: kind }, status), milliseconds(duration), databases > 0 ? milliseconds(databases) : "", bytes(size), cache === "none" ? "" : cache, country];
+  return [time(moment(at)), method, route, h("span", { class: kind }, status), milliseconds(duration), databases > 0 ? milliseconds(databases) : "", bytes(size), cache === "none" ? "" : cache, country];
 }
