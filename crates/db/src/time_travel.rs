@@ -15,7 +15,7 @@ use crate::{Bookmark, Result};
 /// ```
 /// # #[cfg(feature = "local")]
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use isobar_db::{Database, HistoryOptions, QueryableExt, SqliteDatabase, SqliteOptions, TimeTravel};
+/// use isobar_db::{Database, HistoryOptions, QueryableExt, SqliteDatabase, SqliteOptions};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// let options = SqliteOptions::default().with_history(HistoryOptions::default());

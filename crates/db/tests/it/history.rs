@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::Utc;
 use isobar_db::{
-    Bookmark, Consistency, Database, DatabaseSession, ErrorKind, History, HistoryOptions, Queryable, QueryableExt,
-    SqliteDatabase, SqliteOptions, Statement, TimeTravel,
+    Bookmark, Consistency, Database, ErrorKind, History, HistoryOptions, Queryable, QueryableExt, SqliteDatabase,
+    SqliteOptions, Statement,
 };
 use tempfile::TempDir;
 
