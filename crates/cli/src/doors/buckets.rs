@@ -171,7 +171,7 @@ mod tests {
         let elsewhere = LocalStore::open(home.path().join("r2/photos")).await.unwrap();
         assert_eq!(kind().await, Err(CatalogErrorKind::Unavailable));
         let key = isobar_storage::Key::new("a").unwrap();
-        elsewhere.put(&key, "x".into(), isobar_storage::PutOptions::default()).await.unwrap();
+        elsewhere.put(&key, "x".into(), isobar_storage::PutOptions::default()).await.unwrap().stored().unwrap();
         drop(elsewhere);
         assert_eq!(kind().await, Err(CatalogErrorKind::NotEmpty));
         buckets.open("photos").await.unwrap().unwrap().delete(&[key]).await.unwrap();
