@@ -101,7 +101,7 @@ use say;
 async fn main() -> ExitCode {
     let Cli { place, command } = Cli::parse();
     let outcome = match command {
-        Command::Serve(serve) => (*serve).run(&place).await,
+        Command::Serve(serve) => serve.run(&place).await,
         Command::Deploy(deploy) => deploy.run(&place).await,
         Command::R2(r2) => r2.run(&place).await,
         Command::D1(d1) => d1.run(&place).await,
