@@ -1,51 +1,21 @@
 //! The explorer of `isobar serve` in a real browser: each section, in both schemes, judged by axe-core.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::Walk;
+use super::shop::Shop;
 use super::tab::{Result, Tab};
-use super::{ATTACK, PICTURE, Walk};
 use crate::http::Server;
-use crate::{cargo, npm, run as execute, target};
+use crate::{npm, target};
 
 const AXE: &str = "axe-core@4.14.1";
-const CONFIG: &str = r#"name = "explorer"
-compatibility_date = "2026-11-01"
-
-[[r2_buckets]]
-binding = "STORAGE"
-bucket_name = "shop-assets"
-
-[[d1_databases]]
-binding = "DB"
-database_name = "shop"
-database_id = "6f1c2b3a-0000-4000-8000-00000000e001"
-
-[[analytics_engine_datasets]]
-binding = "EVENTS"
-dataset = "shop_events"
-"#;
-const SCHEMA: &str = "CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL, mail TEXT UNIQUE);
-CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER NOT NULL REFERENCES customers (id) ON DELETE CASCADE, total REAL NOT NULL, note TEXT);
-CREATE INDEX orders_by_customer ON orders (customer);
-CREATE VIEW large_orders AS SELECT * FROM orders WHERE total > 90;
-WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 130)
-  INSERT INTO customers SELECT i, 'Customer ' || i, 'c' || i || '@example.com' FROM n;
-INSERT INTO orders SELECT id, id, id * 0.75, NULL FROM customers;
-INSERT INTO orders VALUES (9007199254740993, 1, 1, NULL)";
 /// Time within which events of requests are to be read.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A project with something in each section.
-struct Shop {
-    folder: PathBuf,
-    isobar: PathBuf,
-}
 
 /// Walks through the explorer, first read-only, then writable. Returns the number of screenshots.
 pub(super) fn run(chromium: &str, shots: &Path) -> Result<usize> {
@@ -66,6 +36,7 @@ pub(super) fn run(chromium: &str, shots: &Path) -> Result<usize> {
         walk.sections()?;
         walk.buckets()?;
         walk.databases()?;
+        walk.sessions()?;
         walk.datasets()?;
         walk.refuses_writes()?;
         walk.phone()?;
@@ -76,57 +47,6 @@ pub(super) fn run(chromium: &str, shots: &Path) -> Result<usize> {
     walk.writes(&shop)?;
     println!("axe-core finds nothing wrong in {} views of the explorer", walk.judged);
     Ok(walk.walk.taken)
-}
-
-impl Shop {
-    fn build() -> Result<Self> {
-        execute(cargo().args(["build", "--quiet", "--package", "isobar-cli"]))?;
-        let folder = std::path::absolute(target().join("browser-explorer"))?;
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
-        }
-        fs::create_dir_all(folder.join("site"))?;
-        let shop = Self { isobar: std::path::absolute(target().join("debug/isobar"))?, folder };
-        fs::write(shop.folder.join("wrangler.toml"), CONFIG)?;
-        let hostile = format!("photos/{ATTACK}.txt").replace('/', "∕").replacen('∕', "/", 1);
-        let objects: [(&str, Vec<u8>); 5] = [
-            ("photos/mark.png", base64::engine::general_purpose::STANDARD.decode(PICTURE)?),
-            ("photos/page.html", format!("<!doctype html><title>x</title>{ATTACK}").into_bytes()),
-            (&hostile, b"the key is hostile".to_vec()),
-            ("notes/readme.txt", "A long text. ".repeat(10_000).into_bytes()),
-            ("notes/bytes.bin", (0..=255).collect()),
-        ];
-        for (key, content) in objects {
-            fs::write(shop.folder.join("content"), content)?;
-            shop.isobar(&["r2", "object", "put", &format!("shop-assets/{key}"), "--file", "content"])?;
-        }
-        for number in 1..=60 {
-            let key = format!("shop-assets/many/file-{number:03}.txt");
-            shop.isobar(&["r2", "object", "put", &key, "--file", "content"])?;
-        }
-        shop.isobar(&["d1", "execute", "DB", "--command", SCHEMA])?;
-        let note = format!("UPDATE orders SET note = '{}' WHERE id = 3", ATTACK.replace('\'', "''"));
-        shop.isobar(&["d1", "execute", "DB", "--command", &note])?;
-        for version in ["first", "second"] {
-            fs::write(shop.folder.join("site/index.html"), format!("<h1>The {version} site</h1>"))?;
-            shop.isobar(&["deploy", "site", "STORAGE/static", "--message", &format!("The {version} one")])?;
-        }
-        Ok(shop)
-    }
-
-    fn isobar(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new(&self.isobar).args(arguments).current_dir(&self.folder).output()?;
-        if !output.status.success() {
-            return Err(format!("isobar {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)).into());
-        }
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    fn token(&self, scope: &str) -> Result<String> {
-        let key: Value =
-            serde_json::from_str(&self.isobar(&["keys", "create", "--scope", scope, "--name", "browser", "--json"])?)?;
-        Ok(key["token"].as_str().ok_or("the key has no token")?.to_owned())
-    }
 }
 
 /// A browser in the explorer.
@@ -172,7 +92,7 @@ impl Explored {
         self.both("explorer-overview")?;
         self.view("buckets", "shop-assets")?;
         self.view("databases", "6f1c2b3a-0000-4000-8000-00000000e001")?;
-        self.view("sessions", "No session object has stored something here yet.")?;
+        self.view("sessions", "Room")?;
         self.view("datasets", "shop_events")?;
         self.view("deploys", "The second one")?;
         self.view("api", "/client/v4/user/tokens/verify")?;
@@ -215,7 +135,7 @@ impl Explored {
         self.walk.tab.until("the picture", "document.querySelector('.preview img')?.naturalWidth === 1")?;
         self.view("buckets/shop-assets?key=photos%2Fpage.html", "<!doctype html>")?;
         self.kept_out()?;
-        self.view("buckets/shop-assets?key=notes%2Freadme.txt", "The first 64.0 KiB of")?;
+        self.view("buckets/shop-assets?key=notes%2Freadme.txt", "The first 64 KiB of")?;
         self.view("buckets/shop-assets?key=notes%2Fbytes.bin", "Not text: its first bytes.")?;
         self.walk.tab.run(
             "[...document.querySelectorAll('main button')].find((it) => it.textContent === 'Create link').click()",
@@ -238,7 +158,7 @@ impl Explored {
         self.kept_out()?;
         self.view(&format!("{SHOP}/table/orders?sort=id&order=desc"), "9007199254740993")?;
         self.view(&format!("{SHOP}/table/orders?where=total+%3C+2+--+a+comment&from=0"), "Rows 1 to 3")?;
-        self.view(&format!("{SHOP}/table/orders?where=nothing+%3D+1"), "no such column")?;
+        self.view(&format!("{SHOP}/table/orders?where=nowhere+%3D+1"), "no such column")?;
         self.walk.tab.complaints.clear(); // the browser calls the 400 an error
         self.view(&format!("{SHOP}/sql"), "Ctrl+Enter")?;
         let run = |sql: &str, button: &str| {
@@ -269,6 +189,21 @@ impl Explored {
             return Err(format!("the export is {saved}").into());
         }
         self.walk.calm()
+    }
+
+    fn sessions(&mut self) -> Result<()> {
+        self.view("sessions/Room", "lobby")?;
+        self.kept_out()?;
+        self.view("sessions/Room/lobby", "Key-value pairs")?;
+        self.walk.tab.click("#run")?;
+        self.walk.tab.shows("/hello")?;
+        self.both("explorer-session-sql")?;
+        self.walk.tab.run(
+            "document.getElementById('sql').value = 'DELETE FROM messages'; document.getElementById('run').click()",
+        )?;
+        self.walk.tab.shows("the statement writes, and only reading was asked for")?;
+        self.walk.tab.complaints.clear(); // the browser calls the 400 an error
+        Ok(())
     }
 
     fn datasets(&mut self) -> Result<()> {
@@ -361,7 +296,7 @@ impl Explored {
         self.walk.tab.shows("The object is deleted for good.")?;
         self.walk.tab.click("dialog button[value=yes]")?;
         self.walk.tab.shows("Nothing begins with this.")?;
-        self.view("databases/6f1c2b3a-0000-4000-8000-00000000e001/sql", "History")?;
+        self.view("databases/6f1c2b3a-0000-4000-8000-00000000e001/sql", "Ctrl+Enter")?;
         self.walk.tab.run("document.getElementById('sql').value = \"UPDATE customers SET name = 'Ada' WHERE id = 1\"; document.getElementById('run').click()")?;
         self.walk.tab.shows("1 row changed")?;
         self.view("deploys", "The first one")?;

@@ -2,6 +2,7 @@
 
 mod explorer;
 mod recovery;
+mod shop;
 mod tab;
 
 use std::fs;

@@ -113,7 +113,55 @@ fn details(found: ObjectDetails) -> SessionDetails {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
+    use isobar_sessions::local::{HostOptions, LocalHost};
+    use isobar_sessions::{Request, Response, SessionContext, SessionNamespaceExt, SessionObject};
+    use serde_json::json;
+
     use super::*;
+
+    /// A room that keeps the paths it is asked for.
+    struct Room(SessionContext);
+
+    impl SessionObject for Room {
+        type Env = ();
+
+        async fn start(context: SessionContext, (): ()) -> isobar_sessions::Result<Self> {
+            context.sql().exec("CREATE TABLE IF NOT EXISTS messages (text TEXT, bytes BLOB)", ())?;
+            Ok(Self(context))
+        }
+
+        async fn fetch(&self, request: Request) -> isobar_sessions::Result<Response> {
+            self.0.sql().exec("INSERT INTO messages VALUES (?, x'01ff')", (request.uri().path(),))?;
+            Ok(Response::default())
+        }
+    }
+
+    #[tokio::test]
+    async fn object_is_listed_described_and_read() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("sessions/Room");
+        let host = LocalHost::<Room>::open(&folder, "Room", &HostOptions::default().with_threads(1), || ()).unwrap();
+        for name in ["lobby", "kitchen"] {
+            host.get(&host.id(name), "/hello").await.unwrap();
+        }
+        let sessions = LocalSessions::new(home.path());
+        let first = sessions.list("Room", None, 1).await.unwrap().unwrap();
+        let second = sessions.list("Room", first.cursor.as_deref(), 1).await.unwrap().unwrap();
+        let mut names = [&first, &second].map(|page| page.objects[0].name.clone().unwrap());
+        names.sort();
+        assert_eq!((names, second.cursor), (["kitchen", "lobby"].map(String::from), None));
+        let lobby = sessions.details("Room", "lobby").await.unwrap().unwrap();
+        assert_eq!(sessions.details("Room", &lobby.info.id).await.unwrap().unwrap(), lobby);
+        assert!(lobby.tables.contains(&SessionTable::new("messages", 1)) && lobby.info.damage.is_none(), "{lobby:?}");
+        let rows = sessions.query("Room", "lobby", "SELECT * FROM messages").await.unwrap().unwrap();
+        let columns = ["text", "bytes"].map(String::from).to_vec();
+        assert_eq!(rows, SessionRows::new(columns, vec![vec![json!("/hello"), json!([1, 255])]]));
+        for sql in ["DELETE FROM messages", "SELECT nothing", "SELECT 1; SELECT 2", ""] {
+            let error = sessions.query("Room", "lobby", sql).await.unwrap_err();
+            assert_eq!(error.kind(), CatalogErrorKind::InvalidArgument, "{sql}: {error}");
+        }
+        assert_eq!(sessions.query("Room", "nobody", "SELECT 1").await.unwrap(), None);
+    }
 
     #[tokio::test]
     async fn names_of_other_folders_are_no_classes() {
