@@ -1,7 +1,7 @@
 //! A Worker that runs every conformance kit on the bindings of the real workerd. `GET /storage` (or `/site`, `/db`, `/sessions`,
 //! `/analytics`) lists the cases of a kit as JSON, `GET /storage/multipart/completion_is_final` runs one and returns its outcome:
 //! `passed`, `failed` or `skipped`, with the reason; `GET /storage/random/7/200` returns the outcomes of 200 random operations;
-//! `GET /panic` panics. `cargo xtask conformance` builds it, starts workerd, and runs all cases. Requests under `/test`, `/config`
+//! `GET /panic` panics; `GET /scheduled` has the last `scheduled` event. `cargo xtask conformance` builds it, starts workerd, and runs all cases. Requests under `/test`, `/config`
 //! and `/state` go to the server of `ORIGIN` through the cache of the Workers entry, for `cargo xtask cache-tests`.
 
 use std::sync::Arc;
@@ -9,14 +9,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use isobar_api::HttpClient;
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
-use isobar_cloudflare::binding::worker::{self, Context, Env, Response, event};
+use isobar_cloudflare::binding::worker::{self, Context, Env, Response, ScheduleContext, ScheduledEvent, event};
 use isobar_cloudflare::binding::{JsError, Object, send};
+use isobar_http_serve::{App, BindingError, Platform};
 use isobar_sessions::cloudflare::DurableObjectNamespace;
 use isobar_sessions::{Capabilities, ErrorKind, ListedObject, ObjectId, Request, SessionNamespace};
+use isobar_storage::{Key, ObjectStoreExt};
 use isobar_testkit::{Case, Outcome};
 use serde_json::{Value, json};
 
 isobar_sessions::durable_object!(Probe => isobar_sessions::conformance::Probe, |_| Ok(()));
+
+/// Key, and path, of the last scheduled event.
+const SCHEDULED: &str = "scheduled";
 
 type Answer = Result<Value, Box<dyn std::error::Error>>;
 
@@ -36,6 +41,21 @@ async fn fetch(request: worker::Request, env: Env, context: Context) -> worker::
         Ok(answer) => Response::from_json(&answer),
         Err(error) => Response::error(format!("{path}: {error}"), 500),
     }
+}
+
+#[event(scheduled)]
+async fn scheduled(event: ScheduledEvent, env: Env, _: ScheduleContext) {
+    isobar_http_serve::workers::scheduled(noted, event, env).await
+}
+
+/// Stores each scheduled event in the bucket, in place of the one before.
+fn noted(platform: &Platform) -> Result<App, BindingError> {
+    let bucket = platform.bucket("BUCKET")?;
+    Ok(App::new().scheduled(move |event| {
+        let bucket = Arc::clone(&bucket);
+        let text = json!({"cron": event.cron, "time": event.scheduled_time.timestamp_millis()}).to_string();
+        async move { bucket.write(&Key::new(SCHEDULED)?, text).await.map(drop) }
+    }))
 }
 
 /// Forwards all requests to another server.
@@ -88,6 +108,12 @@ async fn answer(kit: &str, case: &str, env: &Object) -> Answer {
             let sink: isobar_analytics::conformance::Subject =
                 Arc::new(isobar_analytics::cloudflare::AnalyticsEngineDataset::new(env.object("EVENTS"))?);
             run(isobar_analytics::conformance::cases(), case, sink, |_| false).await
+        }
+        SCHEDULED => {
+            let bucket = isobar_storage::cloudflare::R2Bucket::new(env.object("BUCKET"))?;
+            let stored = bucket.read(&Key::new(SCHEDULED)?).await?;
+            let (_, text) = stored.ok_or_else(|| JsError::new("no scheduled event has come"))?;
+            Ok(serde_json::from_slice(&text)?)
         }
         _ => Err(JsError::new("there is no such kit").into()),
     }

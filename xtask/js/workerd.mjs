@@ -77,7 +77,7 @@ class Mail extends Log {
   }
 }
 const start = (workers) => new Miniflare(
-  convertV4MiniflareOptions({ ...(email && { log: new Mail(LogLevel.INFO) }), port, host: "127.0.0.1", cf: false, unsafeLocalExplorer: true, resourcePersistencePath: persist ?? undefined, workers }),
+  convertV4MiniflareOptions({ ...(email && { log: new Mail(LogLevel.INFO) }), port, host: "127.0.0.1", cf: false, unsafeLocalExplorer: true, unsafeTriggerHandlers: true, resourcePersistencePath: persist ?? undefined, workers }),
 );
 
 // Milliseconds from the start of a runtime with these Workers to the first one's first answer, which has to be good.

@@ -22,7 +22,23 @@ pub(super) fn run(workerd: &Workerd, table: &mut Table) -> Outcome {
         }
     }
     check_events(workerd)?;
+    check_scheduled(workerd)?;
     check_panic(workerd)
+}
+
+/// Checks that a `scheduled` event of the runtime's comes to the application's handler, with its expression and its time.
+fn check_scheduled(workerd: &Workerd) -> Outcome {
+    let path = "/cdn-cgi/local/scheduled?cron=*/5+3+*+*+MON&time=1795000000000";
+    let sent = ask(&workerd.address, "GET", path, &[], b"")?;
+    let noted = ask(&workerd.address, "GET", "/scheduled", &[], b"")?;
+    let event: serde_json::Value = serde_json::from_slice(&noted.body).map_err(|_| noted.text())?;
+    if sent.status != 200 || event != serde_json::json!({"cron": "*/5 3 * * MON", "time": 1_795_000_000_000_i64}) {
+        return Err(
+            format!("a scheduled event is answered by {} ({}), and came as {event}", sent.status, sent.text()).into()
+        );
+    }
+    println!("a scheduled event comes to the handler of its Worker");
+    Ok(())
 }
 
 /// Checks that the points of the analytics kit arrived unchanged.
