@@ -135,9 +135,9 @@ mod tests {
     #[async_trait]
     impl<F: Fn(&str) -> (u16, String) + Send + Sync> HttpClient for Fetch<F> {
         async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpClientError> {
-            let (status, body) = (self.answer)(std::str::from_utf8(request.body()).unwrap());
-            self.requests.lock().unwrap().push(request);
-            Ok(Response::builder().status(status).body(body.into()).unwrap())
+            let (status, body) = (self.answer)(std::str::from_utf8(request.body()).expect("the query is UTF-8"));
+            self.requests.lock().expect("the lock is not poisoned").push(request);
+            Ok(Response::builder().status(status).body(body.into()).expect("the head is valid"))
         }
     }
 
@@ -146,7 +146,7 @@ mod tests {
     fn api(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> (SqlApi, Requests) {
         let requests = Requests::default();
         let fetch = Fetch { answer, requests: Arc::clone(&requests) };
-        (SqlApi::new(Arc::new(fetch), "account1", "the-token").unwrap(), requests)
+        (SqlApi::new(Arc::new(fetch), "account1", "the-token").expect("the account is valid"), requests)
     }
 
     #[tokio::test]
