@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use isobar_base::fs::Space;
 use isobar_sqlite::Text;
+use isobar_sqlite::journal::{Disk, SystemDisk};
 use tokio::sync::oneshot;
 
 use self::read::{Answer, Readers};
@@ -57,14 +58,20 @@ pub(super) struct Engine {
 impl Engine {
     /// Opens the file, or a database in memory.
     pub(super) async fn open(path: Option<&Path>, options: SqliteOptions) -> Result<Self> {
-        Self::open_on(path, options, disk::room).await
+        Self::open_with(path, options, disk::room, Arc::new(SystemDisk)).await
     }
 
-    /// As [`open`](Self::open), on a disk with the room that the function reports.
-    async fn open_on(
+    /// As [`open`](Self::open), with the files of its history on this disk.
+    #[cfg(feature = "local")]
+    pub(super) async fn open_on(path: &Path, options: SqliteOptions, disk: Arc<dyn Disk>) -> Result<Self> {
+        Self::open_with(Some(path), options, disk::room, disk).await
+    }
+
+    async fn open_with(
         path: Option<&Path>,
         options: SqliteOptions,
         room: impl Fn(&Path) -> Option<Space> + Send + Sync + 'static,
+        history_disk: Arc<dyn Disk>,
     ) -> Result<Self> {
         let settings = Arc::<Settings>::default();
         #[cfg(feature = "local")]
@@ -99,8 +106,10 @@ impl Engine {
         engine.writer.run(engine.shared.options.time_limit, open).await?;
         #[cfg(feature = "local")]
         if has_history {
-            engine.open_history().await?;
+            engine.open_history(history_disk).await?;
         }
+        #[cfg(not(feature = "local"))]
+        drop(history_disk);
         Ok(engine)
     }
 

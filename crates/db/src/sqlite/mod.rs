@@ -125,6 +125,23 @@ impl SqliteDatabase {
     }
 }
 
+/// For tests that lose the power.
+#[cfg(feature = "local")]
+impl SqliteDatabase {
+    /// The database in this file, with the files of its history on this disk.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[doc(hidden)]
+    pub async fn open_on(
+        path: impl AsRef<Path>,
+        options: SqliteOptions,
+        disk: Arc<dyn isobar_sqlite::journal::Disk>,
+    ) -> Result<Self> {
+        Ok(Self { engine: Arc::new(Engine::open_on(path.as_ref(), options, disk).await?) })
+    }
+}
+
 impl fmt::Debug for SqliteDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SqliteDatabase({})", self.engine.name())

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use isobar_sqlite::Failure;
-use isobar_sqlite::journal::SystemDisk;
+use isobar_sqlite::journal::{Disk, SystemDisk};
 use tokio::sync::oneshot;
 
 use super::Engine;
@@ -45,11 +45,11 @@ impl Shared {
 }
 
 impl Engine {
-    /// Opens the history.
-    pub(super) async fn open_history(&mut self) -> Result<()> {
+    /// Opens the history, with its files on this disk.
+    pub(super) async fn open_history(&mut self, disk: Arc<dyn Disk>) -> Result<()> {
         let Some(path) = self.shared.path.clone() else { return Ok(()) };
         let given = self.shared.options.history;
-        let open = move |_: &mut Slot| Recorder::open(&path, given, Arc::new(SystemDisk));
+        let open = move |_: &mut Slot| Recorder::open(&path, given, disk);
         let recorder = self.writer.run(Duration::MAX, open).await?;
         self.keeper = Some(Keeper::start(&recorder)?);
         // There is none yet: the engine has just been made.

@@ -2,6 +2,8 @@
 
 mod group;
 #[cfg(unix)]
+mod history;
+#[cfg(unix)]
 mod kill;
 mod readers;
 
@@ -110,7 +112,8 @@ async fn below_the_reserve_writes_are_refused_and_everything_is_read() {
         Some(isobar_base::fs::Space { free: reported.load(Ordering::SeqCst), total: 10_000 * MEBIBYTE })
     };
     let options = SqliteOptions::default().with_disk_reserve(64 * MEBIBYTE);
-    let engine = Engine::open_on(Some(&folder.path().join("db.sqlite")), options, room).await.unwrap();
+    let engine =
+        Engine::open_with(Some(&folder.path().join("db.sqlite")), options, room, Arc::new(SystemDisk)).await.unwrap();
     run(&engine, "CREATE TABLE t (a)").await.unwrap();
     for round in 1..3 {
         free.store(64 * MEBIBYTE - 1, Ordering::SeqCst);

@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use isobar_base::fs::{parent, private_file};
+use isobar_base::fs::parent;
+use isobar_sqlite::journal::Disk;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
@@ -45,36 +47,39 @@ impl Snapshot {
         let Self { connection, header } = self;
         let copy = Temporary::new(folder)?;
         let failed = |error: rusqlite::Error| fault::of_sqlite("copy the database", &error);
-        let mut into = Connection::open(&copy.0).map_err(failed)?;
+        let mut into = Connection::open(&copy.path).map_err(failed)?;
         into.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").map_err(failed)?;
         copy_pages(&connection, &mut into, || false).map_err(failed)?;
         drop(into);
         // The log may be copied into the file from here on.
         drop(connection);
         let path = folder.file(Kind::Base, header.start);
-        let bytes = write(folder, &path, header, &copy.0).map_err(|error| fault::of_file("write", &path, error))?;
+        let bytes = write(folder, &path, header, &copy.path).map_err(|error| fault::of_file("write", &path, error))?;
         Ok(Base { start: Point { position: header.start, time: header.time }, bytes })
     }
 }
 
 /// A file that is removed when it is not needed any more.
 #[derive(Debug)]
-pub(super) struct Temporary(pub(super) PathBuf);
+pub(super) struct Temporary {
+    pub(super) path: PathBuf,
+    disk: Arc<dyn Disk>,
+}
 
 impl Temporary {
     /// An empty file, its owner's alone.
     pub(super) fn new(folder: &Folder) -> Result<Self> {
         let path = folder.temporary()?;
-        let created = private_file().write(true).create_new(true).open(&path);
-        created.map_err(|error| fault::of_file("create", &path, error))?;
-        Ok(Self(path))
+        let disk = Arc::clone(&folder.disk);
+        disk.create(&path).map_err(|error| fault::of_file("create", &path, error))?;
+        Ok(Self { path, disk })
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
         // What is left is removed when the history is opened next.
-        drop(std::fs::remove_file(&self.0));
+        drop(self.disk.remove(&self.path));
     }
 }
 

@@ -106,7 +106,7 @@ impl Folder {
         let remove = || -> io::Result<()> {
             for entry in std::fs::read_dir(&self.path)? {
                 let path = entry?.path();
-                if path.to_string_lossy().contains(TEMPORARY) {
+                if path.file_name().is_some_and(|name| name.to_string_lossy().contains(TEMPORARY)) {
                     std::fs::remove_file(path)?;
                 }
             }
@@ -171,7 +171,10 @@ mod tests {
         for other in ["lock", "x.log", "00000001-00000001.txt", "0-0.log"] {
             std::fs::write(folder.path().join(other), "").unwrap();
         }
-        std::fs::write(folder.temporary().unwrap(), "").unwrap();
+        let temporary = folder.temporary().unwrap();
+        std::fs::write(&temporary, "").unwrap();
+        // SQLite's own, beside it.
+        std::fs::write(isobar_base::fs::SqliteFile::Journal.beside(&temporary), "").unwrap();
         let listed = folder.entries().unwrap().into_iter().map(|entry| (entry.start, entry.kind)).collect::<Vec<_>>();
         let expected = [(1, 4, Kind::Log), (1, 300, Kind::Log), (2, 1, Kind::Base), (2, 1, Kind::Log)];
         assert_eq!(listed, expected.map(|(generation, frame, kind)| (Position::new(generation, frame), kind)));

@@ -38,7 +38,7 @@ impl Recorder {
         let point = index.find(Limit::At(of_bookmark(to, index.history)?))?;
         let plan = index.plan(point)?;
         let image = Temporary::new(self.folder())?;
-        plan.build(&image.0)?;
+        plan.build(&image.path)?;
         Ok(Ready { image, page_size: plan.base.header.page_size })
     }
 
@@ -52,6 +52,12 @@ impl Recorder {
 }
 
 impl Ready {
+    /// Returns the image's path, for tests that look into it.
+    #[cfg(test)]
+    pub(in crate::sqlite) fn path(&self) -> &std::path::Path {
+        &self.image.path
+    }
+
     /// Makes the image the newest state of a database, in one transaction. Statements that are kept prepared are prepared anew after it.
     pub(in crate::sqlite) fn copy_into(&self, into: &mut Connection, must_stop: impl Fn() -> bool) -> Result<()> {
         let failed = |error: rusqlite::Error| fault::of_sqlite("restore the database", &error);
@@ -62,7 +68,7 @@ impl Ready {
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let image = Connection::open_with_flags(&self.image.0, flags).map_err(failed)?;
+        let image = Connection::open_with_flags(&self.image.path, flags).map_err(failed)?;
         copy_pages(&image, into, must_stop).map_err(failed)
     }
 }
