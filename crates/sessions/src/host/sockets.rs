@@ -98,6 +98,7 @@ impl ObjectState {
                     })
                     .await;
                     self.deliver(SocketEvent::Message(self.socket(id), message)).await;
+                    tokio::task::yield_now().await; // others of the thread go before this client's next message
                 }
                 Some(Err(close)) => break close,
                 None => break CloseFrame::broken(),

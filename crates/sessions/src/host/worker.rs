@@ -14,13 +14,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared as SharedFuture};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use isobar_sqlite::journal::JournalOptions;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -40,10 +42,6 @@ use crate::{Error, ErrorKind, ObjectId, Request, Response, Result, SessionContex
 const LOOK_AGAIN: i64 = 2_000;
 /// How long after its object was found to be damaged.
 const LOOK_AGAIN_AT_DAMAGE: i64 = 60_000;
-/// Messages of sockets in flight on a thread beyond which an object has [`OWN_MESSAGES`] at most: floods into many objects are a queue
-/// that every request of the thread waits behind, several times.
-const THREAD_MESSAGES: usize = 256;
-const OWN_MESSAGES: usize = 8;
 
 /// A task for a thread.
 pub(super) enum Job {
@@ -64,6 +62,9 @@ impl Job {
 pub(super) struct Worker<O: SessionObject> {
     objects: Objects<O>,
     options: HostOptions,
+    /// Requests in flight. They are polled between the thread's tasks, some dozens of them each time, and not in their queue: a
+    /// flood of messages into sockets is thousands of tasks.
+    requests: FuturesUnordered<LocalBoxFuture<'static, ()>>,
 }
 
 type Objects<O> = Rc<ThreadObjects<O>>;
@@ -82,8 +83,6 @@ struct ThreadObjects<O: SessionObject> {
     waiting: RefCell<Waiting<(Instant, Job)>>,
     /// An object may have become idle.
     room: Notify,
-    /// Messages of sockets in flight.
-    messages: Cell<usize>,
 }
 
 /// An object: its state, and its instance while it has one.
@@ -93,8 +92,6 @@ struct Slot<O: SessionObject> {
     instance: RefCell<Option<Instance<O>>>,
     /// Number of callers that are about to use it.
     claims: Cell<usize>,
-    /// Messages of its sockets in flight.
-    messages: Cell<usize>,
 }
 
 impl<O: SessionObject> Worker<O> {
@@ -123,9 +120,8 @@ impl<O: SessionObject> Worker<O> {
             limit,
             waiting: RefCell::default(),
             room: Notify::new(),
-            messages: Cell::new(0),
         });
-        Self { objects, options }
+        Self { objects, options, requests: FuturesUnordered::new() }
     }
 
     /// Runs jobs until [`Job::Stop`]: the body of a thread.
@@ -142,6 +138,7 @@ impl<O: SessionObject> Worker<O> {
                         Some(Job::Stop) | None => break,
                         Some(job) => self.take(job),
                     },
+                    Some(()) = self.requests.next(), if !self.requests.is_empty() => {}
                     () = objects.room.notified(), if !objects.waiting.borrow().is_empty() => self.take_waiting(),
                     () = objects.quiet() => objects.flush(),
                     _ = ticks.tick() => {
@@ -152,6 +149,7 @@ impl<O: SessionObject> Worker<O> {
                 }
             }
             objects.flush();
+            self.requests.clear();
             objects.slots.borrow().values().for_each(|slot| slot.state.go_away());
         });
         let log = self.objects.log.clone();
@@ -232,11 +230,13 @@ impl<O: SessionObject> Worker<O> {
                 let answer = slot.event(async move |object: Rc<O>| object.fetch(*request).await);
                 // A caller that no longer waits does not want the answer.
                 let objects = Rc::clone(&self.objects);
-                tokio::task::spawn_local(async move {
+                let request = AssertUnwindSafe(async move {
                     drop(reply.send(answer.await));
                     drop(ticket);
                     objects.room.notify_one();
                 });
+                // The object is reset by the panic of a handler; another one ends this request alone.
+                self.requests.push(request.catch_unwind().map(drop).boxed_local());
             }
             Job::Alarm(id) => {
                 if !self.objects.admit(id.as_bytes()) {
@@ -303,13 +303,7 @@ impl<O: SessionObject> ThreadObjects<O> {
             }
         };
         let env = self.env.clone();
-        let slot = Rc::new(Slot {
-            state,
-            env,
-            instance: RefCell::default(),
-            claims: Cell::default(),
-            messages: Cell::default(),
-        });
+        let slot = Rc::new(Slot { state, env, instance: RefCell::default(), claims: Cell::default() });
         let weak = Rc::downgrade(&slot);
         let objects = Rc::downgrade(self);
         slot.state.set_dispatch(Rc::new(move |event| {
@@ -386,26 +380,17 @@ impl<O: SessionObject> ThreadObjects<O> {
             drop(tokio::time::timeout(Duration::from_millis(100), self.room.notified()).await);
         }
         let state = Rc::clone(&slot.state);
-        let is_full = || self.messages.get() >= THREAD_MESSAGES && slot.messages.get() >= OWN_MESSAGES;
-        while state.broken().is_none() && is_full() {
-            drop(tokio::time::timeout(Duration::from_millis(100), state.event_ended.notified()).await);
-        }
-        self.messages.set(self.messages.get() + 1);
-        slot.messages.set(slot.messages.get() + 1);
         let bytes = event.bytes();
         state.incoming.set(state.incoming.get() + bytes);
         let of = Rc::clone(&state);
         let handled = slot.event(async move |object: Rc<O>| event.handle(&*object, &of).await);
         let objects = Rc::clone(self);
-        let slot = Rc::clone(slot);
         tokio::task::spawn_local(async move {
             if let Err(_error) = handled.await {
                 #[cfg(feature = "tracing")]
                 tracing::warn!(error = %_error, "a WebSocket handler failed");
             }
             state.incoming.set(state.incoming.get() - bytes);
-            objects.messages.set(objects.messages.get() - 1);
-            slot.messages.set(slot.messages.get() - 1);
             state.event_ended.notify_waiters();
             objects.room.notify_one();
         });
