@@ -241,6 +241,7 @@ impl Source {
             r2_buckets: self.list(table, "r2_buckets")?,
             durable_objects: self.field(table, "durable_objects")?,
             migrations: self.list(table, "migrations")?,
+            triggers: self.field(table, "triggers")?,
             analytics_engine_datasets: self.list(table, "analytics_engine_datasets")?,
             browser: self.field(table, "browser")?,
             vars: self.field(table, "vars")?,
