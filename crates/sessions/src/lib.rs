@@ -140,6 +140,6 @@ pub mod limits {
 }
 
 /// The quick start of the README, compiled and run as a doctest.
-#[cfg(all(doctest, feature = "memory"))]
+#[cfg(all(doctest, feature = "memory", feature = "timers"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
