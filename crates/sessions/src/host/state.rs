@@ -464,17 +464,17 @@ impl ObjectState {
         self.alarm_runs.set(true);
     }
 
-    /// Stores the alarm that follows one that has run: it stays when it was set anew meanwhile, else `next` replaces it. Also for
-    /// an instance that the alarm has broken: the database is still there. After a failure the alarm is stored as it was, and a
-    /// connection whose file has failed is closed.
-    pub(super) fn end_alarm(&self, next: Option<AlarmRow>) -> Result<()> {
+    /// Stores the alarm that follows the one that `ran`: it stays when it was set anew meanwhile, else `next` replaces it. Also for
+    /// an instance that the alarm has broken: the database is still there, with what earlier turns have set. After a failure the
+    /// alarm is stored as it was, and a connection whose file has failed is closed.
+    pub(super) fn end_alarm(&self, ran: AlarmRow, next: Option<AlarmRow>) -> Result<()> {
         self.alarm_active.set(false);
         let is_over = self.alarm_runs.replace(false) || self.broken.borrow().is_some();
         self.open_storage()?;
         let storage = self.storage.borrow();
         let Some(open) = &*storage else { return Err(Error::new(ErrorKind::Internal, "the storage is closed")) };
         let store = || {
-            if is_over {
+            if is_over && open.alarm()? == Some(ran) {
                 open.set_own_alarm(next)?;
             }
             open.commit()?;

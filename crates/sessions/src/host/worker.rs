@@ -467,6 +467,10 @@ impl<O: SessionObject> Slot<O> {
 async fn run_alarm<O: SessionObject>(slot: &Rc<Slot<O>>) {
     let state = Rc::clone(&slot.state);
     let now = state.shared.alarms.now();
+    if state.shared.health.check_write().is_err() {
+        // The handler could store nothing, and its failures would use up the alarm's retries.
+        return state.wake_at(Some(now + LOOK_AGAIN));
+    }
     let row = match state.stored_alarm() {
         Ok(Some(row)) if row.due <= now => row,
         Ok(later) => return state.wake_at(later.map(|row| row.due)),
@@ -503,7 +507,7 @@ async fn run_alarm<O: SessionObject>(slot: &Rc<Slot<O>>) {
         let due = now + i64::try_from(delay?.as_millis()).unwrap_or(i64::MAX);
         Some(AlarmRow { scheduled: row.scheduled, due, retries: row.retries + 1, made: Some(now) })
     });
-    if let Err(error) = state.end_alarm(next) {
+    if let Err(error) = state.end_alarm(row, next) {
         // The disk's failure, say: it does not count, and the row is still there, so the alarm runs again.
         #[cfg(feature = "tracing")]
         tracing::error!(%error, object = %crate::SessionBackend::id(&*state), "the end of an alarm was not stored");
