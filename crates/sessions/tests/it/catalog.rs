@@ -177,6 +177,8 @@ async fn a_running_host_is_looked_at_and_not_changed() {
         assert_eq!(count(&catalog, name, "SELECT count(*) FROM rows"), 4, "{name}");
     }
     assert_eq!(catalog.list(&CatalogListOptions::default()).unwrap().objects.len(), 2);
+    act(&host, "new", put("k")).await;
+    assert_eq!(catalog.list(&CatalogListOptions::default()).unwrap().objects.len(), 3);
     let error = CatalogWriter::open(folder.path(), "Probe").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Storage);
     assert!(
@@ -187,7 +189,7 @@ async fn a_running_host_is_looked_at_and_not_changed() {
     drop(host);
     let elsewhere = folder.path().join("elsewhere");
     let writer = CatalogWriter::create(&elsewhere, "Probe").unwrap();
-    assert_eq!(writer.import(archive.as_slice(), OnExisting::Refuse, |_| {}).unwrap().objects, 2);
+    assert_eq!(writer.import(archive.as_slice(), OnExisting::Refuse, |_| {}).unwrap().objects, 3);
     assert_eq!(count(writer.catalog(), "awake", "SELECT count(*) FROM rows"), 4);
 }
 

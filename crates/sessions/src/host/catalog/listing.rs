@@ -85,7 +85,7 @@ fn whole<T>(result: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
     }
 }
 
-/// Asks the index; `None` where there is none that is whole. A copy is kept: the host may be gone at the next page.
+/// Asks the index; `None` where there is none that is whole. A copy is kept for the pages that follow: the host may be gone then.
 fn ask<T>(
     catalog: &Catalog,
     guard: &Guard,
@@ -107,6 +107,9 @@ fn ask<T>(
 /// See [`Catalog::list`].
 pub(super) fn page(catalog: &Catalog, options: &CatalogListOptions) -> Result<CatalogPage> {
     let limit = options.limit.max(1);
+    if options.after.is_none() {
+        drop(catalog.index.take()); // of an earlier list
+    }
     let mut after = options.after.as_ref().map(|id| *id.as_bytes());
     let mut page = CatalogPage::default();
     loop {

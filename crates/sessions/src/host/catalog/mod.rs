@@ -83,7 +83,7 @@ pub struct Catalog {
     bounds: QueryBounds,
     /// Objects whose last turns could not be put back into their files, and why.
     withheld: RefCell<BTreeMap<[u8; 32], String>>,
-    /// A copy of the index, once one was made.
+    /// A copy of the index, for the pages of a list.
     index: RefCell<Option<Index>>,
     /// When a host that waits for the lock last had its turn.
     rested: Cell<Instant>,
@@ -164,6 +164,7 @@ impl Catalog {
     /// # Errors
     /// [`ErrorKind::Storage`], and [`ErrorKind::Overloaded`] when a host writes to it all the time.
     pub fn details(&self, id: &ObjectId) -> Result<Option<ObjectDetails>> {
+        drop(self.index.take()); // of an earlier list
         let guard = self.guard()?;
         let Some(mut entry) = listing::entry_of(self, id, &guard)? else { return Ok(None) };
         let file = self.file(id);
