@@ -2,7 +2,7 @@
 //!
 //! On Cloudflare the runtime sends a `scheduled` event for each of the configuration's `triggers.crons`. A native host runs a
 //! [`CronTrigger`] for each, on the object's alarm: at least once, and once for all times that were missed while no host ran. As there, a
-//! handler's failure is logged and not retried, and one expression does not wait for the handler of another.
+//! handler's failure, or its panic, is logged and not retried, and one expression does not wait for the handler of another.
 //!
 //! ```
 //! # #[cfg(not(feature = "memory"))]
@@ -33,9 +33,11 @@
 
 use std::fmt::{self, Display};
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -184,7 +186,11 @@ impl CronTrigger {
         if !self.triggers.crons.contains(&cron) {
             return self.timers.cancel(TIMER).map(drop); // of an earlier configuration
         }
-        let outcome = (self.triggers.handler)(ScheduledEvent::new(cron, timer.scheduled)).await;
+        let handler = Arc::clone(&self.triggers.handler);
+        let event = ScheduledEvent::new(cron, timer.scheduled);
+        // What it leaves behind is the application's, as that of a request whose handler panics.
+        let outcome = AssertUnwindSafe(async move { handler(event).await }).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|_| Err("the handler panicked".to_owned()));
         #[cfg(feature = "tracing")]
         if let Err(why) = &outcome {
             tracing::warn!(cron = self.context.id().name(), why, "a cron trigger failed");

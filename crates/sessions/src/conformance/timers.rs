@@ -125,6 +125,10 @@ async fn a_cron_expression_has_its_next_time_and_keeps_it(sessions: Subject) -> 
     ensure!(hourly[2].is_i64(), "{hourly}");
     let again = act(&sessions, name, every("0 * * * *")).await?;
     ensure_eq!(again[1][0]["scheduled"], scheduled);
+    // A host gives an alarm up that fails again and again.
+    act(&sessions, name, json!([{"op": "delete alarm"}])).await?;
+    let armed = act(&sessions, name, every("0 * * * *")).await?;
+    ensure!(armed[1][0]["scheduled"] == scheduled && armed[2].is_i64(), "{armed}");
     let daily = act(&sessions, name, every("30 3 * * *")).await?;
     let scheduled = daily[1][0]["scheduled"].as_i64().unwrap_or_default();
     ensure_eq!((daily[1].as_array().map(Vec::len), scheduled % 86_400_000), (Some(1), (3 * 60 + 30) * 60_000));

@@ -6,7 +6,8 @@
 //! - A timer runs at its time or later, at least once. One that runs when its object is reset or the machine stops runs again.
 //! - A handler's failure is retried as an alarm's is: after 2 s, doubling, with up to a quarter of jitter, 6 times. A timer that has failed
 //!   7 times is given up: it is kept with its failure until it is set again or cancelled, and a cron expression goes on with its next
-//!   time. Other timers are not affected. A panic is a failure, too.
+//!   time. Other timers are not affected. A panic is a failure, too. Where the object does not even start, its host gives up the
+//!   alarm after 7 tries; the timers wait then until one is set, or [`every`](Timers::every) is called.
 //! - After a long sleep, or when the clock jumps ahead, a cron expression runs **once** for all the times that were missed, and goes on
 //!   with the next one to come. A timer that was set while the clock was ahead, and is put right, waits for as long as it was meant to.
 //!
@@ -71,7 +72,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::table::{Row, Table};
-use crate::{AlarmInfo, Error, ErrorKind, Result, SessionContext};
+use crate::{AlarmInfo, Error, ErrorKind, Result, SessionContext, limits};
 
 pub use cron::Cron;
 pub use table::TABLE;
@@ -141,7 +142,7 @@ impl Timers {
         let known = self.table.find(name)?;
         if known.is_some_and(|row| row.cron.as_deref() == Some(cron) && row.payload == payload && row.due_at.is_some())
         {
-            return Ok(());
+            return self.table.arm(); // the host may have given the alarm up
         }
         let next = next(&parsed, self.table.now())?;
         self.table.put(name, next, Some(cron), &payload)
@@ -178,7 +179,11 @@ impl Timers {
     /// Those of the storage. A handler's error is the timer's, and retried.
     pub async fn run(&self, info: &AlarmInfo, mut handler: impl AsyncFnMut(Timer) -> Result<()>) -> Result<()> {
         let table = &self.table;
-        table.rebase()?;
+        if info.retry_count >= limits::ALARM_RETRIES {
+            table.arm_beyond()?;
+            table.context().durable().await?;
+        }
+        table.rebase(true)?;
         for due in table.due(BATCH)? {
             // Another one's handler may have cancelled it, or set it anew.
             let Some(row) = table.find(&due.name)?.filter(|row| row.revision == due.revision) else { continue };
@@ -207,19 +212,25 @@ impl Timers {
     fn conclude(&self, row: &Row) -> Result<()> {
         match &row.cron {
             None => self.table.end(row),
-            Some(cron) => self.table.advance(row, next(&cron.parse()?, self.table.now())?, None),
+            Some(cron) => self.table.advance(row, self.next_of(row, cron)?, None),
         }
     }
 
     /// Ends a run that has failed.
     fn fail(&self, row: &Row, why: &str) -> Result<()> {
-        let now = self.table.now();
         let retries = row.retries + 1;
-        match (table::retry_at(now, retries), &row.cron) {
+        match (table::retry_at(self.table.now(), retries), &row.cron) {
             (Some(due), _) => self.table.postpone(row, Some(due), retries, why),
-            (None, Some(cron)) => self.table.advance(row, next(&cron.parse()?, now)?, Some(why)),
+            (None, Some(cron)) => self.table.advance(row, self.next_of(row, cron)?, Some(why)),
             (None, None) => self.table.postpone(row, None, retries, why),
         }
+    }
+
+    /// The expression's time after the one that has run: not that one again, where the clock went back a little meanwhile.
+    fn next_of(&self, row: &Row, cron: &str) -> Result<i64> {
+        let now = self.table.now();
+        let is_ahead = row.scheduled > now.saturating_add(table::SLACK);
+        next(&cron.parse()?, if is_ahead { now } else { now.max(row.scheduled) })
     }
 }
 

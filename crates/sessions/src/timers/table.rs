@@ -1,5 +1,7 @@
 //! The table of timers, and the alarm that is set for the first of them.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -17,9 +19,9 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS _isobar_timers (
     retries INTEGER NOT NULL, failure TEXT, made INTEGER NOT NULL, revision INTEGER NOT NULL, running INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS _isobar_timers_due ON _isobar_timers (due_at) WHERE due_at IS NOT NULL";
-const COLUMNS: &str = "name, scheduled, due_at, cron, payload, retries, failure, revision, running";
+const COLUMNS: &str = "name, scheduled, due_at, cron, payload, retries, failure, revision, running, made";
 /// How far the clock may go back, in milliseconds, before timers that seem to be made in the future are set anew.
-const SLACK: i64 = 10_000;
+pub(super) const SLACK: i64 = 10_000;
 /// Revisions are random, of as many bits as a number of JavaScript's has exactly.
 const REVISION_BITS: u64 = (1 << 52) - 1;
 
@@ -38,6 +40,8 @@ pub(super) struct Row {
     pub(super) revision: i64,
     /// The alarm's count of retries when a run was begun that has not ended.
     pub(super) running: Option<u32>,
+    /// When `due_at` was written.
+    made: i64,
 }
 
 impl Row {
@@ -63,11 +67,13 @@ pub(super) fn retry_at(now: i64, failures: u32) -> Option<i64> {
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     context: SessionContext,
+    /// Latest time at which no timer was made ahead of the clock.
+    sound_at: Rc<Cell<i64>>,
 }
 
 impl Table {
     pub(super) fn new(context: SessionContext) -> Self {
-        Self { context }
+        Self { context, sound_at: Rc::new(Cell::new(i64::MAX)) }
     }
 
     pub(super) fn context(&self) -> &SessionContext {
@@ -82,9 +88,8 @@ impl Table {
     /// Sets a timer.
     pub(super) fn put(&self, name: &str, at: i64, cron: Option<&str>, payload: &str) -> Result<()> {
         let random = u64::from_le_bytes(isobar_base::random::bytes()?) & REVISION_BITS;
-        let sql = format!(
-            "INSERT OR REPLACE INTO {TABLE} ({COLUMNS}, made) VALUES (?1, ?2, ?2, ?3, ?4, 0, NULL, ?5, NULL, ?6)"
-        );
+        let sql =
+            format!("INSERT OR REPLACE INTO {TABLE} ({COLUMNS}) VALUES (?1, ?2, ?2, ?3, ?4, 0, NULL, ?5, NULL, ?6)");
         self.context.transaction(|| {
             if !self.exists()? {
                 self.context.sql().exec(SCHEMA, ())?;
@@ -173,22 +178,31 @@ impl Table {
         self.context.sql().exec(sql, parameters).map(drop)
     }
 
-    /// Puts timers right that were made while the clock was ahead. The alarm has come for the first of them, as its host has put it
-    /// right: the others wait for as long after it as they were meant to, and expressions for their next time.
-    pub(super) fn rebase(&self) -> Result<()> {
+    /// Puts timers right that were made while the clock was ahead: each waits for as long as it was meant to, from now on, and an
+    /// expression for its next time. Where the alarm has come for the first of them, as its host has put that right already, they
+    /// wait from the time of the first.
+    pub(super) fn rebase(&self, is_alarm: bool) -> Result<()> {
         if !self.exists()? {
             return Ok(());
         }
         let now = self.now();
+        let latest = now.saturating_add(SLACK);
         let sql = format!("SELECT {COLUMNS} FROM {TABLE} WHERE made > ? AND due_at IS NOT NULL ORDER BY due_at");
-        let ahead: Vec<Row> = self.context.sql().exec(&sql, (now.saturating_add(SLACK),))?.all()?;
-        let Some(first) = ahead.first().and_then(|row| row.due_at) else { return Ok(()) };
+        let ahead: Vec<Row> = self.context.sql().exec(&sql, (latest,))?.all()?;
+        let Some(first) = ahead.first().and_then(|row| row.due_at) else {
+            self.sound_at.set(now);
+            return Ok(());
+        };
+        let sql = format!("SELECT min(due_at) FROM {TABLE} WHERE made <= ?");
+        let other: Option<i64> = self.context.sql().exec(&sql, (latest,))?.one()?;
+        let is_of_first = is_alarm && other.is_none_or(|other| other > first);
         for row in &ahead {
             let due = row.due_at.unwrap_or(first);
             match &row.cron {
                 Some(cron) if row.retries == 0 => self.advance(row, next(&cron.parse::<Cron>()?, now)?, None)?,
                 _ => {
-                    let due = now.saturating_add(due.saturating_sub(first));
+                    let from = if is_of_first { first } else { row.made };
+                    let due = now.saturating_add(due.saturating_sub(from).max(0));
                     let sql = format!("UPDATE {TABLE} SET due_at = ?3, made = ?4 WHERE name = ?1 AND revision = ?2");
                     self.unless_gone(&sql, row, vec![due.into(), now.into()])?;
                 }
@@ -197,14 +211,27 @@ impl Table {
         Ok(())
     }
 
+    /// Sets an alarm that remains should the one that runs now be given up, as this is its last run.
+    pub(super) fn arm_beyond(&self) -> Result<()> {
+        match retry_at(self.now(), limits::ALARM_RETRIES).and_then(DateTime::from_timestamp_millis) {
+            Some(at) if self.exists()? => self.context.set_alarm(at),
+            _ => Ok(()),
+        }
+    }
+
     /// Sets the alarm for the first timer. Without one the alarm is removed.
     pub(super) fn arm(&self) -> Result<()> {
         if !self.exists()? {
             return Ok(());
         }
+        // Looking through all timers takes its time: once, and when the clock has gone back.
+        let now = self.now();
+        if self.sound_at.get() > now.saturating_add(SLACK) {
+            self.rebase(false)?;
+        }
+        self.sound_at.set(self.sound_at.get().max(now));
         let sql = format!("SELECT min(due_at) FROM {TABLE}");
         let first: Option<i64> = self.context.sql().exec(&sql, ())?.one()?;
-        let now = self.now();
         let current = self.context.alarm()?.map(|at| at.timestamp_millis());
         match first {
             None if current.is_some() => self.context.delete_alarm(),

@@ -98,3 +98,26 @@ fn an_invalid_expression_is_refused_at_once() {
     let error = CronTriggers::new(&crons, |_| async { Ok::<(), String>(()) }).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
+
+#[tokio::test]
+async fn a_handler_that_panics_has_failed_and_is_not_called_again_for_that_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = Events::default();
+    let ahead = Arc::new(AtomicI64::new(0));
+    let noted = Arc::clone(&events);
+    let handler = move |event: ScheduledEvent| {
+        noted.lock().unwrap().push(event.clone());
+        async move {
+            assert!(event.cron.is_empty(), "the handler panics on purpose");
+            Ok::<(), String>(())
+        }
+    };
+    let host = open(&folder, CronTriggers::new(&[DAILY.to_owned()], handler).unwrap(), &ahead).await;
+    ahead.store(2 * DAY, Ordering::SeqCst);
+    wait_for(&events, 1).await;
+    tokio::time::sleep(Duration::from_secs(3)).await; // the wait before an alarm's retry, and more
+    assert_eq!(events.lock().unwrap().len(), 1);
+    let report = report(&host, DAILY).await;
+    assert_eq!(report["last"]["failure"], "the handler panicked");
+    assert!(report["next"].is_string(), "{report}");
+}
