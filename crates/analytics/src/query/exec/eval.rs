@@ -30,6 +30,7 @@ pub(super) fn eval<'m>(expr: &Expr, rows: &Rows, budget: &'m Budget) -> Result<H
         _ => {}
     }
     let (vectors, _arguments_share) = evaluated(arguments, rows, budget)?;
+    budget.check()?;
     let types: Vec<&Type> = arguments.iter().map(|argument| &argument.ty).collect();
     let is_constant = vectors.iter().all(|vector| matches!(vector, Vector::Const(_)));
     let len = if is_constant { 1 } else { rows.len };
@@ -455,4 +456,25 @@ fn texts(function: &Function, arguments: &[Vector], types: &[&Type], len: usize)
 /// Whether a start is one of dates, so that its type is `Date`.
 pub(in crate::query) fn is_date_start(interval: StartOf) -> bool {
     matches!(interval, StartOf::Week | StartOf::Units(_, Unit::Month | Unit::Year))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ErrorKind;
+    use crate::query::position::Position;
+
+    #[test]
+    fn function_is_not_applied_when_the_time_is_over() {
+        let expr = |kind, ty| Expr { kind, ty, position: Position::default() };
+        let text = expr(ExprKind::Column(0), Type::String);
+        let length = expr(ExprKind::Call(Function::Length, vec![text]), Type::UInt64);
+        let rows = Rows { columns: vec![Vector::from_texts(["a", "bc"])], len: 2 };
+        let lengths = eval(&length, &rows, &Budget::new(1000, None, Default::default())).unwrap().vector;
+        assert_eq!(lengths.scalar(1), Scalar::Int(2));
+        let over = Budget::new(1000, Some(Duration::ZERO), Default::default());
+        assert_eq!(eval(&length, &rows, &over).unwrap_err().kind(), ErrorKind::TimedOut);
+    }
 }

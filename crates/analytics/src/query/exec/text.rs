@@ -297,16 +297,29 @@ pub(super) fn digits(value: &Scalar, ty: &Type, is_binary: bool) -> Vec<u8> {
     };
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count().min(bytes.len().saturating_sub(1));
     let bytes = if is_trimmed { &bytes[zeros..] } else { &bytes[..] };
-    let digits = bytes.iter().flat_map(|byte| {
-        let text = if is_binary { format!("{byte:08b}") } else { format!("{byte:02X}") };
-        text.into_bytes()
-    });
-    digits.collect()
+    let mut digits = Vec::with_capacity(bytes.len() * if is_binary { 8 } else { 2 });
+    for byte in bytes {
+        if is_binary {
+            digits.extend((0..8).rev().map(|bit| b'0' + (byte >> bit & 1)));
+        } else {
+            digits.extend([byte >> 4, byte & 15].map(|digit| b"0123456789ABCDEF"[usize::from(digit)]));
+        }
+    }
+    digits
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_of_a_byte_are_two_or_eight() {
+        for byte in 0..=u8::MAX {
+            let value = Scalar::Text(vec![byte].into());
+            assert_eq!(digits(&value, &Type::String, false), format!("{byte:02X}").as_bytes());
+            assert_eq!(digits(&value, &Type::String, true), format!("{byte:08b}").as_bytes());
+        }
+    }
 
     #[test]
     fn substrings_are_clickhouse_s() {
