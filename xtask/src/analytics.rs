@@ -1,17 +1,15 @@
 //! Reads the Parquet segments of a local dataset with DuckDB, chDB (ClickHouse) and pyarrow, and compares random queries with chDB.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use isobar_analytics::local::{CompactionOptions, LocalOptions, LocalSink};
 use isobar_analytics::{DataPoint, EventSink};
 use serde_json::{Value, json};
 
-use crate::{Outcome, analytics_sql, python, target};
+use crate::readers::READERS;
+use crate::{Outcome, analytics_sql, readers, target};
 
-/// The readers and their versions. This chDB is ClickHouse 26.9 in a Python process.
-const READERS: [(&str, &str); 3] = [("duckdb", "2.0.1"), ("chdb", "4.4.0"), ("pyarrow", "26.0.1")];
 const SCRIPT: &str = include_str!("../py/analytics.py");
 /// Number of random queries, which take some ten seconds, and their seed.
 const QUERIES: [&str; 2] = ["2000", "1"];
@@ -37,7 +35,7 @@ pub(crate) fn run() -> Outcome {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(write(&dataset))?;
     let script = folder.join("analytics.py");
     fs::write(&script, SCRIPT)?;
-    let output = Command::new(readers()?).arg(script).arg(&dataset).arg(tenant(17)).output()?;
+    let output = Command::new(readers::python()?).arg(script).arg(&dataset).arg(tenant(17)).output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }
@@ -63,11 +61,6 @@ pub(crate) fn run() -> Outcome {
     println!("{POINTS} points in 2 Parquet segments read alike by DuckDB, chDB and pyarrow");
     let [count, seed] = QUERIES;
     analytics_sql::compare(count, seed)
-}
-
-/// Returns the Python that has the readers; installs them if they are missing.
-pub(crate) fn readers() -> Result<PathBuf, Box<dyn std::error::Error>> {
-    Ok(python::packages("analytics-readers", &READERS)?.join("python"))
 }
 
 /// Writes the dataset and compacts it.

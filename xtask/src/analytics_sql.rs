@@ -12,7 +12,7 @@ use std::process::Command;
 use isobar_analytics::query::{Format, Query};
 use serde_json::Value;
 
-use crate::{Outcome, analytics, target};
+use crate::{Outcome, readers, target};
 
 const SCRIPT: &str = include_str!("../py/analytics_sql.py");
 /// Folder of the events, the recorded queries and their answers.
@@ -91,7 +91,7 @@ fn answers(mode: &str, rest: &[&str]) -> Result<Vec<u8>, Box<dyn Error>> {
     fs::create_dir_all(&folder)?;
     let script = folder.join("analytics_sql.py");
     fs::write(&script, SCRIPT)?;
-    let mut command = Command::new(analytics::readers()?);
+    let mut command = Command::new(readers::python()?);
     let output = command.arg(&script).arg(mode).arg(Path::new(RECORDED).join("events.jsonl")).args(rest).output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());

@@ -23,6 +23,7 @@ mod http;
 mod mcp;
 mod npm;
 mod python;
+mod readers;
 mod real_site;
 mod schema;
 mod sockets;
