@@ -76,7 +76,12 @@ pub struct App {
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App").field("site", &self.site).field("observer", &self.observer).finish_non_exhaustive()
+        let mut debug = f.debug_struct("App");
+        debug
+            .field("site", &self.site)
+            .field("observer", &self.observer)
+            .field("is_scheduled", &self.scheduled.is_some());
+        debug.finish_non_exhaustive()
     }
 }
 
@@ -324,7 +329,19 @@ impl App {
     pub fn into_router(mut self) -> Router {
         #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
         self.fill_cache();
-        let Self { api, nested, site, worker_first, observer, checks, body_limit, documentation, .. } = self;
+        let Self {
+            api,
+            nested,
+            site,
+            worker_first,
+            observer,
+            cache: _,
+            checks,
+            body_limit,
+            hsts: _,
+            documentation,
+            ..
+        } = self;
         let unknown = match documentation {
             Some(path) => format!("there is no such API; {path} lists those there are"),
             None => "there is no such API".to_owned(),
