@@ -1,5 +1,6 @@
 //! Optimistic transactions of many tasks.
 
+use isobar_db::page::Keyset;
 use isobar_db::{Error, ErrorKind, QueryableExt, SqliteDatabase, Statement, TransactionOptions, mock::MockDatabase};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,4 +62,16 @@ async fn transaction_used_after_its_work_is_refused() {
     let escaped = db.transaction(|tx| async move { Ok::<_, Error>(tx) }).await.unwrap();
     assert_eq!(escaped.write("CREATE TABLE t (a)").unwrap_err().kind(), ErrorKind::Internal);
     assert_eq!(escaped.prepare("SELECT 1").one::<i64>().await.unwrap_err().kind(), ErrorKind::Internal);
+}
+
+#[tokio::test]
+async fn query_that_ends_with_a_comment_is_verified_and_paged() {
+    let db = SqliteDatabase::memory().await.unwrap();
+    db.run_script("CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1), (2)").await.unwrap();
+    for sql in ["SELECT id FROM t -- all", "SELECT id FROM t /* all", "SELECT id FROM t /* all */"] {
+        let ids = db.transaction(|tx| async move { tx.prepare(sql).all::<i64>().await }).await.unwrap();
+        assert_eq!(ids, [1, 2], "{sql}");
+        let page = db.page::<i64>(Statement::new(sql), &Keyset::new().ascending("id"), 1, None).await.unwrap();
+        assert_eq!(page.rows, [1], "{sql}");
+    }
 }
