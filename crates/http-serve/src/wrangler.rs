@@ -41,6 +41,8 @@ pub struct WranglerPlatform {
     triggers: Option<TriggeredApp>,
     #[cfg(feature = "native")]
     events: isobar_analytics::local::LocalOptions,
+    #[cfg(feature = "native")]
+    history: Option<isobar_db::HistoryOptions>,
     #[cfg(feature = "browser")]
     browsers: Option<Arc<dyn isobar_objects::browser::BrowserEngine>>,
 }
@@ -167,6 +169,8 @@ impl WranglerPlatform {
             triggers: None,
             #[cfg(feature = "native")]
             events: Default::default(),
+            #[cfg(feature = "native")]
+            history: None,
             #[cfg(feature = "browser")]
             browsers: None,
         }
@@ -197,6 +201,15 @@ impl WranglerPlatform {
     #[must_use]
     pub fn events(mut self, options: isobar_analytics::local::LocalOptions) -> Self {
         self.events = options;
+        self
+    }
+
+    /// Keeps the history of every local database, for time travel and backup; what it costs stands at
+    /// [`HistoryOptions`](isobar_db::HistoryOptions). Default: `None`, and a database that keeps one already goes on.
+    #[cfg(feature = "native")]
+    #[must_use]
+    pub fn history(mut self, options: Option<isobar_db::HistoryOptions>) -> Self {
+        self.history = options;
         self
     }
 
@@ -287,7 +300,9 @@ impl WranglerPlatform {
         }
         for database in &self.config.d1_databases {
             let file = root.join("d1").join(format!("{}.sqlite", file_name(&database.binding, database.local_name())?));
-            let opened = isobar_db::SqliteDatabase::open(file).await;
+            let options = isobar_db::SqliteOptions::default();
+            let options = self.history.into_iter().fold(options, isobar_db::SqliteOptions::with_history);
+            let opened = isobar_db::SqliteDatabase::open_with(file, options).await;
             let opened = opened.map_err(|error| PlatformError::Database(database.binding.clone(), error))?;
             builder = builder.with_database(&database.binding, opened);
         }

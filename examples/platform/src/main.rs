@@ -10,9 +10,9 @@ use std::sync::Arc;
 use clap::Parser;
 use isobar_analytics::local::LocalOptions;
 use isobar_api::mail::{FolderMailSender, MailSender, SmtpMailSender};
-use isobar_db::SqliteDatabase;
 use isobar_db::migrations::{self, Migrator};
 use isobar_db::vault::Keyring;
+use isobar_db::{HistoryOptions, SqliteDatabase};
 use isobar_http_serve::native::{Server, ServerOptions, TrustedProxies, init_log, shutdown_signal};
 use isobar_http_serve::{Platform, Secret, WranglerPlatform, make_root, schedule, walk_options};
 use isobar_objects::browser::BrowserEngine;
@@ -66,6 +66,10 @@ struct Cli {
     /// Expect a PROXY protocol header (version 1 or 2) at the start of every connection
     #[arg(long)]
     proxy_protocol: bool,
+    /// Days for which every commit of the databases is kept, in up to 1 GiB each, for `isobar d1 time-travel` and `isobar d1
+    /// backup`; 0 leaves it as it is. Costs a copy of each page that is written, compressed, and a sync for each 500
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    history_days: u32,
 }
 
 #[tokio::main]
@@ -95,6 +99,9 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let events = LocalOptions::default().with_compact_every(Some(COMPACT_EVENTS_EVERY));
     let configured =
         configured.events(events).browsers(browsers).session_class::<IamSession>("IamSession", IamEnv::new);
+    let day = std::time::Duration::from_secs(24 * 60 * 60);
+    let history = HistoryOptions::default().with_max_age(day * cli.history_days);
+    let configured = configured.history((cli.history_days > 0).then_some(history));
     let platform = configured.local(&cli.root).await?;
     for database in &config.d1_databases {
         let (folder, pattern) =

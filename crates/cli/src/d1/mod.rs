@@ -3,6 +3,7 @@
 mod dump;
 mod info;
 mod migrations;
+mod time_travel;
 
 use std::error::Error;
 use std::io::Read;
@@ -38,6 +39,9 @@ pub(crate) enum D1 {
     Import(dump::Import),
     /// Copy rows into a database with another schema, as a map describes
     Copy(Copy),
+    /// Show a database's history, and go back in it
+    #[command(subcommand)]
+    TimeTravel(time_travel::Travel),
 }
 
 /// The copy of a database to use: the local one, or Cloudflare's.
@@ -171,6 +175,7 @@ impl D1 {
             Self::Import(import) => import.run(place).await,
             Self::Execute(execute) => execute.run(place).await,
             Self::Copy(copy) => copy.run(place).await,
+            Self::TimeTravel(travel) => travel.run(place).await,
         }
     }
 }

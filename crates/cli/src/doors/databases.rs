@@ -184,6 +184,7 @@ impl DatabaseCatalog for LocalDatabases {
         let failed = |path: &Path, error| unavailable(format!("the database {name} cannot be deleted"), path, error);
         // The database before its log, which means nothing without it.
         let file = self.file(name);
+        SqliteDatabase::delete_history(&file).map_err(|error| unavailable("its history stays", &file, error))?;
         let beside = SqliteFile::all_beside(&file);
         for path in [file].into_iter().chain(beside).chain([self.id_file(name)]) {
             match std::fs::remove_file(&path) {

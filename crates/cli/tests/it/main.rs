@@ -10,6 +10,7 @@ mod options;
 mod query;
 mod sessions;
 mod site;
+mod time_travel;
 mod walk;
 
 use std::fs;

@@ -5,6 +5,8 @@ mod answer;
 mod binding;
 #[cfg(all(feature = "cloudflare-http", not(target_arch = "wasm32")))]
 mod rest;
+#[cfg(all(feature = "cloudflare-http", not(target_arch = "wasm32")))]
+mod time_travel;
 
 #[cfg(feature = "cloudflare-binding")]
 pub use binding::D1Database;

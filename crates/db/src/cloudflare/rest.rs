@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use super::answer;
 use crate::{
     Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ErrorKind, ExecResult, Meta,
-    Operation, QueryResult, Queryable, Result, Row, Statement, Value, sql,
+    Operation, QueryResult, Queryable, Result, Row, Statement, TimeTravel, Value, sql,
 };
 
 /// A D1 database over Cloudflare's REST API: for native code, tools above all, since each statement is a request. Cheap to
@@ -26,7 +26,8 @@ use crate::{
 /// fraction comes back as an integer, which every number type takes. Reads are repeated when the API fails; a write only
 /// where it certainly did not happen.
 ///
-/// The API has no sessions and no bookmarks: every query goes to the primary, so that a session sees everything.
+/// The API has no sessions: every query goes to the primary, so that a session sees everything. It has time travel, without a report of
+/// how far the history goes back.
 ///
 /// ```no_run
 /// use isobar_cloudflare::client::Account;
@@ -41,8 +42,9 @@ use crate::{
 /// ```
 #[derive(Debug, Clone)]
 pub struct D1RestDatabase {
-    account: Account,
-    path: String,
+    pub(super) account: Account,
+    /// Of the database, below the account.
+    pub(super) path: String,
 }
 
 /// The API's answer for a statement.
@@ -88,11 +90,12 @@ impl D1RestDatabase {
         if database_id.is_empty() || !database_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err(Error::new(ErrorKind::Internal, format!("{database_id:?} is no id of a D1 database")));
         }
-        Ok(Self { account, path: format!("d1/database/{database_id}/raw") })
+        Ok(Self { account, path: format!("d1/database/{database_id}") })
     }
 
     async fn ask(&self, idempotency: Idempotency, body: Json) -> Result<Vec<Answer>> {
-        self.account.call(idempotency, Method::POST, &self.path, Some(&body)).await.map_err(failure)
+        let path = format!("{}/raw", self.path);
+        self.account.call(idempotency, Method::POST, &path, Some(&body)).await.map_err(failure)
     }
 
     async fn run(&self, statement: &Statement) -> Result<QueryResult> {
@@ -154,6 +157,10 @@ impl Database for D1RestDatabase {
 
     fn session(&self, _: Consistency) -> Arc<dyn DatabaseSession> {
         Arc::new(Session(self.clone()))
+    }
+
+    fn time_travel(&self) -> Option<&dyn TimeTravel> {
+        Some(self)
     }
 }
 
@@ -285,7 +292,7 @@ fn no_statement() -> Error {
     Error::new(ErrorKind::Sql, "No SQL statements detected.")
 }
 
-fn failure(error: RestError) -> Error {
+pub(super) fn failure(error: RestError) -> Error {
     // SQL's own errors are in the message, whatever the status: 400 of the API, 500 of its local stand-in.
     let said = error.messages().first().map(|first| answer::failure(&first.message));
     match said {

@@ -1,10 +1,30 @@
 //! Time travel on a file.
 
+use std::path::{Path, PathBuf};
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::SqliteDatabase;
+use super::{SqliteDatabase, history};
 use crate::{Bookmark, History, Restored, Result, TimeTravel};
+
+impl SqliteDatabase {
+    /// Returns the folder of the history of the database in this file, whether it keeps one or not.
+    #[must_use]
+    pub fn history_folder(path: impl AsRef<Path>) -> PathBuf {
+        history::folder_of(path.as_ref())
+    }
+
+    /// Deletes the history of the database in this file, if there is one; no other is kept until [one is asked
+    /// for](crate::SqliteOptions::with_history).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) while a process has the database open and keeps the history;
+    /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied).
+    pub fn delete_history(path: impl AsRef<Path>) -> Result<()> {
+        history::delete(path.as_ref()).map_err(|error| error.during("delete_history"))
+    }
+}
 
 #[async_trait]
 impl TimeTravel for SqliteDatabase {

@@ -152,11 +152,10 @@ impl Archiver {
         self.sync()?;
         self.watch.copy()?;
         self.renew(marks)?;
-        if self.note_rest()? {
-            // Whoever has written since keeps the log: the anchor lets nobody copy it into the file.
-            self.watch.truncate()?;
-        }
-        self.sync()
+        // Whoever has written since keeps the log: the anchor lets nobody copy it into the file.
+        let is_empty = self.note_rest()? && self.watch.truncate()?;
+        self.sync()?;
+        if is_empty { self.watch.close() } else { Ok(()) }
     }
 
     /// Returns whether it is time for another base.

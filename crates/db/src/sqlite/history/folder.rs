@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use isobar_base::fs::{beside, create_dir, private_file};
-use isobar_sqlite::journal::Disk;
+use isobar_base::fs::{beside, create_dir, parent, private_file, sync_dir};
+use isobar_sqlite::journal::{Disk, SystemDisk};
 use serde::{Deserialize, Serialize};
 
 use super::fault;
 use super::format::Kind;
 use super::position::Position;
 use crate::sqlite::disk::HISTORY;
-use crate::{HistoryOptions, Result};
+use crate::{Error, ErrorKind, HistoryOptions, Result};
 
 const LOCK: &str = "lock";
 const BOUNDS: &str = "bounds.json";
@@ -44,10 +44,34 @@ struct Bounds {
     max_bytes: u64,
 }
 
+/// Returns the path of the folder of a database's history: beside the file itself, where links lead to it.
+pub(in crate::sqlite) fn folder_of(database: &Path) -> PathBuf {
+    beside(&real_path(database), HISTORY)
+}
+
+/// The path that SQLite uses: that of the file itself, where links lead to it.
+pub(super) fn real_path(database: &Path) -> PathBuf {
+    std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned())
+}
+
+/// Deletes the history of a database, while no process keeps it.
+pub(in crate::sqlite) fn delete(database: &Path) -> Result<()> {
+    let folder = Folder::of(database, Arc::new(SystemDisk));
+    if !folder.exists() {
+        return Ok(());
+    }
+    let Some(_lock) = folder.lock()? else {
+        let message = format!("{}: the history is kept by a process that has the database open", folder.path.display());
+        return Err(Error::new(ErrorKind::Unavailable, message));
+    };
+    let deleted = std::fs::remove_dir_all(&folder.path).and_then(|()| sync_dir(parent(&folder.path)));
+    deleted.map_err(|error| fault::of_file("delete", &folder.path, error))
+}
+
 impl Folder {
     /// The folder of a database's history.
     pub(super) fn of(database: &Path, disk: Arc<dyn Disk>) -> Self {
-        Self { path: beside(database, HISTORY), disk }
+        Self { path: folder_of(database), disk }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -154,8 +178,6 @@ fn read_name(path: PathBuf) -> Option<Entry> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use isobar_sqlite::journal::SystemDisk;
-
     use super::*;
 
     #[test]

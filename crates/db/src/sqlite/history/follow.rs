@@ -143,6 +143,16 @@ impl Watch {
     pub(super) fn truncate(&self) -> Result<bool> {
         Ok(!checkpoint(&self.free, "TRUNCATE")?.is_busy)
     }
+
+    /// Closes the connections as others are closed: the last one of all removes the log, which is empty.
+    pub(super) fn close(self) -> Result<()> {
+        let Self { free, anchors: [one, other], anchor } = self;
+        let (last, idle) = if anchor == 0 { (one, other) } else { (other, one) };
+        drop(free);
+        drop(idle);
+        let removes = last.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+        removes.map(drop).map_err(|error| fault::of_sqlite("close the database", &error))
+    }
 }
 
 /// Opens a connection that does nothing when it is closed: the last one would copy the log and remove it.

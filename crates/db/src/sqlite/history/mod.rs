@@ -33,4 +33,5 @@ mod span;
 mod stamp;
 mod tail;
 
+pub(in crate::sqlite) use self::folder::{delete, folder_of};
 pub(in crate::sqlite) use self::recorder::{Keeper, Recorder};

@@ -11,7 +11,7 @@ use isobar_sqlite::journal::Disk;
 
 use super::archiver::Archiver;
 use super::fault;
-use super::folder::Folder;
+use super::folder::{Folder, real_path};
 use super::follow::WalFile;
 use super::format::Kind;
 use super::index::{Index, Limit};
@@ -108,7 +108,7 @@ impl Recorder {
 
     /// Returns whether a database has a history.
     pub(in crate::sqlite) fn exists(database: &Path, disk: Arc<dyn Disk>) -> bool {
-        Folder::of(&real_path(database), disk).exists()
+        Folder::of(database, disk).exists()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -371,11 +371,6 @@ impl Recorder {
             tracing::warn!(database = %self.database.display(), error = %_error, "the history was not closed in good order");
         }
     }
-}
-
-/// The path that SQLite uses: that of the file itself, where links lead to it.
-fn real_path(database: &Path) -> PathBuf {
-    std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned())
 }
 
 impl Keeper {
