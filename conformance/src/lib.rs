@@ -45,7 +45,7 @@ async fn fetch(request: worker::Request, env: Env, context: Context) -> worker::
 
 #[event(scheduled)]
 async fn scheduled(event: ScheduledEvent, env: Env, _: ScheduleContext) {
-    isobar_http_serve::workers::scheduled(noted, event, env).await
+    isobar_http_serve::workers::scheduled(noted, event, env).await;
 }
 
 /// Stores each scheduled event in the bucket, in place of the one before.
