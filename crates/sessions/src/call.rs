@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Body, Error, ErrorKind, ObjectId, Request, Response, Result, SessionNamespace};
 
-/// Beginning of the paths that are reserved for calls. A server must not let a client choose such a path.
+/// Beginning of the paths that are reserved for calls. A server must not let a client choose such a path, nor one that leads there by
+/// `..`, `.` or `\`, which Workers resolve.
 pub const CALL_PATH: &str = "/.isobar/call/";
 /// Header of the response to a call.
 const OUTCOME: &str = "x-isobar-call";

@@ -54,14 +54,14 @@ pub async fn forward_session(
     if !is_same_origin(request.headers()) {
         return Err(Problem::new(http::StatusCode::FORBIDDEN).with_detail("this request comes from another site"));
     }
-    if path.starts_with(isobar_sessions::CALL_PATH) {
-        return Err(Problem::not_found("the object's calls are not served"));
-    }
     // The application's body limit holds for what the object reads, too.
     let (mut parts, body) = request.with_limited_body().into_parts();
     let is_upgrade = asks_for_websocket(&parts.headers);
     let upgrade = upgrade(&mut parts);
     parts.uri = path.parse().map_err(|error| Problem::bad_request(format!("{path}: {error}")))?;
+    if leads_to_calls(parts.uri.path()) {
+        return Err(Problem::not_found("the object's calls are not served"));
+    }
     parts.extensions.clear(); // the server's own, which mean nothing to the object
     let request = http::Request::from_parts(parts, isobar_sessions::Body::wrap(body));
     match sessions.fetch(id, request).await {
@@ -70,6 +70,13 @@ pub async fn forward_session(
         Err(error) if error.kind() == ErrorKind::Socket && !is_upgrade => Err(upgrade_required()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether a path may be one of the reserved ones. Inside Workers `.`, `..` and `\` are resolved on the way to the object, so no segment may
+/// have the name that they begin with.
+fn leads_to_calls(path: &str) -> bool {
+    let reserved = isobar_sessions::CALL_PATH.split('/').find(|segment| !segment.is_empty());
+    path.split(['/', '\\']).any(|segment| reserved == Some(segment))
 }
 
 /// Whether a browser's request comes from a page of this host; other clients send no `Origin`.

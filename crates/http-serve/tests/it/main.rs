@@ -202,6 +202,8 @@ async fn api_site_health_and_errors() {
         ("GET /api/rooms/a/socket", 426, "this is a WebSocket"),
         ("POST /api/rooms/a/.isobar/call/x", 404, "calls are not served"),
         ("POST /api/rooms/a/%2Eisobar/call/x", 404, "calls are not served"),
+        ("POST /api/rooms/a/x/%252e%252E/.isobar/call/x", 404, "calls are not served"),
+        ("POST /api/rooms/a/%5C.isobar%5Ccall%5Cx", 404, "calls are not served"),
     ] {
         let got = ask(&running, head, "").await;
         assert!(got.0 == status && got.2.contains(body), "{head}: {got:?}");
