@@ -20,6 +20,8 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS _isobar_timers (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS _isobar_timers_due ON _isobar_timers (due_at) WHERE due_at IS NOT NULL";
 const COLUMNS: &str = "name, scheduled, due_at, cron, payload, retries, failure, revision, running, made";
+/// The same of many rows, without payloads and failures: each may have some MiB.
+const BRIEF: &str = "name, scheduled, due_at, cron, '' AS payload, retries, NULL AS failure, revision, running, made";
 /// How far the clock may go back, in milliseconds, before timers that seem to be made in the future are set anew.
 pub(super) const SLACK: i64 = 10_000;
 /// Revisions are random, of as many bits as a number of JavaScript's has exactly.
@@ -129,12 +131,12 @@ impl Table {
         self.context.sql().exec(&sql, ())?.all()
     }
 
-    /// The timers whose time has come, the first one first.
+    /// The timers whose time has come, the first one first, without their payloads.
     pub(super) fn due(&self, limit: usize) -> Result<Vec<Row>> {
         if !self.exists()? {
             return Ok(Vec::new());
         }
-        let sql = format!("SELECT {COLUMNS} FROM {TABLE} WHERE due_at <= ? ORDER BY due_at, name LIMIT {limit}");
+        let sql = format!("SELECT {BRIEF} FROM {TABLE} WHERE due_at <= ? ORDER BY due_at, name LIMIT {limit}");
         self.context.sql().exec(&sql, (self.now(),))?.all()
     }
 
@@ -187,7 +189,7 @@ impl Table {
         }
         let now = self.now();
         let latest = now.saturating_add(SLACK);
-        let sql = format!("SELECT {COLUMNS} FROM {TABLE} WHERE made > ? AND due_at IS NOT NULL ORDER BY due_at");
+        let sql = format!("SELECT {BRIEF} FROM {TABLE} WHERE made > ? AND due_at IS NOT NULL ORDER BY due_at");
         let ahead: Vec<Row> = self.context.sql().exec(&sql, (latest,))?.all()?;
         let Some(first) = ahead.first().and_then(|row| row.due_at) else {
             self.sound_at.set(now);
