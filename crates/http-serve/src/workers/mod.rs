@@ -13,7 +13,7 @@
 //!
 //! #[event(scheduled)]
 //! async fn scheduled(event: ScheduledEvent, env: Env, _: ScheduleContext) {
-//!     isobar_http_serve::workers::scheduled(app, event, env).await
+//!     isobar_http_serve::workers::scheduled(app, event, env).await;
 //! }
 //! ```
 
