@@ -22,6 +22,8 @@
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+pub mod backup;
 mod bulk;
 #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 mod codes;

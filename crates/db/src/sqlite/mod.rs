@@ -11,6 +11,8 @@ mod fault;
 mod history;
 mod lane;
 #[cfg(feature = "local")]
+mod threads;
+#[cfg(feature = "local")]
 mod time_travel;
 mod values;
 
@@ -24,6 +26,13 @@ use async_trait::async_trait;
 use isobar_base::sync::IgnorePoison;
 
 use self::engine::Engine;
+#[cfg(feature = "local")]
+pub(crate) use self::history::{
+    Content, Cutter, HistoryId, Image, Index, Kind, Limit, Piece, Point, Position, Span, last_commit, of_bookmark,
+    spans, time,
+};
+#[cfg(feature = "local")]
+pub(crate) use self::threads::blocking;
 use crate::options::ExportOptions;
 use crate::result::Report;
 use crate::{

@@ -5,10 +5,15 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{SqliteDatabase, history};
+use super::{Index, SqliteDatabase, history};
 use crate::{Bookmark, History, Restored, Result, TimeTravel};
 
 impl SqliteDatabase {
+    /// Reads what the history has, of all that was answered before.
+    pub(crate) async fn settled_index(&self) -> Result<Index> {
+        self.engine.settled_index().await.map_err(|error| error.during("backup"))
+    }
+
     /// Returns the folder of the history of the database in this file, whether it keeps one or not.
     #[must_use]
     pub fn history_folder(path: impl AsRef<Path>) -> PathBuf {

@@ -1,6 +1,7 @@
 //! The conformance kit on every backend, and what is particular to one.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod backup;
 mod dump;
 mod embedded;
 mod faults;

@@ -2,19 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use isobar_sqlite::Failure;
 use isobar_sqlite::journal::{Disk, SystemDisk};
-use tokio::sync::oneshot;
 
 use super::Engine;
 use super::shared::Shared;
 use crate::sqlite::connection::{AuthorizedConnection, must_stop};
 use crate::sqlite::fault;
-use crate::sqlite::history::{Keeper, Recorder};
-use crate::sqlite::lane::{Slot, ended};
+use crate::sqlite::history::{Index, Keeper, Recorder};
+use crate::sqlite::lane::Slot;
+use crate::sqlite::threads::blocking;
 use crate::{Bookmark, Error, ErrorKind, History, Restored, Result, SqliteOptions};
 
 /// Returns whether the database in this file keeps a history, or is to.
@@ -70,14 +69,16 @@ impl Engine {
         let recorder = self.shared.recorder.get();
         let message = "the database keeps no history: open it with SqliteOptions::with_history";
         let recorder = Arc::clone(recorder.ok_or_else(|| Error::new(ErrorKind::Unsupported, message))?);
-        let (answer, answered) = oneshot::channel();
-        // The caller may have gone meanwhile, and the answer with it.
-        let run = move || drop(answer.send(work(&recorder)));
-        thread::Builder::new().name("isobar-history".to_owned()).spawn(run).map_err(|error| {
-            Error::new(ErrorKind::Unavailable, format!("cannot start a thread for the history: {error}"))
-                .with_source(error)
-        })?;
-        answered.await.unwrap_or_else(|_| Err(ended()))
+        blocking(move || work(&recorder)).await
+    }
+
+    /// Reads what the history has, of all that was answered before.
+    pub(in crate::sqlite) async fn settled_index(&self) -> Result<Index> {
+        self.with_history(|recorder| {
+            recorder.settle()?;
+            recorder.index()
+        })
+        .await
     }
 
     /// Finds the bookmark of a time, in microseconds since 1970; of the newest state without one.

@@ -156,7 +156,7 @@ impl BlockHead {
         self.length as usize
     }
 
-    fn to_bytes(self) -> [u8; HEAD] {
+    pub(super) fn to_bytes(self) -> [u8; HEAD] {
         let mut out = Vec::with_capacity(HEAD);
         out.extend_from_slice(&BLOCK_MAGIC.to_le_bytes());
         out.extend_from_slice(&[0; 4]);

@@ -1,7 +1,7 @@
 //! What the files of a history have, and where a point is in them.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Take};
 use std::path::Path;
 
 use chrono::{DateTime, TimeZone, Utc};
@@ -104,11 +104,15 @@ impl Extent {
         }
     }
 
+    /// Returns whether it is a log, or a base that has everything.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.header.kind == Kind::Log || self.has_end
+    }
+
     /// Returns what it has; `None` for a base that is not whole.
     fn content(&self) -> Option<Content> {
         let start = Point { position: self.header.start, time: self.header.time };
-        let is_whole = self.header.kind == Kind::Log || self.has_end;
-        is_whole.then_some(Content { kind: self.header.kind, start, end: self.end })
+        self.is_whole().then_some(Content { kind: self.header.kind, start, end: self.end })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -116,37 +120,41 @@ impl Extent {
     }
 
     /// Opens the file, to read it up to its last commit.
-    pub(crate) fn reader(&self) -> Result<impl Read + use<>> {
+    pub(super) fn reader(&self) -> Result<Take<BufReader<File>>> {
         let file = File::open(&self.entry.path).map_err(|error| fault::of_file("open", &self.entry.path, error))?;
         Ok(BufReader::new(file).take(self.valid))
     }
+}
 
-    /// Finds the last commit in a log that is admitted: all before it are. Its start is.
-    fn last_commit(&self, admits: impl Fn(Point) -> bool) -> Result<Point> {
-        let mut found = Point { position: self.header.start, time: self.header.time };
-        let mut reader = self.reader()?;
-        let failed = |error| fault::of_file("read", &self.entry.path, error);
-        read_header(&mut reader).map_err(failed)?;
-        while let Some(head) = read_head(&mut reader).map_err(failed)? {
-            let end = Point { position: head.end(), time: head.times.1 };
-            let is_in_part = head.times.1 != 0 && !(head.ends && admits(end));
-            if !is_in_part {
-                found = if head.ends { end } else { found };
-                let payload = head.payload_size() as u64;
-                io::copy(&mut reader.by_ref().take(payload), &mut io::sink()).map_err(failed)?;
-                continue;
-            }
-            let payload = read_payload(&mut reader, &head).map_err(failed)?;
-            let frames = payload.and_then(|payload| Frames::of(head, &payload, self.header.page_size));
-            let frames = frames.ok_or_else(|| fault::damaged(&self.entry.path, "a block's checksum is wrong"))?;
-            let commits = frames.iter().filter(|frame| frame.pages != 0);
-            let commits =
-                commits.map(|frame| Point { position: Position::new(head.generation, frame.number), time: frame.time });
-            found = commits.take_while(|point| admits(*point)).last().unwrap_or(found);
-            break;
+/// Finds the last commit in a log that is admitted: all before it are. The state at its start is, which is `found`.
+pub(crate) fn last_commit(
+    name: &Path,
+    reader: &mut impl Read,
+    mut found: Point,
+    admits: impl Fn(Point) -> bool,
+) -> Result<Point> {
+    let failed = |error| fault::of_file("read", name, error);
+    let header = read_header(reader).map_err(failed)?;
+    let page_size = header.ok_or_else(|| fault::damaged(name, "its header is not whole"))?.page_size;
+    while let Some(head) = read_head(reader).map_err(failed)? {
+        let end = Point { position: head.end(), time: head.times.1 };
+        let is_in_part = head.times.1 != 0 && !(head.ends && admits(end));
+        if !is_in_part {
+            found = if head.ends { end } else { found };
+            let payload = head.payload_size() as u64;
+            io::copy(&mut reader.by_ref().take(payload), &mut io::sink()).map_err(failed)?;
+            continue;
         }
-        Ok(found)
+        let payload = read_payload(reader, &head).map_err(failed)?;
+        let frames = payload.and_then(|payload| Frames::of(head, &payload, page_size));
+        let frames = frames.ok_or_else(|| fault::damaged(name, "a block's checksum is wrong"))?;
+        let commits = frames.iter().filter(|frame| frame.pages != 0);
+        let commits =
+            commits.map(|frame| Point { position: Position::new(head.generation, frame.number), time: frame.time });
+        found = commits.take_while(|point| admits(*point)).last().unwrap_or(found);
+        break;
     }
+    Ok(found)
 }
 
 /// Reads the header of a file; `None` where it is not whole.
@@ -260,7 +268,9 @@ impl Index {
             file.header.kind == Kind::Log && limit.admits(start)
         };
         let log = span.files.iter().rev().map(|number| &self.files[*number]).find(starts_before);
-        log.map_or(Ok(span.from), |log| log.last_commit(|point| limit.admits(point)))
+        let Some(log) = log else { return Ok(span.from) };
+        let start = Point { position: log.header.start, time: log.header.time };
+        last_commit(log.path(), &mut log.reader()?, start, |point| limit.admits(point))
     }
 
     /// Chooses the files out of which a state is made that [`find`](Self::find) has found.

@@ -6,6 +6,7 @@
 //! tail | base         where commits are appended; snapshots
 //! index, image        what the files have; a database's file as it was at a point
 //! marks, log, follow  positions of commits; a file that is appended to; connections that watch the write-ahead log
+//! pieces              files cut into objects, for a backup
 //! folder, format, span, stamp, position
 //! ```
 //!
@@ -26,6 +27,7 @@ mod image;
 mod index;
 mod log;
 mod marks;
+mod pieces;
 mod position;
 mod recorder;
 mod restore;
@@ -34,4 +36,10 @@ mod stamp;
 mod tail;
 
 pub(in crate::sqlite) use self::folder::{delete, folder_of};
+pub(crate) use self::format::Kind;
+pub(crate) use self::image::Image;
+pub(crate) use self::index::{Index, Limit, last_commit, time};
+pub(crate) use self::pieces::{Cutter, Piece};
+pub(crate) use self::position::{HistoryId, Position, of_bookmark};
 pub(in crate::sqlite) use self::recorder::{Keeper, Recorder};
+pub(crate) use self::span::{Content, Point, Span, spans};
