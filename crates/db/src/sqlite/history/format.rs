@@ -311,6 +311,20 @@ pub(super) fn read_head(reader: &mut impl Read) -> io::Result<Option<BlockHead>>
     Ok(if read_whole(reader, &mut bytes)? { BlockHead::parse(&bytes) } else { None })
 }
 
+/// Reads the head of the next block of a file that is whole; `None` at its end.
+pub(super) fn next_head(reader: &mut impl Read) -> io::Result<Option<BlockHead>> {
+    let mut bytes = [0; HEAD];
+    let mut first = [0; 1];
+    if !read_whole(reader, &mut first)? {
+        return Ok(None);
+    }
+    let (begin, rest) = bytes.split_at_mut(1);
+    begin.copy_from_slice(&first);
+    let head = if read_whole(reader, rest)? { BlockHead::parse(&bytes) } else { None };
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the head of a block is damaged");
+    head.ok_or_else(damaged).map(Some)
+}
+
 /// Reads the payload of a block, behind its head. `None` where it is not whole.
 pub(super) fn read_payload(reader: &mut impl Read, head: &BlockHead) -> io::Result<Option<Vec<u8>>> {
     let mut payload = vec![0; head.payload_size()];

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use isobar_sqlite::journal::{Disk, DiskFile, SystemDisk};
 
 use super::fault;
-use super::format::{BlockKind, Frames, Header, Kind, read_head, read_payload};
+use super::format::{BlockKind, Frames, Header, Kind, next_head, read_payload};
 use super::index::{Plan, follows, read_header};
 use super::position::Position;
 use crate::Result;
@@ -24,6 +24,8 @@ pub(crate) struct Image {
     page_size: u32,
     /// The last frame.
     last: Option<Position>,
+    /// The state up to which it has frames.
+    reached: Option<Position>,
     /// Pages after the last commit.
     pages: u32,
     /// The newest commit that goes into it.
@@ -34,7 +36,7 @@ impl Image {
     /// An image in an empty file, with commits up to this one.
     pub(crate) fn new(path: &Path, until: Position) -> Result<Self> {
         let file = SystemDisk.open(path).map_err(|error| fault::of_file("open", path, error))?;
-        Ok(Self { path: path.to_owned(), file, page_size: 0, last: None, pages: 0, until })
+        Ok(Self { path: path.to_owned(), file, page_size: 0, last: None, reached: None, pages: 0, until })
     }
 
     /// Adds a file of the history, or a part of one. They come in order, a base first. `name` is for errors.
@@ -43,10 +45,11 @@ impl Image {
         let header = header.ok_or_else(|| fault::damaged(name, "its header is not whole"))?;
         self.begin(name, &header)?;
         loop {
-            let head = read_head(reader).map_err(|error| fault::of_file("read", name, error))?;
+            let head = next_head(reader).map_err(|error| fault::of_file("read", name, error))?;
             let Some(head) = head else { return Ok(()) };
             let is_of_log = header.kind == Kind::Log;
             if is_of_log && Position::new(head.generation, head.first) > self.until {
+                self.reached = Some(self.until);
                 return Ok(());
             }
             let payload = read_payload(reader, &head).map_err(|error| fault::of_file("read", name, error))?;
@@ -61,6 +64,7 @@ impl Image {
                 self.apply(&frames, head.generation, until)
                     .map_err(|error| fault::of_file("write", &self.path, error))?;
                 self.last = Some(head.end());
+                self.reached = self.last.filter(|_| is_of_log).map(|end| end.min(self.until)).or(self.reached);
             }
         }
     }
@@ -70,8 +74,12 @@ impl Image {
             (Kind::Base, _) if header.part.0 == 0 => {
                 self.page_size = header.page_size;
                 self.last = Some(Position::new(header.start.generation, 0));
+                self.reached = Some(header.start);
             }
             (Kind::Base, Some(_)) => {}
+            (Kind::Log, Some(_)) if self.reached != Some(header.start) => {
+                return Err(fault::damaged(name, "it does not follow what is before it"));
+            }
             // Behind a base, whose frames were counted by page.
             (Kind::Log, Some(_)) => self.last = Some(header.start),
             (_, None) => return Err(fault::damaged(name, "there is no base before it")),
@@ -104,8 +112,8 @@ impl Image {
     /// Ends the image, durably: a database without a write-ahead log.
     pub(crate) fn finish(self) -> Result<()> {
         let finish = || -> io::Result<()> {
-            if self.pages == 0 {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the history has no commit for it"));
+            if self.pages == 0 || self.reached.is_none_or(|reached| reached < self.until) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the history ends before its last commit"));
             }
             self.file.write_at(&[1, 1], FORMAT)?;
             let file = File::options().write(true).open(&self.path)?;

@@ -136,7 +136,7 @@ pub(crate) fn last_commit(
     let failed = |error| fault::of_file("read", name, error);
     let header = read_header(reader).map_err(failed)?;
     let page_size = header.ok_or_else(|| fault::damaged(name, "its header is not whole"))?.page_size;
-    while let Some(head) = read_head(reader).map_err(failed)? {
+    while let Some(head) = next_head(reader).map_err(failed)? {
         let end = Point { position: head.end(), time: head.times.1 };
         let is_in_part = head.times.1 != 0 && !(head.ends && admits(end));
         if !is_in_part {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Take};
 
 use super::fault;
-use super::format::{BlockHead, BlockKind, Header, Kind, read_head};
+use super::format::{BlockHead, BlockKind, Header, Kind, next_head};
 use super::index::{Extent, read_header};
 use super::position::Position;
 use super::span::Point;
@@ -54,7 +54,7 @@ impl Cutter {
         let failed = |error| fault::of_file("read", file.path(), error);
         let mut reader = file.reader()?;
         read_header(&mut reader).map_err(failed)?;
-        let next = read_head(&mut reader).map_err(failed)?;
+        let next = next_head(&mut reader).map_err(failed)?;
         let at = Point { position: file.header.start, time: file.header.time };
         Ok(Self { reader, file: file.clone(), at, number: 0, parts: 1, next })
     }
@@ -80,7 +80,7 @@ impl Cutter {
         if self.file.header.kind == Kind::Log {
             self.at = Point { position: head.end(), time: self.at.time.max(head.times.1) };
         }
-        self.next = read_head(&mut self.reader).map_err(failed)?;
+        self.next = next_head(&mut self.reader).map_err(failed)?;
         Ok(())
     }
 
