@@ -1,5 +1,6 @@
 //! The command `isobar d1`.
 
+mod backup;
 mod dump;
 mod info;
 mod migrations;
@@ -39,6 +40,12 @@ pub(crate) enum D1 {
     Import(dump::Import),
     /// Copy rows into a database with another schema, as a map describes
     Copy(Copy),
+    /// Back up a database into a folder or a bucket, while it is used
+    Backup(backup::Save),
+    /// Make a database out of a backup, at a bookmark or a time
+    Restore(backup::Load),
+    /// Check a backup
+    Verify(backup::Verify),
     /// Show a database's history, and go back in it
     #[command(subcommand)]
     TimeTravel(time_travel::Travel),
@@ -176,6 +183,9 @@ impl D1 {
             Self::Execute(execute) => execute.run(place).await,
             Self::Copy(copy) => copy.run(place).await,
             Self::TimeTravel(travel) => travel.run(place).await,
+            Self::Backup(backup) => backup.run(place).await,
+            Self::Restore(restore) => restore.run(place).await,
+            Self::Verify(verify) => verify.run(place).await,
         }
     }
 }

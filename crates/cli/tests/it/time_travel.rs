@@ -1,4 +1,4 @@
-//! `isobar d1 time-travel`.
+//! `isobar d1 time-travel`, `backup`, `restore` and `verify`.
 
 use serde_json::Value;
 
@@ -56,4 +56,33 @@ fn a_database_goes_back_and_forth() {
     assert!(refused(here, &travel(&["info", "DB"])).contains("keeps no history"));
     assert!(!here.join(".isobar/d1/business.sqlite-history").exists());
     assert_eq!(numbers(), [1, 2]);
+}
+
+#[test]
+fn a_database_is_backed_up_into_a_folder_and_a_bucket_and_comes_back_elsewhere() {
+    let folder = folder();
+    let here = folder.path();
+    ok(here, &["d1", "execute", "DB", "--command", "CREATE TABLE t (n); INSERT INTO t VALUES (1)"]);
+    assert!(refused(here, &["d1", "backup", "DB", "saved"]).contains("time-travel enable business"));
+    ok(here, &["d1", "time-travel", "enable", "DB"]);
+    for (number, target) in [(2, "saved"), (3, "r2://assets/backups/business")] {
+        ok(here, &["d1", "execute", "DB", "--command", &format!("INSERT INTO t VALUES ({number})")]);
+        let report = json(here, &["d1", "backup", "DB", target]);
+        assert!(report["objects"].as_u64().unwrap() > 0);
+        let told = ok(here, &["d1", "backup", "DB", target]);
+        assert!(told.contains("0 objects") && told.contains(report["bookmark"].as_str().unwrap()), "{told}");
+        assert!(ok(here, &["d1", "verify", target]).contains("the newest state is good"));
+        assert!(refused(here, &["d1", "restore", "DB", target]).contains("is restored into a new file"));
+
+        let root = format!("elsewhere{number}");
+        let elsewhere = |arguments: &[&'static str]| [&["--root", &root][..], arguments].concat();
+        if target == "saved" {
+            ok(here, &elsewhere(&["d1", "restore", "DB", "saved"]));
+            let rows =
+                ok(here, &elsewhere(&["d1", "execute", "DB", "--command", "SELECT count(*) AS c FROM t", "--json"]));
+            assert!(rows.contains("\"c\": 2"), "{rows}");
+        }
+    }
+    assert!(refused(here, &["d1", "verify", "nowhere"]).contains("there is no backup"));
+    assert!(refused(here, &["d1", "backup", "DB", "saved", "--remote"]).contains("--remote needs a bucket"));
 }

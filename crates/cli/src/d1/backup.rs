@@ -1,0 +1,240 @@
+//! The commands `isobar d1 backup`, `restore` and `verify`.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::Args;
+use indicatif::HumanBytes;
+use isobar_db::backup::{Backup, BackupTarget, FolderTarget, RestoreOptions, restore, verify};
+use isobar_db::{Bookmark, ErrorKind};
+use isobar_storage::{Key, ListOptions, ObjectStore, ObjectStoreExt};
+use serde_json::json;
+
+use super::time_travel::timestamp;
+use crate::place::{Access, Place};
+use crate::remote::Where;
+use crate::{Outcome, say};
+
+/// Beginning of a target that is a bucket.
+const BUCKET: &str = "r2://";
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "TARGET is a folder, or r2://BUCKET/PREFIX; with --remote it is a bucket of the account, or of any S3 server. The database
+has to keep its history (isobar d1 time-travel enable); a server may have it open. Each run puts what is new; one that is broken
+off has put a consistent backup, and the next goes on. States that the history has forgotten go from the backup, too.
+
+Examples:
+  isobar d1 backup DB /mnt/backup/business
+  isobar d1 backup DB r2://backups/business --remote --every 60"
+)]
+pub(crate) struct Save {
+    /// The database's name or binding
+    database: String,
+    /// A folder, or r2://BUCKET/PREFIX
+    target: String,
+    /// Back up again after this number of seconds, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    every: Option<u64>,
+    /// Print JSON, one line for each run
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reach: Where,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The database appears whole, or not at all; one that exists is not replaced. It keeps no history until that is enabled.
+
+Examples:
+  isobar d1 restore DB /mnt/backup/business
+  isobar --root ./restored d1 restore DB r2://backups/business --remote --timestamp 2026-07-13T08:46:42Z"
+)]
+pub(crate) struct Load {
+    /// The database's name or binding
+    database: String,
+    /// A folder, or r2://BUCKET/PREFIX
+    target: String,
+    /// Restore the state of this bookmark
+    #[arg(long, conflicts_with = "timestamp")]
+    bookmark: Option<String>,
+    /// Restore the state at this time: RFC 3339, or seconds since 1970
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
+    timestamp: Option<DateTime<Utc>>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reach: Where,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Reads all of the backup, and restores its newest state into a temporary file, which SQLite checks.
+
+Example:
+  isobar d1 verify /mnt/backup/business"
+)]
+pub(crate) struct Verify {
+    /// A folder, or r2://BUCKET/PREFIX
+    target: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reach: Where,
+}
+
+/// A prefix in a bucket as a target.
+#[derive(Debug)]
+struct BucketTarget {
+    store: Arc<dyn ObjectStore>,
+    /// Empty, or with a slash at its end.
+    prefix: String,
+}
+
+/// An error of a store, in a database's kinds.
+fn failed(error: isobar_storage::Error) -> isobar_db::Error {
+    let kind = match error.kind() {
+        isobar_storage::ErrorKind::StorageFull => ErrorKind::StorageFull,
+        isobar_storage::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+        _ => ErrorKind::Unavailable,
+    };
+    isobar_db::Error::new(kind, error.to_string()).with_source(error)
+}
+
+impl BucketTarget {
+    fn key(&self, name: &str) -> isobar_db::Result<Key> {
+        Key::new(format!("{}{name}", self.prefix)).map_err(failed)
+    }
+}
+
+#[async_trait]
+impl BackupTarget for BucketTarget {
+    async fn put(&self, name: &str, bytes: Bytes) -> isobar_db::Result<()> {
+        self.store.write(&self.key(name)?, bytes).await.map(drop).map_err(failed)
+    }
+
+    async fn get(&self, name: &str) -> isobar_db::Result<Option<Bytes>> {
+        Ok(self.store.read(&self.key(name)?).await.map_err(failed)?.map(|(_, bytes)| bytes))
+    }
+
+    async fn list(&self, prefix: &str) -> isobar_db::Result<Vec<String>> {
+        let mut names = Vec::new();
+        let mut options = ListOptions::default().with_prefix(format!("{}{prefix}", self.prefix));
+        loop {
+            let page = self.store.list(options.clone()).await.map_err(failed)?;
+            let keys = page.objects.iter().filter_map(|object| object.key.as_str().strip_prefix(&self.prefix));
+            names.extend(keys.map(str::to_owned));
+            match page.cursor {
+                Some(cursor) => options = options.with_cursor(cursor),
+                None => return Ok(names),
+            }
+        }
+    }
+
+    async fn delete(&self, name: &str) -> isobar_db::Result<()> {
+        self.store.delete(&[self.key(name)?]).await.map_err(failed)
+    }
+}
+
+/// Opens a target: a prefix in a bucket, or a folder.
+async fn open(
+    target: &str,
+    place: &Place,
+    reach: &Where,
+    access: Access,
+) -> Result<Arc<dyn BackupTarget>, Box<dyn Error>> {
+    let Some(bucket) = target.strip_prefix(BUCKET) else {
+        if reach.is_remote() {
+            return Err(format!("--remote needs a bucket: {BUCKET}BUCKET/PREFIX").into());
+        }
+        return Ok(Arc::new(FolderTarget::new(PathBuf::from(target))));
+    };
+    let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
+    let prefix = prefix.trim_end_matches('/');
+    let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+    Ok(Arc::new(BucketTarget { store: place.store(bucket, reach, access).await?, prefix }))
+}
+
+impl Save {
+    pub(super) async fn run(self, place: &Place) -> Outcome {
+        let (database, known) = place.existing_database(&self.database).await?;
+        let target = open(&self.target, place, &self.reach, Access::Write).await?;
+        let backup = Backup::new(database, target);
+        let name = known.local_name();
+        loop {
+            let report = match backup.run().await {
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    let message = "keeps no history, which a backup is made of";
+                    return Err(format!("the database {name} {message}: isobar d1 time-travel enable {name}").into());
+                }
+                // The next run goes on.
+                Err(error) if self.every.is_some() && error.is_retryable() => {
+                    eprintln!("warning: {error}");
+                    None
+                }
+                report => Some(report?),
+            };
+            match report {
+                Some(report) if self.json => say!("{}", serde_json::to_string(&report)?),
+                Some(report) if report.objects > 0 || self.every.is_none() => say!(
+                    "{name} is backed up to the bookmark {}: {} objects and {} new, {} removed",
+                    report.bookmark,
+                    report.objects,
+                    HumanBytes(report.bytes),
+                    report.removed
+                ),
+                _ => {}
+            }
+            let Some(seconds) = self.every else { return Ok(()) };
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+        }
+    }
+}
+
+impl Load {
+    pub(super) async fn run(self, place: &Place) -> Outcome {
+        let (file, known, config) = place.known_database(&self.database)?;
+        let target = open(&self.target, place, &self.reach, Access::Existing).await?;
+        place.make_root(Some(&config))?;
+        let mut options = RestoreOptions::default();
+        options.bookmark = self.bookmark.map(Bookmark::new);
+        options.time = self.timestamp;
+        let point = restore(&*target, &file, &options).await?;
+        let time = point.time.to_rfc3339_opts(SecondsFormat::Millis, true);
+        if self.json {
+            let shown = json!({"bookmark": point.bookmark.as_str(), "time": time, "file": file});
+            say!("{}", serde_json::to_string_pretty(&shown)?);
+            return Ok(());
+        }
+        say!("{} is restored to the bookmark {} ({time}): {}", known.local_name(), point.bookmark, file.display());
+        Ok(())
+    }
+}
+
+impl Verify {
+    pub(super) async fn run(self, place: &Place) -> Outcome {
+        let target = open(&self.target, place, &self.reach, Access::Existing).await?;
+        let verified = verify(&*target).await?;
+        if self.json {
+            say!("{}", serde_json::to_string_pretty(&verified)?);
+        } else {
+            say!("{} objects, {} were read", verified.objects, HumanBytes(verified.bytes));
+            if let Some(newest) = &verified.newest {
+                let time = newest.time.to_rfc3339_opts(SecondsFormat::Millis, true);
+                say!("the newest state is good: bookmark {} ({time})", newest.bookmark);
+            }
+        }
+        match verified.problems.len() {
+            0 => Ok(()),
+            problems => Err(format!("{problems} problems:\n{}", verified.problems.join("\n")).into()),
+        }
+    }
+}
