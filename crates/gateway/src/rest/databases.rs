@@ -1,4 +1,4 @@
-//! Databases of D1: the catalog, and the bookmark.
+//! Databases of D1: the catalog.
 
 use std::sync::Arc;
 
@@ -65,27 +65,6 @@ pub(super) async fn delete(door: &RestDoor, key: &Key, id: &str) -> Answer {
     let info = find(door, key, id).await?;
     door.databases.delete(&info.id).await.map_err(|error| ApiError::of_catalog(&error, DATABASES))?;
     success(&Json::Null)
-}
-
-/// The bookmark of now. There is none of another time: the trait `Database` has no history.
-pub(super) async fn bookmark(door: &RestDoor, call: &Call, key: &Key, id: &str) -> Answer {
-    require(key, Permission::D1Read)?;
-    let (_, database) = open(door, key, id).await?;
-    if call.query.get("timestamp").is_some() {
-        return Err(no_history());
-    }
-    success(&json!({"bookmark": current_bookmark(&*database).await?}))
-}
-
-pub(super) async fn restore(door: &RestDoor, key: &Key, id: &str) -> Answer {
-    require(key, Permission::D1Write)?;
-    find(door, key, id).await?;
-    Err(no_history())
-}
-
-fn no_history() -> ApiError {
-    let message = "this database keeps no history for time travel: only its current bookmark is known";
-    ApiError::new(StatusCode::BAD_REQUEST, code::SQL, message)
 }
 
 /// The newest bookmark; empty where the database has none.

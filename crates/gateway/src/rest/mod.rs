@@ -7,13 +7,13 @@
 //! |---|---|
 //! | tokens, accounts, memberships | verify; list and get the account |
 //! | R2 | buckets: list, create, get, delete; objects: list, get, put, delete |
-//! | D1 | list, create, get, delete, query, raw, import, export, the current bookmark |
+//! | D1 | list, create, get, delete, query, raw, import, export, time travel |
 //! | Durable Objects | list namespaces and their objects |
 //! | Analytics Engine | SQL over the datasets (feature `analytics`) |
 //! | GraphQL | the number and size of a bucket's objects, as `wrangler r2 bucket info` asks for it |
 //!
-//! Errors of SQL are status 400 with code 7500, and no failure of a write is a status that SDKs repeat (429 and 5xx). Restoring a
-//! database to a bookmark is refused: [`Database`](isobar_db::Database) has no such operation.
+//! Errors of SQL are status 400 with code 7500, and no failure of a write is a status that SDKs repeat (429 and 5xx). Of a database that
+//! keeps no history ([`time_travel`](isobar_db::Database::time_travel)) the current bookmark alone is known.
 
 mod account;
 #[cfg(feature = "analytics")]
@@ -34,6 +34,7 @@ mod room;
 mod route;
 mod serve;
 mod sessions;
+mod time_travel;
 mod transfer;
 
 pub use door::{RestDoor, RestOptions};

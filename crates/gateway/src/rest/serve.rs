@@ -13,7 +13,7 @@ use super::call::Call;
 use super::door::RestDoor;
 use super::envelope::{Answer, ApiError, code};
 use super::route::{self, PREFIX, Route};
-use super::{account, buckets, databases, graphql, objects, query, sessions, transfer};
+use super::{account, buckets, databases, graphql, objects, query, sessions, time_travel, transfer};
 use crate::keys::{Key, RefusedRequest};
 
 impl RestDoor {
@@ -77,8 +77,8 @@ impl RestDoor {
             Route::Raw(id) => query::run(self, key, &id, query::Shape::Arrays, body).await,
             Route::Import(id) => transfer::import(self, call, key, &id, body).await,
             Route::Export(id) => transfer::export(self, call, key, &id, body).await,
-            Route::Bookmark(id) => databases::bookmark(self, call, key, &id).await,
-            Route::Restore(id) => databases::restore(self, key, &id).await,
+            Route::Bookmark(id) => time_travel::bookmark(self, call, key, &id).await,
+            Route::Restore(id) => time_travel::restore(self, call, key, &id).await,
             Route::ListNamespaces => sessions::list(self, call, key),
             Route::ListNamespaceObjects(id) => sessions::objects(self, call, key, &id).await,
             #[cfg(feature = "analytics")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 use isobar_db::mock::MockDatabase;
-use isobar_db::{Error, ErrorKind, Operation, SqliteDatabase};
+use isobar_db::{Error, ErrorKind, HistoryOptions, Operation, SqliteDatabase, SqliteOptions};
 use isobar_gateway::keys::{KeyScope, Permission};
 use isobar_gateway::rest::RestOptions;
 use serde_json::{Value as Json, json};
@@ -218,7 +218,7 @@ async fn failed_write_is_never_a_status_that_sdks_repeat() {
 }
 
 #[tokio::test]
-async fn time_travel_answers_the_current_bookmark_alone() {
+async fn time_travel_without_a_history_answers_the_current_bookmark_alone() {
     let door = Door::new().await;
     let path = door.database("d").await;
     let bookmark = door.get(&format!("{path}/time_travel/bookmark")).await.result();
@@ -227,4 +227,34 @@ async fn time_travel_answers_the_current_bookmark_alone() {
     assert_eq!(past.error(), (400, 7500));
     let restore = door.post(&format!("{path}/time_travel/restore?bookmark=0"), json!({})).await;
     assert_eq!(restore.error(), (400, 7500));
+}
+
+#[tokio::test]
+async fn time_travel_restores_a_bookmark_or_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::default().with_history(HistoryOptions::default());
+    let database = SqliteDatabase::open_with(folder.path().join("d.sqlite"), options).await.unwrap();
+    let door = Door::new().await;
+    let info = door.catalog.insert_database("d", Arc::new(database));
+    let path = format!("/d1/database/{}", info.id);
+    let query = async |sql: &str| door.post(&format!("{path}/query"), json!({"sql": sql})).await.result();
+    query("CREATE TABLE t (n); INSERT INTO t VALUES (1)").await;
+    let one = door.get(&format!("{path}/time_travel/bookmark")).await.result();
+    let one = one["bookmark"].as_str().unwrap();
+    let time = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    query("INSERT INTO t VALUES (2)").await;
+    let then = door.get(&format!("{path}/time_travel/bookmark?timestamp={time}")).await.result();
+    assert_eq!(then["bookmark"], one);
+    let restored = door.post(&format!("{path}/time_travel/restore?bookmark={one}"), json!({})).await.result();
+    assert_eq!(query("SELECT n FROM t").await[0]["results"], json!([{"n": 1}]));
+    assert!(restored["bookmark"].as_str().unwrap() > restored["previous_bookmark"].as_str().unwrap());
+    let undo = restored["previous_bookmark"].as_str().unwrap();
+    door.post(&format!("{path}/time_travel/restore?bookmark={undo}"), json!({})).await.result();
+    assert_eq!(query("SELECT n FROM t").await[0]["results"], json!([{"n": 1}, {"n": 2}]));
+    door.post(&format!("{path}/time_travel/restore?timestamp={time}"), json!({})).await.result();
+    assert_eq!(query("SELECT n FROM t").await[0]["results"], json!([{"n": 1}]));
+    for wrong in ["", "?bookmark=zzz", "?timestamp=yesterday", &format!("?bookmark={one}&timestamp={time}")] {
+        let refused = door.post(&format!("{path}/time_travel/restore{wrong}"), json!({})).await;
+        assert_eq!(refused.error(), (400, 7500), "{wrong}");
+    }
 }
