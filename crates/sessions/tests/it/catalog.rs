@@ -146,6 +146,8 @@ async fn objects_are_listed_in_pages_by_the_index_and_by_their_files_alike() {
         }
     };
     let by_index = listed();
+    let whole = catalog(folder.path()).list(&CatalogListOptions::default().with_limit(25)).unwrap();
+    assert_eq!((whole.objects.len(), whole.cursor), (25, None), "nothing follows");
     let mut found: Vec<_> = by_index.iter().filter_map(|entry| entry.id.name()).collect();
     found.sort_unstable();
     let mut expected: Vec<_> = names.iter().map(String::as_str).collect();

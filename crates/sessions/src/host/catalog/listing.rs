@@ -114,21 +114,23 @@ pub(super) fn page(catalog: &Catalog, options: &CatalogListOptions) -> Result<Ca
     let mut page = CatalogPage::default();
     loop {
         let guard = catalog.guard()?;
-        let wanted = limit - page.objects.len();
+        // One more says whether something follows the page.
+        let wanted = (limit - page.objects.len()).saturating_add(1);
         let rows = match ask(catalog, &guard, |index| index.page(after.as_ref(), wanted))? {
             Some(rows) => rows,
             None => rows_of_files(catalog, &guard, after.as_ref(), wanted)?,
         };
         let is_last = rows.len() < wanted;
-        after = rows.last().map(|row| row.id);
         for row in rows {
-            page.objects.extend(entry(catalog, row, options.check, &guard)?);
+            after = Some(row.id);
+            let Some(entry) = entry(catalog, row, options.check, &guard)? else { continue };
+            if page.objects.len() == limit {
+                page.cursor = page.objects.last().map(|last| ObjectId::from_parts(*last.id.as_bytes(), None));
+                return Ok(page);
+            }
+            page.objects.push(entry);
         }
         if is_last {
-            return Ok(page);
-        }
-        if page.objects.len() == limit {
-            page.cursor = after.map(|id| ObjectId::from_parts(id, None));
             return Ok(page);
         }
     }
