@@ -20,7 +20,7 @@ use isobar_storage::{ListOptions, ObjectStore};
 
 use crate::copy::Copied;
 use crate::deploy::warn_of;
-use crate::doors::{Doors, SiteDeploys};
+use crate::doors::{Doors, OpenDoors, SiteDeploys};
 use crate::place::Place;
 use crate::{Outcome, say};
 
@@ -207,15 +207,9 @@ impl Serve {
         if let Some(telemetry) = telemetry {
             telemetry.close().await;
         }
-        // However the serving ended: the doors and the stores have something to write.
-        let closed = match doors {
-            Some(doors) => doors.close().await,
-            None => Ok(()),
-        };
-        let written = platform.close().await;
+        let closed = closed(doors, &platform).await;
         served?;
-        closed?;
-        Ok(written?)
+        closed
     }
 
     /// Opens the site's bucket, or a copy of its folder.
@@ -314,6 +308,17 @@ impl Serve {
         }
         Server::bind_with(SocketAddr::new(self.ip, self.port), options).await
     }
+}
+
+/// Closes what has something to write, however the serving has ended: the doors, and the stores.
+async fn closed(doors: Option<OpenDoors>, platform: &Platform) -> Outcome {
+    let closed = match doors {
+        Some(doors) => doors.close().await,
+        None => Ok(()),
+    };
+    let written = platform.close().await;
+    closed?;
+    Ok(written?)
 }
 
 /// Returns the configuration, and warns of bindings that this command cannot serve.
