@@ -9,6 +9,7 @@ use isobar_sessions::local::{Catalog, CatalogEntry, CatalogListOptions};
 use super::{shown, time};
 use crate::Outcome;
 use crate::place::Place;
+use crate::table::one_line;
 
 /// Objects that are asked for at a time: what the list takes of memory.
 const PAGE: usize = 1000;
@@ -150,12 +151,12 @@ impl<W: Write> Lines<W> {
             let [alarm, changed] = [entry.alarm, entry.changed].map(|at| at.map(time).unwrap_or_default());
             let name = entry.id.name().unwrap_or_default();
             let line = format!("{class:width$}  {}  {:>12}  {alarm:24}  {changed:24}  {name}", entry.id, entry.bytes);
-            writeln!(self.output, "{}", line.replace(['\n', '\r', '\t'], " ").trim_end())?;
+            writeln!(self.output, "{}", one_line(&line).trim_end())?;
         }
         if let Some(why) = &entry.damage {
             self.damaged += 1;
             self.output.flush()?; // in the order of the list
-            let name = entry.id.name().map(|name| format!(" ({name})")).unwrap_or_default();
+            let name = entry.id.name().map(|name| format!(" ({})", one_line(name))).unwrap_or_default();
             eprintln!("damaged: {class}/{}{name}: {why}", entry.id);
         }
         Ok(())

@@ -118,7 +118,7 @@ fn print(class: &str, details: &ObjectDetails, is_live: bool) -> Outcome {
     let rows = [
         ("class", class.to_owned()),
         ("id", entry.id.to_string()),
-        ("name", entry.id.name().unwrap_or_default().to_owned()),
+        ("name", table::one_line(entry.id.name().unwrap_or_default())),
         ("file", details.file.display().to_string()),
         ("size", HumanBytes(entry.bytes).to_string()),
         ("changed", entry.changed.map(time).unwrap_or_default()),

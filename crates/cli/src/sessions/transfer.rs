@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{Class, no_object};
 use crate::output::whole;
 use crate::place::Place;
+use crate::table::one_line;
 use crate::{Outcome, say};
 
 #[derive(Debug, Args)]
@@ -87,7 +88,7 @@ impl Export {
         };
         bar.finish_and_clear();
         for (id, why) in &report.damaged {
-            let name = id.name().map(|name| format!(" ({name})")).unwrap_or_default();
+            let name = id.name().map(|name| format!(" ({})", one_line(name))).unwrap_or_default();
             eprintln!("damaged: {id}{name}: {why}");
         }
         let damaged: Vec<_> = report.damaged.iter().map(|(id, _)| id.to_string()).collect();

@@ -148,3 +148,15 @@ fn objects_go_out_and_come_back() {
     assert!(refused(here, &["sessions", "list", "--check"]).contains("1 of 2 objects are damaged"));
     assert!(ok(here, &["sessions", "list"]).contains("garden"));
 }
+
+#[test]
+fn names_of_objects_do_not_command_the_terminal() {
+    let folder = project();
+    let here = folder.path();
+    let host = open(here);
+    write(&host, &["\u{1b}]0;owned\u{7}"]);
+    let id = host.id("\u{1b}]0;owned\u{7}").to_string();
+    for shown in [ok(here, &["sessions", "list"]), ok(here, &["sessions", "info", "Room", &id])] {
+        assert!(shown.contains("\u{fffd}]0;owned\u{fffd}") && !shown.contains('\u{1b}'), "{shown:?}");
+    }
+}

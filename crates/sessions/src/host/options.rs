@@ -45,8 +45,8 @@ pub struct HostOptions {
     /// Time for which an event waits for room when every awake object is busy. Default: 5 s.
     pub wait: Duration,
     /// Bytes of disk below which an object's writes are refused with
-    /// [`ErrorKind::StorageFull`](crate::ErrorKind); reading goes on. Default (`None`): 64 MiB, at most 5 % of the file
-    /// system.
+    /// [`ErrorKind::StorageFull`](crate::ErrorKind); reading goes on, and alarms wait. Default (`None`): 64 MiB, at most
+    /// 5 % of the file system.
     pub reserve: Option<u64>,
     /// Bytes of messages that may wait for one client that does not read; one more, and its socket is closed with 1013.
     /// Default: 64 MiB.
