@@ -89,7 +89,7 @@ async fn change(db: &SqliteDatabase, random: &mut Random) {
         6 => format!("INSERT OR REPLACE INTO items VALUES ({id}, hex(zeroblob({})));", random.below(30_000)),
         // More than a write-ahead log has before it is copied.
         7 if random.below(4) == 0 => {
-            format!("INSERT OR REPLACE INTO items SELECT 1000 + value, hex(randomblob(2000)) FROM ({});", rows_of(600))
+            format!("INSERT OR REPLACE INTO items SELECT 1000 + value, hex(randomblob(2000)) FROM ({});", rows_of(150))
         }
         _ => format!("INSERT OR REPLACE INTO items VALUES ({id}, 'short {}');", random.below(1000)),
     };

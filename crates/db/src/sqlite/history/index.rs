@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeZone, Utc};
 use super::fault;
 use super::folder::{Entry, Folder};
 use super::format::{
-    BlockHead, BlockKind, Frames, HEADER, Header, Kind, WalState, read_head, read_payload, read_whole,
+    BlockHead, BlockKind, Frames, HEADER, Header, Kind, WalState, next_head, read_head, read_payload, read_whole,
 };
 use super::position::{HistoryId, Position};
 use super::span::{Content, Point, Span, spans};

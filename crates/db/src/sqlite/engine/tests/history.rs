@@ -34,6 +34,7 @@ fn child() {
         let next = engine.run(vec!["SELECT coalesce(max(n), 0) AS n FROM t".into()]).await.unwrap();
         let first = next[0].rows[0].get::<i64>("n").unwrap() + 1000;
         let mut bookmarks = Vec::new();
+        report(""); // the harness has begun a line
         for number in first.. {
             report(&format!("in {number}"));
             let insert = Statement::new("INSERT OR REPLACE INTO t VALUES (?, ?, randomblob(?))");
