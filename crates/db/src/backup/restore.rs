@@ -96,7 +96,7 @@ pub async fn verify(target: &dyn BackupTarget) -> Result<Verified> {
         match build_all(target, listing.history, span, files, &place.0, &mut verified).await {
             Ok(()) => {
                 verified.newest =
-                    Some(HistoryPoint::new(span.to.position.bookmark(listing.history), time(span.to.time)))
+                    Some(HistoryPoint::new(span.to.position.bookmark(listing.history), time(span.to.time)));
             }
             Err(error) if error.kind() == ErrorKind::Corrupt => verified.problems.push(error.to_string()),
             Err(error) => return Err(error),
