@@ -35,7 +35,7 @@ fn ran(runs: &[(&str, u32)]) -> Json {
 async fn several_timers_run_each_at_its_time(sessions: Subject) -> Outcome {
     let name = "timers/several";
     let set = json!([
-        {"op": "set timer", "name": "late", "in": 3_600_000}, {"op": "set timer", "name": "second", "in": 300},
+        {"op": "set timer", "name": "late", "in": 3_600_000}, {"op": "set timer", "name": "second", "in": 1500},
         {"op": "set timer", "name": "first", "in": 100}, {"op": "timers"}, {"op": "alarm"}
     ]);
     let got = act(&sessions, name, set).await?;
@@ -53,10 +53,12 @@ async fn several_timers_run_each_at_its_time(sessions: Subject) -> Outcome {
 async fn a_timer_that_is_set_again_replaces_the_earlier(sessions: Subject) -> Outcome {
     let name = "timers/replace";
     let put = json!([{"op": "put", "key": "payload", "value": "the later one"}]);
-    act(&sessions, name, json!([{"op": "set timer", "name": "one", "in": 50}])).await?;
-    act(&sessions, name, json!([{"op": "set timer", "name": "one", "in": 400, "do": put}])).await?;
-    let early = act(&sessions, name, json!([{"op": "sleep", "ms": 200}, fired()])).await?;
-    ensure!(early[1]["error"].is_string(), "{early}");
+    let set = json!([
+        {"op": "set timer", "name": "one", "in": 50}, {"op": "set timer", "name": "one", "in": 1000, "do": put},
+        {"op": "sleep", "ms": 200}, fired()
+    ]);
+    let early = act(&sessions, name, set).await?;
+    ensure!(early[3]["error"].is_string(), "{early}");
     eventually(&sessions, name, fired(), ran(&[("one", 0)])).await?;
     ensure_eq!(act(&sessions, name, json!([{"op": "get", "key": "payload"}])).await?[0], "the later one");
     Ok(())
@@ -64,10 +66,10 @@ async fn a_timer_that_is_set_again_replaces_the_earlier(sessions: Subject) -> Ou
 
 async fn a_cancelled_timer_does_not_run(sessions: Subject) -> Outcome {
     let name = "timers/cancel";
-    act(&sessions, name, json!([{"op": "set timer", "name": "one", "in": 150}])).await?;
+    act(&sessions, name, json!([{"op": "set timer", "name": "one", "in": 2000}])).await?;
     let cancelled = json!([
         {"op": "cancel timer", "name": "one"}, {"op": "cancel timer", "name": "one"}, {"op": "timers"}, {"op": "alarm"},
-        {"op": "sleep", "ms": 300}, fired()
+        {"op": "sleep", "ms": 2300}, fired()
     ]);
     let got = act(&sessions, name, cancelled).await?;
     ensure_eq!((&got[0], &got[1], &got[2], &got[3]), (&true.into(), &false.into(), &json!([]), &Json::Null));
