@@ -479,6 +479,30 @@ async fn a_damaged_history_is_reported_and_the_database_works() {
 }
 
 #[tokio::test]
+async fn a_damaged_snapshot_is_kept_aside_and_another_one_is_taken() {
+    let (folder, file) = place();
+    let db = opened(&file).await;
+    run(&db, "CREATE TABLE t (n); INSERT INTO t VALUES (1);").await;
+    drop(db);
+    let history = folder.path().join("db.sqlite-history");
+    let named = |extension: &str| {
+        let entries = std::fs::read_dir(&history).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|name| name == extension)).collect::<Vec<_>>()
+    };
+    let base = named("base").remove(0);
+    let mut bytes = std::fs::read(&base).unwrap();
+    bytes[80] ^= 1; // in the head of its first block
+    std::fs::write(&base, &bytes).unwrap();
+    let db = opened(&file).await;
+    assert_eq!((named("damaged").len(), named("base").len()), (1, 1));
+    assert_eq!(std::fs::read(named("damaged").remove(0)).unwrap(), bytes);
+    let now = bookmark(&db).await;
+    run(&db, "DELETE FROM t;").await;
+    restore(&db, &now).await;
+    assert_eq!(numbers(&db).await, [1]);
+}
+
+#[tokio::test]
 async fn a_batch_is_one_point_and_failed_work_is_none() {
     let (_folder, file) = place();
     let db = opened(&file).await;

@@ -5,13 +5,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use chrono::Utc;
+use isobar_base::fs::beside;
 use isobar_sqlite::{FRAME_HEADER, WalChain, WalHeader, frame_offset};
 
 use super::base::{Base, Snapshot};
 use super::fault;
 use super::folder::Folder;
 use super::follow::{Committed, WalFile, Watch, begin_read, connect};
-use super::format::{Header, Kind, WalState};
+use super::format::{HEADER, Header, Kind, WalState};
 use super::index::{Check, Extent, Index};
 use super::log::Log;
 use super::marks::Marks;
@@ -212,13 +213,20 @@ impl Archiver {
     }
 }
 
-/// Removes files that a crash has left unfinished.
+/// Removes files that a crash has left unfinished. What is damaged gets another name, and stays.
 fn remove_unfinished(folder: &Folder) -> Result<()> {
     for entry in folder.entries()? {
         let extent = Extent::read(&entry, Check::Heads)?;
-        if extent.is_none_or(|extent| extent.header.kind == Kind::Base && !extent.has_end) {
-            folder.disk.remove(&entry.path).map_err(|error| fault::of_file("remove", &entry.path, error))?;
-        }
+        let is_unfinished = match &extent {
+            Some(extent) if extent.is_whole() => continue,
+            Some(extent) => extent.is_cut_off,
+            None => std::fs::metadata(&entry.path).is_ok_and(|file| file.len() < HEADER as u64),
+        };
+        let gone = match is_unfinished {
+            true => folder.disk.remove(&entry.path),
+            false => std::fs::rename(&entry.path, beside(&entry.path, ".damaged")),
+        };
+        gone.map_err(|error| fault::of_file("put away", &entry.path, error))?;
     }
     Ok(())
 }

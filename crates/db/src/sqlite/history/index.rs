@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeZone, Utc};
 use super::fault;
 use super::folder::{Entry, Folder};
 use super::format::{
-    BlockHead, BlockKind, Frames, HEADER, Header, Kind, WalState, next_head, read_head, read_payload, read_whole,
+    BlockHead, BlockKind, Frames, HEAD, HEADER, Header, Kind, WalState, next_head, read_head, read_payload, read_whole,
 };
 use super::position::{HistoryId, Position};
 use super::span::{Content, Point, Span, spans};
@@ -31,6 +31,8 @@ pub(crate) struct Extent {
     pub(super) rest: Option<Stamp>,
     /// It has a block that ends: a base has everything then.
     pub(super) has_end: bool,
+    /// It ends within a block, or behind one: it is as it was written, as far as that went.
+    pub(super) is_cut_off: bool,
 }
 
 /// How thoroughly a file is read.
@@ -65,6 +67,7 @@ impl Extent {
             bytes,
             rest: None,
             has_end: false,
+            is_cut_off: false,
         };
         let mut offset = extent.valid;
         let mut last = match header.kind {
@@ -74,7 +77,8 @@ impl Extent {
         while let Some(head) = read_head(&mut reader)? {
             offset += head.size();
             if offset > bytes || !follows(&head, last) {
-                break;
+                extent.is_cut_off = offset > bytes;
+                return Ok(Some(extent));
             }
             let payload = match (check, head.kind) {
                 (Check::Heads, BlockKind::Frames) => {
@@ -83,12 +87,13 @@ impl Extent {
                 }
                 _ => match read_payload(&mut reader, &head)? {
                     Some(payload) => Some(payload),
-                    None => break,
+                    None => return Ok(Some(extent)),
                 },
             };
             last = head.end();
             extent.take(&head, offset, payload.filter(|_| head.kind == BlockKind::Rest));
         }
+        extent.is_cut_off = bytes - offset < HEAD as u64;
         Ok(Some(extent))
     }
 
