@@ -77,8 +77,12 @@ async fn restored(target: &dyn BackupTarget, options: &RestoreOptions) -> Result
 #[tokio::test]
 async fn every_prefix_of_a_broken_off_backup_is_a_consistent_database() {
     let folder = tempfile::tempdir().unwrap();
-    let db = opened(&folder.path().join("db.sqlite")).await;
-    db.run_script("CREATE TABLE t (n INTEGER PRIMARY KEY, pad)").await.unwrap();
+    let file = folder.path().join("db.sqlite");
+    // The table is in the first snapshot.
+    let plain = SqliteDatabase::open(&file).await.unwrap();
+    plain.run_script("CREATE TABLE t (n INTEGER PRIMARY KEY, pad)").await.unwrap();
+    drop(plain);
+    let db = opened(&file).await;
     let target = Arc::new(Memory::default());
     let backup = Backup::new(db.clone(), target.clone());
     let mut number = 0;
