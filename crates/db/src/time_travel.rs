@@ -52,7 +52,8 @@ pub trait TimeTravel: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`ErrorKind::History`](crate::ErrorKind::History) for a bookmark of another database, or one that the history does not reach;
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) where the history is damaged; those of a write. The database is as it was then.
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) where the history is damaged; those of a write. The database is as it was then,
+    /// unless the message says that it is restored: then the history could not be read or written afterwards.
     async fn restore(&self, to: &Bookmark) -> Result<Restored>;
 }
 

@@ -28,14 +28,14 @@ fn shown(offset: Option<usize>) -> String {
 
 /// The error of opening a database.
 pub(super) fn of_open(error: &rusqlite::Error) -> Error {
-    let failure = match error {
-        rusqlite::Error::SqliteFailure(code, message) => {
-            let message = message.clone().unwrap_or_else(|| code.to_string());
-            Failure { code: code.extended_code, message, offset: None, system: 0 }
-        }
-        other => return Error::new(ErrorKind::Internal, other.to_string()),
-    };
-    of(&failure)
+    failure_of(error).map_or_else(|| Error::new(ErrorKind::Internal, error.to_string()), |failure| of(&failure))
+}
+
+/// The failure that SQLite has reported; `None` for an error of the binding's own.
+pub(super) fn failure_of(error: &rusqlite::Error) -> Option<Failure> {
+    let rusqlite::Error::SqliteFailure(code, message) = error else { return None };
+    let message = message.clone().unwrap_or_else(|| code.to_string());
+    Some(Failure { code: code.extended_code, message, offset: None, system: 0 })
 }
 
 /// Returns whether another connection holds a lock.

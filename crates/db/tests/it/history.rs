@@ -343,6 +343,36 @@ async fn commits_of_another_program_are_archived_while_it_is_kept() {
 }
 
 #[tokio::test]
+async fn a_log_that_another_program_writes_is_copied_though_nothing_else_is_written() {
+    let (_folder, file) = place();
+    let db = opened(&file).await;
+    run(&db, "CREATE TABLE t (n, pad);").await;
+    let shell = rusqlite::Connection::open(&file).unwrap();
+    shell.execute_batch("PRAGMA synchronous = OFF").unwrap();
+    shell.busy_timeout(Duration::from_secs(10)).unwrap();
+    for number in 1..=50 {
+        shell.execute("INSERT INTO t VALUES (?1, randomblob(1000000))", [number]).unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let log = std::fs::metadata(file.with_extension("sqlite-wal")).unwrap().len();
+    assert!(log < 35_000_000, "of 50 MB, the log has {log} bytes");
+    drop(shell);
+    assert_eq!(report(&db).await.gaps, []);
+}
+
+#[tokio::test]
+async fn the_bounds_that_were_given_last_are_kept_beside_a_process_that_keeps_the_history() {
+    let (folder, file) = place();
+    let bounds = || std::fs::read_to_string(folder.path().join("db.sqlite-history/bounds.json")).unwrap();
+    let keeper = opened_with(&file, HistoryOptions::default().with_max_bytes(11_000_000)).await;
+    assert!(bounds().contains("11000000"), "{}", bounds());
+    let second = opened_with(&file, HistoryOptions::default().with_max_bytes(12_000_000)).await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert!(bounds().contains("12000000"), "{}", bounds());
+    drop((keeper, second));
+}
+
+#[tokio::test]
 async fn a_second_process_restores_beside_the_one_that_keeps_the_history_and_takes_it_over() {
     let (_folder, file) = place();
     let keeper = opened(&file).await;

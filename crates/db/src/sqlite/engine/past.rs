@@ -11,7 +11,7 @@ use super::Engine;
 use super::shared::Shared;
 use crate::sqlite::connection::{AuthorizedConnection, must_stop};
 use crate::sqlite::fault;
-use crate::sqlite::history::{Index, Keeper, Recorder};
+use crate::sqlite::history::{Index, Keeper, Position, Recorder, not_restored};
 use crate::sqlite::lane::Slot;
 use crate::sqlite::threads::blocking;
 use crate::{Bookmark, Error, ErrorKind, History, Restored, Result, SqliteOptions};
@@ -22,13 +22,18 @@ pub(super) fn is_kept(path: Option<&Path>, options: &SqliteOptions) -> bool {
 }
 
 impl Shared {
-    /// Notes a commit, before it is answered.
-    pub(super) fn committed(&self, connection: &AuthorizedConnection) {
-        if let Some(recorder) = self.recorder.get()
-            && let Some(frames) = connection.take_committed()
-        {
-            recorder.committed(frames);
+    /// Notes a commit, before it is answered. Returns its position, if there was one and it can be known.
+    pub(super) fn committed(&self, connection: &AuthorizedConnection) -> Option<Position> {
+        let recorder = self.recorder.get()?;
+        recorder.committed(connection.take_committed()?)
+    }
+
+    /// The error of a restore that was undone. A sync that has failed counts as that of a commit.
+    fn not_restored(&self, error: &rusqlite::Error) -> Error {
+        if let Some(failure) = fault::failure_of(error) {
+            self.note(&failure);
         }
+        not_restored(error)
     }
 
     /// Copies a long log into the database; where there is a history, once it is archived.
@@ -98,17 +103,25 @@ impl Engine {
         let copy = move |slot: &mut Slot| {
             shared.check_writable()?;
             let connection = slot.connection()?;
-            ready.copy_into(connection.connection_mut(), must_stop)?;
+            ready.check(connection.connection())?;
+            let copied = ready.copy_into(connection.connection_mut(), must_stop);
+            copied.map_err(|error| shared.not_restored(&error))?;
+            shared.note_success();
             // A commit tells its place with the next statement.
             let told = connection.begin("BEGIN").and_then(|()| connection.commit());
-            told.map_err(|failure| fault::of(&failure))?;
-            shared.committed(connection);
-            shared.look(connection).map_err(|failure| fault::of(&failure))?;
-            shared.note_success();
-            Ok(shared.recorder.get().map(|recorder| recorder.newest()))
+            if let Err(failure) = told.and_then(|()| shared.look(connection)) {
+                shared.note(&failure);
+            }
+            Ok(shared.committed(connection))
         };
-        let commit = self.writer.run(Duration::MAX, copy).await?;
-        let commit = commit.ok_or_else(|| Error::new(ErrorKind::Internal, "the history has gone"))?;
-        self.with_history(move |recorder| recorder.restored(commit)).await
+        // From here on it is restored, whatever becomes of its history.
+        let restored = match self.writer.run(Duration::MAX, copy).await? {
+            Some(commit) => self.with_history(move |recorder| recorder.restored(commit)).await,
+            None => Err(Error::new(ErrorKind::Internal, "its commit has no position")),
+        };
+        restored.map_err(|error| {
+            let message = format!("the database is restored, but its history does not show it: {}", error.message());
+            Error::new(error.kind(), message)
+        })
     }
 }

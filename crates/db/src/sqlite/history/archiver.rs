@@ -24,6 +24,8 @@ use crate::{HistoryOptions, Result};
 
 /// Bases of a history's age that are taken at least, where there are commits.
 const BASES: u32 = 8;
+/// Frames from which on a log is long that other processes write: 8 MiB.
+const LONG: u32 = 2000;
 
 /// The keeper of a history.
 #[derive(Debug)]
@@ -37,7 +39,18 @@ pub(super) struct Archiver {
     base: Option<Base>,
     /// The state that the log says the database's file has, in its last block.
     rested_at: Option<Position>,
+    /// The newest state when a long log was copied last by the archiver itself.
+    turned_at: Option<Position>,
     _lock: File,
+}
+
+/// What is there of a history when it is opened.
+struct Found<'a> {
+    database: &'a Path,
+    folder: &'a Folder,
+    page_size: u32,
+    index: Option<Index>,
+    last: Option<Extent>,
 }
 
 /// Where a history goes on.
@@ -52,52 +65,20 @@ struct Start {
 
 impl Archiver {
     /// Opens the history of a database that a connection has open. `None` where another process keeps it.
-    pub(super) fn open(
-        database: &Path,
-        folder: &Folder,
-        given: Option<HistoryOptions>,
-        marks: &Marks,
-    ) -> Result<Option<Self>> {
+    pub(super) fn open(database: &Path, folder: &Folder, marks: &Marks) -> Result<Option<Self>> {
         folder.create()?;
         let Some(lock) = folder.lock()? else { return Ok(None) };
         folder.remove_leftovers()?;
-        let bounds = folder.bounds(given)?;
+        let bounds = folder.bounds(None)?;
         remove_unfinished(folder)?;
         let watch = Watch::open(database)?;
         let mut file = WalFile::new(database, folder.disk.clone());
-        let page_size = page_size(database)?;
-        let index = Index::read(folder)?;
-        let history = index.as_ref().map_or_else(HistoryId::new, |index| Ok(index.history))?;
-        let committed = watch.committed(&mut file)?;
-        let last = index.as_ref().and_then(|index| index.files.iter().rfind(|file| file.header.kind == Kind::Log));
-        let last = last.map(|extent| Extent::read(&extent.entry, Check::Everything)).transpose()?.flatten();
-        let resumed = match (&last, &index) {
-            (Some(last), Some(index)) if last.header.page_size == page_size => {
-                resume(database, folder, index, last, committed, &mut file)?
-            }
-            _ => None,
-        };
-        let start = match resumed {
-            Some(start) => start,
-            None => begin(folder, (history, page_size), last.as_ref(), committed, &mut file)?,
-        };
-        marks.set(history, start.at.position.generation, start.wal.salts);
-        marks.reach(start.at.position);
-        let Start { at, wal, chain, log, base, closed_bytes } = start;
-        let tail = Tail { history, page_size, at, wal, chain, file, log, closed_bytes };
-        let folder = folder.clone();
-        let mut archiver =
-            Self { database: database.to_owned(), folder, bounds, watch, tail, base, rested_at: None, _lock: lock };
-        archiver.catch_up(marks)?;
-        Ok(Some(archiver))
-    }
-
-    /// Archives what was committed while no process kept the history, as of the log's last change.
-    fn catch_up(&mut self, marks: &Marks) -> Result<()> {
-        let now = Utc::now().timestamp_micros();
-        let changed = std::fs::metadata(self.tail.file.path()).and_then(|metadata| metadata.modified());
-        let changed = changed.map_or(now, |time| chrono::DateTime::<Utc>::from(time).timestamp_micros());
-        self.tail.archive_as_of(&self.watch, &self.folder, marks, changed.min(now))
+        let found = Found::read(database, folder)?;
+        let is_kept = !found.may_lose(watch.committed(&mut file)?);
+        let go_on = |watch: &Watch| found.go_on(watch, file, marks);
+        let (tail, base) = if is_kept { go_on(&watch)? } else { watch.while_locked(go_on)? };
+        let (database, folder) = (database.to_owned(), folder.clone());
+        Ok(Some(Self { database, folder, bounds, watch, tail, base, rested_at: None, turned_at: None, _lock: lock }))
     }
 
     /// Archives all that is committed.
@@ -107,7 +88,7 @@ impl Archiver {
 
     /// Makes what is archived durable.
     pub(super) fn sync(&mut self) -> Result<()> {
-        self.tail.log.sync()
+        self.tail.sync()
     }
 
     pub(super) fn newest(&self) -> Point {
@@ -115,19 +96,35 @@ impl Archiver {
     }
 
     /// Lets the log be copied into the database, which `copy` does: only what is durable in the history is. Then the log may begin anew.
-    pub(super) fn turn<T>(&mut self, marks: &Marks, copy: impl FnOnce() -> T) -> Result<T> {
+    pub(super) fn turn<T>(&mut self, marks: &Marks, copy: impl FnOnce(&Watch) -> T) -> Result<T> {
         self.archive(marks)?;
         self.renew(marks)?;
-        self.sync()?;
-        let copied = copy();
+        let copied = copy(&self.watch);
         self.renew(marks)?;
         self.note_rest()?;
         Ok(copied)
     }
 
+    /// Copies the log where it is long: the anchor lets nobody copy what other processes write, however much that is, and the process
+    /// that keeps the history may write nothing itself.
+    pub(super) fn turn_long(&mut self, marks: &Marks) -> Result<()> {
+        let copied = self.turn(marks, Watch::copy)?;
+        self.turned_at = Some(self.tail.at.position);
+        copied
+    }
+
+    /// Returns whether the log is longer than one that a process copies which writes and keeps the history, and has grown.
+    pub(super) fn has_long_log(&self) -> bool {
+        self.tail.at.position.frame >= LONG && self.turned_at != Some(self.tail.at.position)
+    }
+
+    /// Moves the anchor. What it leaves may be lost from the log at once, and so is durable in the history before.
     fn renew(&mut self, marks: &Marks) -> Result<()> {
         let Self { watch, tail, folder, .. } = self;
-        watch.renew(|watch| tail.archive(watch, folder, marks))
+        watch.renew(|watch| {
+            tail.archive(watch, folder, marks)?;
+            tail.sync()
+        })
     }
 
     /// Notes that the database's file has everything, if it has. The anchor keeps it so: its snapshot is of the file alone then.
@@ -150,7 +147,6 @@ impl Archiver {
     pub(super) fn close(mut self, marks: &Marks) -> Result<()> {
         self.archive(marks)?;
         self.renew(marks)?;
-        self.sync()?;
         self.watch.copy()?;
         self.renew(marks)?;
         // Whoever has written since keeps the log: the anchor lets nobody copy it into the file.
@@ -189,8 +185,9 @@ impl Archiver {
         self.tail.closed_bytes = 0;
     }
 
-    /// Removes the oldest states beyond the bounds. The newest base stays.
-    pub(super) fn prune(&self) -> Result<()> {
+    /// Removes the oldest states beyond the bounds, which another process may have given meanwhile. The newest base stays.
+    pub(super) fn prune(&mut self) -> Result<()> {
+        self.bounds = self.folder.bounds(None)?;
         let Some(index) = Index::read(&self.folder)? else { return Ok(()) };
         let oldest = Utc::now().timestamp_micros().saturating_sub(micros(self.bounds.max_age));
         let bases = index.files.iter().filter(|file| file.header.kind == Kind::Base && file.has_end);
@@ -229,6 +226,50 @@ fn remove_unfinished(folder: &Folder) -> Result<()> {
         gone.map_err(|error| fault::of_file("put away", &entry.path, error))?;
     }
     Ok(())
+}
+
+impl<'a> Found<'a> {
+    fn read(database: &'a Path, folder: &'a Folder) -> Result<Self> {
+        let index = Index::read(folder)?;
+        let last = index.as_ref().and_then(|index| index.files.iter().rfind(|file| file.header.kind == Kind::Log));
+        let last = last.map(|extent| Extent::read(&extent.entry, Check::Everything)).transpose()?.flatten();
+        Ok(Self { database, folder, page_size: page_size(database)?, index, last })
+    }
+
+    /// Returns whether the log has what is not archived and the database's file has it, too: no anchor keeps the log then, and the next
+    /// write begins it anew.
+    fn may_lose(&self, committed: Option<Committed>) -> bool {
+        self.last.as_ref().zip(committed).is_some_and(|(last, Committed { header, frames, copied })| {
+            header.salts() == last.wal.salts && frames > last.end.position.frame && copied == frames
+        })
+    }
+
+    /// Goes on with the history, and archives what was committed while no process kept it, as of the log's last change.
+    fn go_on(self, watch: &Watch, mut file: WalFile, marks: &Marks) -> Result<(Tail, Option<Base>)> {
+        let Self { database, folder, page_size, index, last } = self;
+        let history = index.as_ref().map_or_else(HistoryId::new, |index| Ok(index.history))?;
+        let answered = marks.newest();
+        let committed = watch.committed(&mut file)?;
+        let resumed = match (&last, &index) {
+            (Some(last), Some(index)) if last.header.page_size == page_size => {
+                resume(database, folder, index, last, committed, &mut file)?
+            }
+            _ => None,
+        };
+        let start = match resumed {
+            Some(start) => start,
+            None => begin(folder, (history, page_size), last.as_ref(), committed, &mut file, answered)?,
+        };
+        marks.set(history, start.at.position.generation, start.wal.salts);
+        marks.reach(start.at.position);
+        let Start { at, wal, chain, log, base, closed_bytes } = start;
+        let now = Utc::now().timestamp_micros();
+        let changed = std::fs::metadata(file.path()).and_then(|metadata| metadata.modified());
+        let changed = changed.map_or(now, |time| chrono::DateTime::<Utc>::from(time).timestamp_micros());
+        let mut tail = Tail { history, page_size, at, wal, chain, file, log, closed_bytes, failure: None };
+        tail.archive_as_of(watch, folder, marks, changed.min(now))?;
+        Ok((tail, base))
+    }
 }
 
 fn page_size(database: &Path) -> Result<u32> {
@@ -279,13 +320,14 @@ fn resume(
     }))
 }
 
-/// Where a history begins, or begins again behind a gap.
+/// Where a history begins, or begins again behind a gap: later than every position that was answered.
 fn begin(
     folder: &Folder,
     (history, page_size): (HistoryId, u32),
     last: Option<&Extent>,
     committed: Option<Committed>,
     file: &mut WalFile,
+    answered: Position,
 ) -> Result<Start> {
     let salts = committed.map(|committed| committed.header.salts());
     let generation = match (last, salts) {
@@ -295,6 +337,8 @@ fn begin(
         (Some(last), None) => next_generation(last.end.position.generation, last.wal.salts, last.wal.salts),
     };
     let frame = committed.map_or(0, |committed| committed.frames);
+    let is_later = Position::new(generation, frame) >= answered;
+    let generation = if is_later { generation } else { answered.generation.saturating_add(1) };
     let chain = match committed {
         Some(committed) => chain_at(file, &committed.header, frame)?,
         None => None,

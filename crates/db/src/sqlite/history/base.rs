@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use isobar_base::fs::parent;
 use isobar_sqlite::journal::Disk;
@@ -20,8 +19,6 @@ use crate::Result;
 
 /// Pages that are copied at a time.
 const STEP: i32 = 1024;
-/// Wait for a lock between two tries.
-const RETRY: Duration = Duration::from_millis(5);
 
 /// A base that is whole.
 #[derive(Debug, Clone, Copy)]
@@ -42,19 +39,23 @@ impl Snapshot {
         Self { connection, header }
     }
 
-    /// Writes the base, durably.
-    pub(super) fn write(self, folder: &Folder) -> Result<Base> {
+    /// Writes the base, durably, unless `must_stop` says so meanwhile. Where it fails, nothing is left of it.
+    pub(super) fn write(self, folder: &Folder, must_stop: impl Fn() -> bool) -> Result<Base> {
         let Self { connection, header } = self;
         let copy = Temporary::new(folder)?;
         let failed = |error: rusqlite::Error| fault::of_sqlite("copy the database", &error);
         let mut into = Connection::open(&copy.path).map_err(failed)?;
         into.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").map_err(failed)?;
-        copy_pages(&connection, &mut into, || false).map_err(failed)?;
+        copy_pages(&connection, &mut into, &must_stop).map_err(failed)?;
         drop(into);
         // The log may be copied into the file from here on.
         drop(connection);
         let path = folder.file(Kind::Base, header.start);
-        let bytes = write(folder, &path, header, &copy.path).map_err(|error| fault::of_file("write", &path, error))?;
+        let bytes = write(folder, &path, header, &copy.path, must_stop).map_err(|error| {
+            // On a disk that is full, each try would take some more of it.
+            drop(folder.disk.remove(&path));
+            fault::of_file("write", &path, error)
+        })?;
         Ok(Base { start: Point { position: header.start, time: header.time }, bytes })
     }
 }
@@ -94,17 +95,21 @@ pub(super) fn copy_pages(
         match backup.step(STEP)? {
             StepResult::Done => return Ok(()),
             _ if must_stop() => {
-                let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT);
-                return Err(rusqlite::Error::SqliteFailure(code, None));
+                return Err(of_code(rusqlite::ffi::SQLITE_INTERRUPT));
             }
             StepResult::More => {}
-            _ => std::thread::sleep(RETRY),
+            // SQLite has waited for the lock, as long as the connection's handler does.
+            _ => return Err(of_code(rusqlite::ffi::SQLITE_BUSY)),
         }
     }
 }
 
+fn of_code(code: i32) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
+}
+
 /// Writes the pages of a database's file. Returns the bytes of the base.
-fn write(folder: &Folder, path: &Path, header: Header, copy: &Path) -> io::Result<u64> {
+fn write(folder: &Folder, path: &Path, header: Header, copy: &Path, must_stop: impl Fn() -> bool) -> io::Result<u64> {
     let copy = File::open(copy)?;
     let pages = copy.metadata()?.len() / u64::from(header.page_size);
     let mut copy = BufReader::with_capacity(BLOCK, copy);
@@ -128,6 +133,9 @@ fn write(folder: &Folder, path: &Path, header: Header, copy: &Path) -> io::Resul
             file.write_at(&bytes, offset)?;
             offset += bytes.len() as u64;
             first = number + 1;
+            if must_stop() {
+                return Err(io::Error::other("the database is closed"));
+            }
         }
     }
     file.sync()?;

@@ -156,8 +156,14 @@ impl Folder {
         if kept != Some(options) {
             let bounds = Bounds { max_age_seconds: options.max_age.as_secs(), max_bytes: options.max_bytes };
             let text = serde_json::to_vec(&bounds).map_err(|error| fault::of_file("write", &path, error.into()))?;
+            let temporary = self.temporary()?;
             let write = || -> io::Result<()> {
-                io::Write::write_all(&mut private_file().write(true).create(true).truncate(true).open(&path)?, &text)
+                // All of it or nothing: without bounds those of the default would apply, and states would go by them.
+                let mut file = private_file().write(true).create_new(true).open(&temporary)?;
+                io::Write::write_all(&mut file, &text)?;
+                file.sync_all()?;
+                std::fs::rename(&temporary, &path)?;
+                sync_dir(&self.path)
             };
             write().map_err(|error| fault::of_file("write", &path, error))?;
         }

@@ -25,7 +25,8 @@ pub(super) struct Log {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     pub(super) bytes: u64,
-    is_synced: bool,
+    /// Bytes that are durable.
+    synced: u64,
     pages: Pages,
 }
 
@@ -44,9 +45,13 @@ impl Log {
             folder.disk.sync_folder(parent(&path))?;
             Ok(file)
         };
-        let file = create().map_err(|error| fault::of_file("create", &path, error))?;
+        let file = create().map_err(|error| {
+            // One without commits may not stand behind a log that goes on.
+            drop(folder.disk.remove(&path));
+            fault::of_file("create", &path, error)
+        })?;
         let pages = Pages::default();
-        Ok(Self { path, file, bytes: HEADER as u64, is_synced: true, pages })
+        Ok(Self { path, file, bytes: HEADER as u64, synced: HEADER as u64, pages })
     }
 
     /// Opens a log behind its last commit; what a crash has left there is cut off.
@@ -61,8 +66,10 @@ impl Log {
             folder.disk.open(&path)
         };
         let file = open().map_err(|error| fault::of_file("open", &path, error))?;
+        // A process that was killed may have left it without a sync.
+        file.sync().map_err(|error| fault::of_file("sync", &path, error))?;
         let pages = Pages::default();
-        Ok(Self { path, file, bytes: extent.valid, is_synced: false, pages })
+        Ok(Self { path, file, bytes: extent.valid, synced: extent.valid, pages })
     }
 
     /// Returns whether it has no commit.
@@ -71,7 +78,6 @@ impl Log {
     }
 
     pub(super) fn append(&mut self, block: &[u8]) -> Result<()> {
-        self.is_synced = false;
         self.file.write_at(block, self.bytes).map_err(|error| fault::of_file("write", &self.path, error))?;
         self.bytes += block.len() as u64;
         Ok(())
@@ -79,9 +85,15 @@ impl Log {
 
     /// Makes what was appended durable.
     pub(super) fn sync(&mut self) -> Result<()> {
-        if !self.is_synced {
-            self.file.sync().map_err(|error| fault::of_file("sync", &self.path, error))?;
-            self.is_synced = true;
+        if self.synced < self.bytes {
+            self.file.sync().map_err(|error| {
+                // The system may have dropped what it could not write, and another sync would succeed without it: so it is
+                // archived again, out of the write-ahead log.
+                let file = std::fs::File::options().write(true).open(&self.path);
+                drop(file.and_then(|file| file.set_len(self.synced)));
+                fault::of_file("sync", &self.path, error)
+            })?;
+            self.synced = self.bytes;
         }
         Ok(())
     }

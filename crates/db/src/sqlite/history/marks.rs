@@ -77,11 +77,20 @@ impl Marks {
         self.lock().see(header)
     }
 
-    /// Notes a commit of this process, whose last frame in the log this is.
-    pub(super) fn committed(&self, frame: u32) -> Result<First> {
+    /// Counts the write-ahead log that is there now: each of the logs is seen so, though this process writes nothing.
+    pub(super) fn look(&self) {
+        let mut state = self.lock();
+        // What cannot be read now is seen with the next commit.
+        if let Ok(Some(header)) = state.wal.header() {
+            state.see(&header);
+        }
+    }
+
+    /// Notes a commit of this process, whose last frame in the log this is. Returns its position, where there is a log.
+    pub(super) fn committed(&self, frame: u32) -> Result<Option<(Position, First)>> {
         let mut state = self.lock();
         // A log in which something is committed has a header.
-        let Some(header) = state.wal.header()? else { return Ok(First::No) };
+        let Some(header) = state.wal.header()? else { return Ok(None) };
         let position = Position::new(state.see(&header), frame);
         let first = if state.noted.replace(header.salts()) == Some(header.salts()) { First::No } else { First::Yes };
         if state.times.len() == TIMES {
@@ -90,7 +99,7 @@ impl Marks {
         state.times.push_back((position, Utc::now().timestamp_micros()));
         drop(state);
         self.reach(position);
-        Ok(first)
+        Ok(Some((position, first)))
     }
 
     /// Returns the time of a commit of this process; earlier ones are forgotten.

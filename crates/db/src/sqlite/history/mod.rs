@@ -34,6 +34,9 @@ mod restore;
 mod span;
 mod stamp;
 mod tail;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests;
 
 pub(in crate::sqlite) use self::folder::{delete, folder_of};
 pub(crate) use self::format::Kind;
@@ -42,4 +45,5 @@ pub(crate) use self::index::{Index, Limit, last_commit, time};
 pub(crate) use self::pieces::{Cutter, Piece};
 pub(crate) use self::position::{HistoryId, Position, of_bookmark};
 pub(in crate::sqlite) use self::recorder::{Keeper, Recorder};
+pub(in crate::sqlite) use self::restore::not_restored;
 pub(crate) use self::span::{Content, Point, Span, spans};

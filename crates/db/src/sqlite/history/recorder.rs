@@ -46,7 +46,6 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(in crate::sqlite) struct Recorder {
     database: PathBuf,
     folder: Folder,
-    given: Option<HistoryOptions>,
     marks: Marks,
     state: Mutex<State>,
     last_turn: Mutex<Option<Instant>>,
@@ -90,7 +89,6 @@ impl Recorder {
         let database = real_path(database);
         let recorder = Self {
             folder: Folder::of(&database, Arc::clone(&disk)),
-            given,
             marks: Marks::new(WalFile::new(&database, disk)),
             database,
             state: Mutex::new(State::Closed),
@@ -99,6 +97,9 @@ impl Recorder {
             signal: Mutex::default(),
             signalled: Condvar::new(),
         };
+        recorder.folder.create()?;
+        // Here alone, so that those that were given last apply, whichever process keeps the history.
+        recorder.folder.bounds(given)?;
         recorder.begin()?;
         if std::fs::metadata(&recorder.database).is_ok_and(|metadata| metadata.len() <= SMALL) {
             recorder.take_base();
@@ -117,7 +118,7 @@ impl Recorder {
 
     /// Keeps the history, or follows the process that does.
     fn begin(&self) -> Result<()> {
-        let archiver = Archiver::open(&self.database, &self.folder, self.given, &self.marks)?;
+        let archiver = Archiver::open(&self.database, &self.folder, &self.marks)?;
         let state = match archiver {
             Some(archiver) => State::Keeps(Box::new(archiver)),
             None => {
@@ -150,31 +151,29 @@ impl Recorder {
     }
 
     /// Notes a commit of this process, before it is answered. The first one in a write-ahead log is durable in the history then, so that
-    /// every answered commit follows what the history has.
-    pub(in crate::sqlite) fn committed(&self, frames: u32) {
-        match self.marks.committed(frames) {
-            Ok(First::No) => {}
-            Ok(First::Yes) => self.keep(|archiver, marks| {
+    /// every answered commit follows what the history has. Returns the commit's position, unless that cannot be known.
+    pub(in crate::sqlite) fn committed(&self, frames: u32) -> Option<Position> {
+        let noted = self.marks.committed(frames).unwrap_or_else(|error| {
+            self.fail(&mut self.lock(), error);
+            None
+        });
+        if let Some((_, First::Yes)) = noted {
+            self.keep(|archiver, marks| {
                 archiver.archive(marks)?;
                 archiver.sync()
-            }),
-            Err(error) => self.fail(&mut self.lock(), error),
+            });
         }
         let mut signal = self.signal.lock().ignore_poison();
         if !signal.is_woken {
             signal.is_woken = true;
             self.signalled.notify_all();
         }
+        noted.map(|(position, _)| position)
     }
 
     /// Returns the bookmark of the newest commit that has been answered.
     pub(in crate::sqlite) fn bookmark(&self) -> Bookmark {
         self.marks.newest().bookmark(self.marks.history())
-    }
-
-    /// Returns the position of the newest commit that is known.
-    pub(in crate::sqlite) fn newest(&self) -> Position {
-        self.marks.newest()
     }
 
     /// Has a long write-ahead log of this many pages copied into the database by `copy`, once it is archived.
@@ -197,7 +196,7 @@ impl Recorder {
         };
         *self.last_turn.lock().ignore_poison() = Some(Instant::now());
         match &mut *state {
-            State::Keeps(archiver) => match archiver.turn(&self.marks, copy) {
+            State::Keeps(archiver) => match archiver.turn(&self.marks, |_| copy()) {
                 Ok(copied) => copied,
                 Err(error) => {
                     self.fail(&mut state, error);
@@ -208,6 +207,19 @@ impl Recorder {
             State::Failed(..) if is_huge => copy(),
             State::Failed(..) | State::Follows | State::Closed => Ok(()),
         }
+    }
+
+    /// Has a log copied into the database that other processes have made long.
+    fn turn_for_others(&self) {
+        self.keep(|archiver, marks| {
+            let mut last = self.last_turn.lock().ignore_poison();
+            if !archiver.has_long_log() || last.is_some_and(|last| last.elapsed() < TURN) {
+                return Ok(());
+            }
+            *last = Some(Instant::now());
+            drop(last);
+            archiver.turn_long(marks)
+        });
     }
 
     /// Runs work on the archiver, if this process keeps the history.
@@ -299,7 +311,7 @@ impl Recorder {
             State::Keeps(archiver) if archiver.wants_base() => archiver.begin_base(&self.marks)?,
             _ => return Ok(()),
         };
-        let base = snapshot.write(&self.folder)?;
+        let base = snapshot.write(&self.folder, || self.signal.lock().ignore_poison().is_closed)?;
         if let State::Keeps(archiver) = &mut *self.lock() {
             archiver.take_base(base);
         }
@@ -307,7 +319,7 @@ impl Recorder {
     }
 
     fn prune(&self) -> Result<()> {
-        match &*self.lock() {
+        match &mut *self.lock() {
             State::Keeps(archiver) => archiver.prune(),
             _ => Ok(()),
         }
@@ -319,13 +331,17 @@ impl Recorder {
         while self.wait() {
             let must_begin = match &*self.lock() {
                 State::Failed(_, since) => since.elapsed() >= RETRY,
-                State::Follows => true,
+                State::Follows => {
+                    self.marks.look();
+                    true
+                }
                 State::Keeps(_) | State::Closed => false,
             };
             if must_begin {
                 self.begin_again();
             }
             self.keep(Archiver::archive);
+            self.turn_for_others();
             self.take_base();
             if pruned.elapsed() >= PRUNE {
                 pruned = Instant::now();
@@ -350,7 +366,7 @@ impl Recorder {
 
     /// Tries to keep the history again, or to take it over.
     fn begin_again(&self) {
-        let opened = Archiver::open(&self.database, &self.folder, self.given, &self.marks);
+        let opened = Archiver::open(&self.database, &self.folder, &self.marks);
         let mut state = self.lock();
         match opened {
             Ok(Some(archiver)) => *state = State::Keeps(Box::new(archiver)),

@@ -9,6 +9,11 @@ use super::position::{Position, of_bookmark};
 use super::recorder::Recorder;
 use crate::{Bookmark, Error, ErrorKind, Restored, Result};
 
+/// The error of a database that is not restored.
+pub(in crate::sqlite) fn not_restored(error: &rusqlite::Error) -> Error {
+    fault::of_sqlite("restore the database", error)
+}
+
 /// An image that is ready.
 #[derive(Debug)]
 pub(in crate::sqlite) struct Ready {
@@ -58,17 +63,25 @@ impl Ready {
         &self.image.path
     }
 
-    /// Makes the image the newest state of a database, in one transaction. Statements that are kept prepared are prepared anew after it.
-    pub(in crate::sqlite) fn copy_into(&self, into: &mut Connection, must_stop: impl Fn() -> bool) -> Result<()> {
-        let failed = |error: rusqlite::Error| fault::of_sqlite("restore the database", &error);
-        let page_size: u32 = into.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(failed)?;
+    /// Refuses a database that cannot take the image.
+    pub(in crate::sqlite) fn check(&self, into: &Connection) -> Result<()> {
+        let page_size: u32 = into.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(|e| not_restored(&e))?;
         if page_size != self.page_size {
             let message =
                 format!("the database has pages of {page_size} bytes, and then it had pages of {}", self.page_size);
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
+        Ok(())
+    }
+
+    /// Makes the image the newest state of a database, in one transaction. Statements that are kept prepared are prepared anew after it.
+    pub(in crate::sqlite) fn copy_into(
+        &self,
+        into: &mut Connection,
+        must_stop: impl Fn() -> bool,
+    ) -> rusqlite::Result<()> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let image = Connection::open_with_flags(&self.image.path, flags).map_err(failed)?;
-        copy_pages(&image, into, must_stop).map_err(failed)
+        let image = Connection::open_with_flags(&self.image.path, flags)?;
+        copy_pages(&image, into, must_stop)
     }
 }

@@ -12,7 +12,7 @@ use super::marks::Marks;
 use super::position::{HistoryId, Position};
 use super::span::Point;
 use super::stamp::Stamp;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Frames that are read at once.
 const CHUNK: u32 = 64;
@@ -34,6 +34,8 @@ pub(super) struct Tail {
     pub(super) log: Log,
     /// Bytes of logs since the newest base, without the open one.
     pub(super) closed_bytes: u64,
+    /// The failure after which it is unknown what the log has: nothing is appended until the history is opened again.
+    pub(super) failure: Option<Error>,
 }
 
 impl Tail {
@@ -44,6 +46,15 @@ impl Tail {
 
     /// Archives all that is committed. A commit whose time is not known is of this time.
     pub(super) fn archive_as_of(&mut self, watch: &Watch, folder: &Folder, marks: &Marks, time: i64) -> Result<()> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        let archived = self.try_archive(watch, folder, marks, time);
+        self.failure = archived.as_ref().err().cloned();
+        archived
+    }
+
+    fn try_archive(&mut self, watch: &Watch, folder: &Folder, marks: &Marks, time: i64) -> Result<()> {
         let Some(Committed { header, frames, .. }) = watch.committed(&mut self.file)? else { return Ok(()) };
         if frames == 0 {
             return Ok(());
@@ -145,11 +156,20 @@ impl Tail {
         if self.log.is_empty() {
             return Ok(());
         }
-        self.log.sync()?;
-        let log = Log::create(folder, self.header(Kind::Log))?;
+        self.sync()?;
+        let log = Log::create(folder, self.header(Kind::Log));
+        let log = log.inspect_err(|error| self.failure = Some(error.clone()))?;
         self.closed_bytes += self.log.bytes;
         self.log = log;
         Ok(())
+    }
+
+    /// Makes what is archived durable.
+    pub(super) fn sync(&mut self) -> Result<()> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        self.log.sync().inspect_err(|error| self.failure = Some(error.clone()))
     }
 
     /// Notes that the database's file has everything, as it is now.
