@@ -221,6 +221,10 @@ impl Log {
                 self.health.poison(error.to_string());
                 break;
             }
+            // Nothing may be copied that is not durable, and a busy object always has such commits.
+            if self.flush().is_err() {
+                break;
+            }
             object.checkpoint();
             tokio::task::yield_now().await;
         }
