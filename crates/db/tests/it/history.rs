@@ -381,7 +381,11 @@ async fn a_second_process_restores_beside_the_one_that_keeps_the_history_and_tak
     run(&keeper, "INSERT INTO t VALUES (2);").await;
     let second = SqliteDatabase::open(&file).await.unwrap();
     run(&second, "INSERT INTO t VALUES (3);").await;
-    let three = bookmark(&second).await;
+    // Another process, which has seen none of it, knows what is committed.
+    let third = SqliteDatabase::open(&file).await.unwrap();
+    let three = bookmark(&third).await;
+    drop(third);
+    assert_eq!(bookmark(&second).await, three);
     let restored = restore(&second, &one).await;
     assert_eq!((numbers(&keeper).await, &restored.previous_bookmark), (vec![1], &three));
     assert_eq!(bookmark(&keeper).await, restored.bookmark);

@@ -98,17 +98,7 @@ impl Watch {
         let [one, other] = &self.anchors;
         let free = [&self.free, one, other].into_iter().find(|connection| connection.is_autocommit());
         let free = free.expect("one of the three connections has no transaction");
-        for _ in 0..TRIES {
-            let before = wal.header()?;
-            let seen = checkpoint(free, "NOOP")?;
-            let (frames, copied) = seen.counts;
-            if !seen.is_busy && before == wal.header()? && (before.is_some() || frames == 0) {
-                return Ok(before.map(|header| Committed { header, frames, copied }));
-            }
-            // It begins anew, or another process makes its index.
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Err(fault::damaged(wal.path(), "its header does not come to rest"))
+        committed(free, wal)
     }
 
     /// Begins a new anchor at the newest commit. The old one ends when `archive` has archived all that the new one may have skipped.
@@ -153,6 +143,21 @@ impl Watch {
         let removes = last.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
         removes.map(drop).map_err(|error| fault::of_sqlite("close the database", &error))
     }
+}
+
+/// Asks by a connection without a transaction how far a log is committed; `None` where it is empty.
+pub(super) fn committed(free: &Connection, wal: &mut WalFile) -> Result<Option<Committed>> {
+    for _ in 0..TRIES {
+        let before = wal.header()?;
+        let seen = checkpoint(free, "NOOP")?;
+        let (frames, copied) = seen.counts;
+        if !seen.is_busy && before == wal.header()? && (before.is_some() || frames == 0) {
+            return Ok(before.map(|header| Committed { header, frames, copied }));
+        }
+        // It begins anew, or another process makes its index.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(fault::damaged(wal.path(), "its header does not come to rest"))
 }
 
 /// Opens a connection that does nothing when it is closed: the last one would copy the log and remove it.

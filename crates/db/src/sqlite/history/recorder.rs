@@ -12,7 +12,7 @@ use isobar_sqlite::journal::Disk;
 use super::archiver::Archiver;
 use super::fault;
 use super::folder::{Folder, real_path};
-use super::follow::WalFile;
+use super::follow::{Committed, WalFile, committed, connect};
 use super::format::Kind;
 use super::index::{Index, Limit};
 use super::marks::{First, Marks};
@@ -256,6 +256,7 @@ impl Recorder {
                 State::Closed => return Err(fault::no_point("the database is closed".to_owned())),
             }
         }
+        self.look_at_log()?;
         let position = self.marks.newest();
         let start = Instant::now();
         loop {
@@ -269,6 +270,19 @@ impl Recorder {
             }
             thread::sleep(LOOK);
         }
+    }
+
+    /// Notes what any process has committed, beside the one that keeps the history.
+    fn look_at_log(&self) -> Result<()> {
+        let failed = |error| fault::of_sqlite("look at the write-ahead log", &error);
+        let connection = connect(&self.database).map_err(failed)?;
+        let mut wal = WalFile::new(&self.database, Arc::clone(&self.folder.disk));
+        if let Some(Committed { header, frames, .. }) = committed(&connection, &mut wal)?
+            && frames > 0
+        {
+            self.marks.reach(Position::new(self.marks.generation(&header), frames));
+        }
+        Ok(())
     }
 
     /// Reads what the history has.
