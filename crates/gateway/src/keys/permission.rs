@@ -34,7 +34,7 @@ pub enum Permission {
     D1Write,
     /// `analytics:read`: query datasets.
     AnalyticsRead,
-    /// `sessions:read`: list namespaces of session objects, and their objects.
+    /// `sessions:read`: list namespaces of session objects, and their objects; in the explorer, read all that every object stores.
     SessionsRead,
 }
 

@@ -31,6 +31,8 @@ struct Kept {
 struct Job {
     /// Id of the database.
     database: String,
+    /// Id of the key that began it.
+    key: String,
     begun: Instant,
     ends: Instant,
     state: State,
@@ -66,12 +68,13 @@ impl Jobs {
     pub(super) fn add(
         self: &Arc<Self>,
         database: &str,
+        key: &str,
         state: State,
         time: Duration,
     ) -> Result<Result<String, TooMany>, NoRandomness> {
         let id = random::hex_id()?;
         let begun = Instant::now();
-        let job = Job { database: database.to_owned(), begun, ends: begun + time, state };
+        let job = Job { database: database.to_owned(), key: key.to_owned(), begun, ends: begun + time, state };
         let mut kept = self.kept.lock().ignore_poison();
         if kept.jobs.len() >= JOBS {
             let idle = kept.jobs.iter().filter(|(_, job)| !job.state.is_in_flight());
@@ -90,6 +93,11 @@ impl Jobs {
     pub(super) fn state(&self, id: &str) -> Option<State> {
         let kept = self.kept.lock().ignore_poison();
         kept.jobs.get(id).filter(|job| Instant::now() < job.ends).map(|job| job.state.clone())
+    }
+
+    /// The id of the key that began a job.
+    pub(super) fn key_of(&self, id: &str) -> Option<String> {
+        self.kept.lock().ignore_poison().jobs.get(id).map(|job| job.key.clone())
     }
 
     /// The state of a job of this database.
@@ -173,7 +181,7 @@ mod tests {
     }
 
     fn add(jobs: &Arc<Jobs>, state: State, time: Duration) -> Result<String, TooMany> {
-        jobs.add("d", state, time).unwrap()
+        jobs.add("d", "k", state, time).unwrap()
     }
 
     #[tokio::test]

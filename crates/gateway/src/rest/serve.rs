@@ -29,7 +29,7 @@ impl RestDoor {
         match route::read(&call.method, path) {
             Ok((None, Route::Upload(_))) if self.is_read_only => return Err(ApiError::read_only()),
             Ok((None, Route::Upload(id))) => return transfer::upload(self, &id, body).await,
-            Ok((None, Route::Download(id))) => return transfer::download(self, &id),
+            Ok((None, Route::Download(id))) => return transfer::download(self, &id).await,
             _ => {}
         }
         let caller = authenticate(&self.keys, &self.attempts, call).await?;

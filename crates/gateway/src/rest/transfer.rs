@@ -2,7 +2,7 @@
 //!
 //! An import begins (`init`, with the file's MD5), its file comes by the URL that this gave, it is started (`ingest`) and asked for
 //! (`poll`) until it has ended. It is one transaction: one that fails has written nothing. An export is asked for until it has ended,
-//! and its file is then at a URL.
+//! and its file is then at a URL. Neither URL outlives the key that began the job.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use chrono::Utc;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use isobar_base::sync::IgnorePoison;
@@ -30,7 +31,7 @@ use super::jobs::{self, Outcome, State, TooMany};
 use super::query;
 use super::room::{Full, NewFile, Refused, Reserved};
 use super::route::PREFIX;
-use crate::keys::{Key, Permission};
+use crate::keys::{AccessKeys, Key, Permission};
 
 /// Time for which a request waits for the end of a job, as D1's do: most end within it.
 const WAIT: Duration = Duration::from_secs(2);
@@ -82,7 +83,7 @@ pub(super) async fn import(door: &RestDoor, call: &Call, key: &Key, id: &str, bo
             if etag.len() != 32 || !etag.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 return Err(ApiError::malformed("the etag is not the MD5 of the file, in hexadecimal"));
             }
-            let job = added(door, &info.id, State::Announced { etag })?;
+            let job = added(door, key, &info.id, State::Announced { etag })?;
             let upload_url = format!("{}{PREFIX}/uploads/{job}", call.origin()?);
             success(&json!({
                 "success": true, "type": "import", "filename": format!("{job}{EXTENSION}"), "upload_url": upload_url,
@@ -118,7 +119,7 @@ pub(super) async fn export(door: &RestDoor, call: &Call, key: &Key, id: &str, bo
         None => {
             let options = dump_options.into_options()?;
             let (sender, receiver) = watch::channel(None);
-            let job = added(door, &info.id, State::Running(receiver))?;
+            let job = added(door, key, &info.id, State::Running(receiver))?;
             let file = door.new_file();
             jobs::spawn(async move { exported(&*database, options, file).await }, sender);
             job
@@ -129,6 +130,7 @@ pub(super) async fn export(door: &RestDoor, call: &Call, key: &Key, id: &str, bo
 
 /// Takes the file of an import, at the URL that its beginning gave.
 pub(super) async fn upload(door: &RestDoor, job: &str, body: Body) -> Answer {
+    check_key(door, job).await?;
     let etag = match door.jobs.state(job) {
         Some(State::Announced { etag } | State::Uploaded { etag, .. }) => etag,
         Some(State::Running(_)) => return Err(ApiError::malformed("the import has been started")),
@@ -158,11 +160,20 @@ async fn received(mut file: NewFile, mut body: Body) -> Answer<(Bytes, String)> 
     Ok((file.finish(), hex::encode(md5.finalize())))
 }
 
+/// Refuses a job whose key has been revoked or has expired since.
+async fn check_key(door: &RestDoor, job: &str) -> Answer<()> {
+    let id = door.jobs.key_of(job).ok_or_else(|| unknown_job(job))?;
+    match door.keys.find(&id).await? {
+        Some(key) if !key.is_expired(Utc::now()) => Ok(()),
+        _ => Err(unknown_job(job).refused(format!("the key {id} of the import or export is revoked or has expired"))),
+    }
+}
+
 /// Gives the file of an export.
-pub(super) fn download(door: &RestDoor, job: &str) -> Answer {
-    let Some(State::Running(outcome)) = door.jobs.state(job.strip_suffix(EXTENSION).unwrap_or(job)) else {
-        return Err(unknown_job(job));
-    };
+pub(super) async fn download(door: &RestDoor, job: &str) -> Answer {
+    let job = job.strip_suffix(EXTENSION).unwrap_or(job);
+    check_key(door, job).await?;
+    let Some(State::Running(outcome)) = door.jobs.state(job) else { return Err(unknown_job(job)) };
     let dump = match &*outcome.borrow() {
         Some(Outcome::Exported(dump)) => dump.clone(),
         _ => return Err(unknown_job(job)),
@@ -271,8 +282,8 @@ fn completed(answer: &mut Json, result: Json) {
     answer["result"] = result;
 }
 
-fn added(door: &RestDoor, database: &str, state: State) -> Answer<String> {
-    let added = door.jobs.add(database, state, door.options.transfer_time);
+fn added(door: &RestDoor, key: &Key, database: &str, state: State) -> Answer<String> {
+    let added = door.jobs.add(database, &key.id, state, door.options.transfer_time);
     let added =
         added.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, error.to_string()))?;
     added.map_err(|TooMany| full())

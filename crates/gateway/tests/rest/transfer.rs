@@ -6,9 +6,10 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
-use http::{Method, Request, header};
+use http::{Method, Request, StatusCode, header};
 use isobar_db::mock::MockDatabase;
 use isobar_db::{Operation, SqliteDatabase};
+use isobar_gateway::keys::{KeyScope, NewKey, Permission};
 use isobar_gateway::rest::RestOptions;
 use md5::{Digest, Md5};
 use serde_json::{Value as Json, json};
@@ -141,6 +142,28 @@ async fn wrong_steps_of_an_import_are_refused() {
     assert_eq!(door.post(&format!("{path}/import"), json!({"action": "destroy"})).await.error(), (400, 7400));
     let downloaded = door.send(Request::get(url.replace("uploads", "downloads")).body("".into()).unwrap()).await;
     assert_eq!(downloaded.error(), (404, 7400), "a file that was uploaded cannot be read");
+}
+
+#[tokio::test]
+async fn urls_of_files_end_with_the_key_that_began_them() {
+    let door = Door::new().await;
+    let path = door.database("d").await;
+    let issued = door.keys.create(NewKey::new("guest", KeyScope::new([Permission::D1Write]))).await.unwrap();
+    let asked = async |path: String, body: Json| {
+        let answer = door.call_as(issued.token(), Method::POST, &path, body.to_string()).await.result();
+        let url = answer["upload_url"].as_str().or(answer["result"]["signed_url"].as_str()).unwrap();
+        url.strip_prefix("http://isobar.test").unwrap().to_owned()
+    };
+    let file = b"CREATE TABLE t (a);";
+    let upload = asked(format!("{path}/import"), json!({"action": "init", "etag": etag(file)})).await;
+    let download = asked(format!("{path}/export"), json!({"output_format": "polling"})).await;
+    let downloaded = async || door.send(Request::get(&download).body(Body::empty()).unwrap()).await;
+    assert_eq!((sent(&door, &upload, file).await.status, downloaded().await.status), (StatusCode::OK, StatusCode::OK));
+    door.keys.revoke(&issued.key.id).await.unwrap();
+    assert_eq!(sent(&door, &upload, file).await.error(), (404, 7400));
+    assert_eq!(downloaded().await.error(), (404, 7400));
+    let events = door.events.points();
+    assert!(String::from_utf8_lossy(events.last().unwrap().blob(5)).contains("revoked"), "{}", events.len());
 }
 
 #[tokio::test]
