@@ -77,16 +77,34 @@ impl SessionCatalog for LocalSessions {
         self.look(class, move |catalog| {
             let Some(cursor) = catalog.query(&catalog.id(&id), &sql, ())? else { return Ok(None) };
             let columns = cursor.column_names().to_vec();
-            let rows = cursor.raw().iter().map(|row| row.iter().map(Value::to_json).collect()).collect();
+            let rows = cursor.raw();
+            check_blobs(&rows)?;
+            let rows = rows.iter().map(|row| row.iter().map(Value::to_json).collect()).collect();
             Ok(Some(SessionRows::new(columns, rows)))
         })
         .await
     }
 }
 
-/// Bounds of statements, which come from clients: D1's time, and memory for a large page of rows.
+/// Most bytes of a statement's rows in memory, and of their blobs as JSON: a large page of rows.
+const ROW_BYTES: usize = 64 << 20;
+
+/// Bounds of statements, which come from clients: D1's time, and memory.
 fn bounds() -> QueryBounds {
-    QueryBounds::default().with_time(Duration::from_secs(30)).with_bytes(64 << 20)
+    QueryBounds::default().with_time(Duration::from_secs(30)).with_bytes(ROW_BYTES)
+}
+
+/// Refuses blobs whose JSON would take too much memory: each of their bytes is a number there.
+fn check_blobs(rows: &[Vec<Value>]) -> Result<(), Error> {
+    let length = |value: &Value| if let Value::Blob(bytes) = value { bytes.len() } else { 0 };
+    let most = ROW_BYTES / size_of::<serde_json::Value>();
+    if rows.iter().flatten().map(length).sum::<usize>() <= most {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Sql,
+        format!("the rows have blobs of more than {most} bytes: ask for fewer, or for hex() of them"),
+    ))
 }
 
 fn info(entry: CatalogEntry) -> SessionInfo {
@@ -161,6 +179,23 @@ mod tests {
             assert_eq!(error.kind(), CatalogErrorKind::InvalidArgument, "{sql}: {error}");
         }
         assert_eq!(sessions.query("Room", "nobody", "SELECT 1").await.unwrap(), None);
+    }
+
+    /// The rows have 40 MB, which the bound on rows lets through; their JSON would have more than a gigabyte.
+    #[tokio::test]
+    async fn blobs_whose_json_would_fill_the_memory_are_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("sessions/Room");
+        let host = LocalHost::<Room>::open(&folder, "Room", &HostOptions::default().with_threads(1), || ()).unwrap();
+        host.get(&host.id("lobby"), "/").await.unwrap();
+        let sessions = LocalSessions::new(home.path());
+        let blobs =
+            |count: usize| format!("SELECT zeroblob(400000) AS b FROM json_each('[{}1]')", "1,".repeat(count - 1));
+        let rows = sessions.query("Room", "lobby", &blobs(2)).await.unwrap().unwrap();
+        assert_eq!(rows.rows.len(), 2);
+        let error = sessions.query("Room", "lobby", &blobs(100)).await.unwrap_err();
+        assert_eq!(error.kind(), CatalogErrorKind::InvalidArgument);
+        assert!(error.to_string().contains("blobs"), "{error}");
     }
 
     #[tokio::test]

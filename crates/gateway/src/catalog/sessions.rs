@@ -148,7 +148,7 @@ pub trait SessionCatalog: Debug + Send + Sync {
     /// Returns objects of a class, from the one after this id on, and `limit` at most; `None` where there is no such class.
     ///
     /// # Errors
-    /// [`InvalidName`](super::CatalogErrorKind::InvalidName) for an id that is not one of the class,
+    /// [`InvalidArgument`](super::CatalogErrorKind::InvalidArgument) for an id that is not one of the class,
     /// [`Unavailable`](super::CatalogErrorKind::Unavailable).
     async fn list(&self, class: &str, after: Option<&str>, limit: usize) -> Result<Option<SessionPage>, CatalogError>;
 
@@ -161,7 +161,7 @@ pub trait SessionCatalog: Debug + Send + Sync {
     /// Runs one statement that reads on an object's database; `None` where there is no such class or object.
     ///
     /// # Errors
-    /// [`InvalidName`](super::CatalogErrorKind::InvalidName) for a statement that is refused, with SQLite's reason;
+    /// [`InvalidArgument`](super::CatalogErrorKind::InvalidArgument) for a statement that is refused, with SQLite's reason;
     /// [`Unavailable`](super::CatalogErrorKind::Unavailable).
     async fn query(&self, class: &str, id: &str, sql: &str) -> Result<Option<SessionRows>, CatalogError>;
 }
