@@ -167,6 +167,11 @@ impl Explored {
                 json!(sql)
             )
         };
+        let spared = "import('/format.js').then(({ csv }) => csv(['a', '@b'], [['=1', 'x;=1'], ['-1', -1]]))";
+        let spared = self.walk.tab.run(spared)?;
+        if spared != "a,'@b\r\n'=1,\"x;=1\"\r\n'-1,-1\r\n" {
+            return Err(format!("the CSV is {spared}").into());
+        }
         self.walk.tab.run(&run("SELECT count(*) AS customers FROM customers; SELECT * FROM orders LIMIT 3", "run"))?;
         self.walk.tab.shows("Result 2")?;
         self.walk.tab.shows("130")?;
@@ -296,6 +301,12 @@ impl Explored {
         self.walk.tab.shows("The object is deleted for good.")?;
         self.walk.tab.click("dialog button[value=yes]")?;
         self.walk.tab.shows("Nothing begins with this.")?;
+        // A link of somebody else's reads, and the page runs it unasked.
+        let link =
+            "databases/6f1c2b3a-0000-4000-8000-00000000e001/table/customers?where=1%29%3B+DELETE+FROM+customers%3B+--";
+        self.view(link, "read-only here")?;
+        self.walk.tab.complaints.clear(); // the browser calls the 403 an error
+        self.view("databases/6f1c2b3a-0000-4000-8000-00000000e001/table/customers", "Rows 1 to 50")?;
         self.view("databases/6f1c2b3a-0000-4000-8000-00000000e001/sql", "Ctrl+Enter")?;
         self.walk.tab.run("document.getElementById('sql').value = \"UPDATE customers SET name = 'Ada' WHERE id = 1\"; document.getElementById('run').click()")?;
         self.walk.tab.shows("1 row changed")?;

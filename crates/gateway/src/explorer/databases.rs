@@ -1,4 +1,4 @@
-//! The schema of a database, and plans of statements.
+//! The schema of a database, its rows, and plans of statements.
 
 use axum::body::Body;
 use isobar_db::schema::Schema;
@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::door::ExplorerDoor;
 use crate::keys::{Key, Permission};
-use crate::rest::parts::{Answer, ApiError, Kind, failed, json, open_database, require, success};
+use crate::rest::parts::{
+    Answer, ApiError, Kind, Shape, failed, json, open_database, query_database, require, success,
+};
 
 /// Statement to be explained.
 #[derive(Debug, Deserialize)]
@@ -30,6 +32,12 @@ pub(super) async fn schema(door: &ExplorerDoor, key: &Key, id: &str) -> Answer {
     let (_, database) = open_database(&door.rest, key, id).await?;
     let schema = Schema::read(&*database).await.map_err(|error| failed(&error, Kind::Read))?;
     success(&schema)
+}
+
+/// Rows, as `raw` gives them, of statements that only read, whatever the door and the token allow: the page sends what is in its
+/// address, which somebody else may have written.
+pub(super) async fn read(door: &ExplorerDoor, key: &Key, id: &str, body: Body) -> Answer {
+    query_database(&door.rest.clone().read_only(), key, id, Shape::Arrays, body).await
 }
 
 /// The plan of one statement, which is not run. Its parameters need no values.

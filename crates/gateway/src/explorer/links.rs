@@ -70,7 +70,6 @@ pub(super) async fn open(door: &ExplorerDoor, call: &Call, query: &str, link: &L
     let disposition = HeaderValue::from_str(&format!("attachment; filename*=UTF-8''{name}"));
     let disposition = disposition.expect("percent-encoded text is a header's value");
     response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 

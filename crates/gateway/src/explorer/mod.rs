@@ -7,11 +7,12 @@
 //! |---|---|
 //! | `/` | the page: HTML, style and ES modules in the program, without data in them |
 //! | `/client/v4` | the routes of [`rest`](crate::rest), for the page and whoever else has a token |
-//! | `/explorer/v1` | the caller's scope, schemas, plans of statements, links to objects, session objects, deploys |
+//! | `/explorer/v1` | the caller's scope, schemas, rows, plans of statements, links to objects, session objects, deploys |
 //!
 //! The page asks for a token of the key store, keeps it in the tab's session storage and sends it as a header: there is no cookie that
 //! another site could use. Everything is read-only unless the door [allows writes](ExplorerDoor::with_writes), which the server checks.
-//! No response but the page's own files runs in a browser: all others are sandboxed attachments.
+//! No response but the page's own files runs in a browser: all others are sandboxed attachments, which no cache keeps. SQL that comes out
+//! of the page's address, as the filter of a table does, goes to a route that only reads, even where the door allows writes.
 
 mod databases;
 mod deploys;

@@ -62,10 +62,12 @@ pub(super) fn find(method: &Method, path: &str) -> Option<Response> {
     Some(response)
 }
 
-/// A response with data, which no browser shows as a page: what is stored may be anybody's.
+/// A response with data, which no browser shows as a page, and no cache keeps: what is stored may be anybody's, and its own
+/// `Cache-Control: public` would have a proxy give it to those who have no token (RFC 9111, 3.5).
 pub(super) fn sealed(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(DATA_POLICY));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let is_attachment = |value: &HeaderValue| value.as_bytes().to_ascii_lowercase().starts_with(b"attachment");
     if !headers.get(header::CONTENT_DISPOSITION).is_some_and(is_attachment) {
         headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
@@ -111,6 +113,17 @@ mod tests {
         for file in FILES.iter().filter(|file| file.path.ends_with(".js")) {
             let found = makers.iter().find(|maker| file.text.contains(**maker));
             assert_eq!(found, None, "{}", file.path);
+        }
+    }
+
+    /// Everything but the console's own text is sent to a route that only reads: `query` has one use beside its import.
+    #[test]
+    fn sql_out_of_addresses_only_reads() {
+        let script = FILES.iter().find(|file| file.path == "/databases.js").unwrap().text;
+        assert_eq!(script.matches("query(").count(), 1);
+        assert!(script.contains("run: async (sql, signal) => tables(await query(uuid, sql, signal), name)"));
+        for file in FILES.iter().filter(|file| file.path.ends_with(".js") && file.path != "/api.js") {
+            assert!(!file.text.contains("/raw") && !file.text.contains("/query`"), "{}", file.path);
         }
     }
 

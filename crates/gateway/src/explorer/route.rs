@@ -13,6 +13,7 @@ pub(super) enum Route {
     Session,
     Schema(String),
     Explain(String),
+    Read(String),
     SignLink,
     Link(Link),
     Deploys,
@@ -41,6 +42,7 @@ pub(super) fn read(method: &Method, path: &str) -> Answer<Route> {
         ["session"] => (Method::GET, Route::Session),
         ["databases", id, "schema"] => (Method::GET, Route::Schema(decoded(id)?)),
         ["databases", id, "explain"] => (Method::POST, Route::Explain(decoded(id)?)),
+        ["databases", id, "read"] => (Method::POST, Route::Read(decoded(id)?)),
         ["links"] => (Method::POST, Route::SignLink),
         ["links", key_id, bucket, object @ ..] if !object.is_empty() => {
             let object = decoded(&object.join("/"))?;

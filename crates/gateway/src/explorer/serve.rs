@@ -33,6 +33,7 @@ impl ExplorerDoor {
             Route::Session => self.session(&caller),
             Route::Schema(id) => databases::schema(self, &caller, &id).await,
             Route::Explain(id) => databases::explain(self, &caller, &id, body).await,
+            Route::Read(id) => databases::read(self, &caller, &id, body).await,
             Route::SignLink => links::sign(self, &caller, body).await,
             Route::Deploys => deploys::list(self, &caller).await,
             Route::Rollback(_) if self.rest.is_read_only => Err(ApiError::read_only()),

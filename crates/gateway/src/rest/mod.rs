@@ -48,6 +48,7 @@ pub(crate) mod parts {
     pub(crate) use super::envelope::{Answer, ApiError, BUCKETS, OTHERS, code, success};
     pub(crate) use super::failure::{Kind, failed};
     pub(crate) use super::objects::{failed as object_failed, read as read_object};
+    pub(crate) use super::query::{Shape, run as query_database};
     pub(crate) use super::route::decoded;
     pub(crate) use super::serve::{answer, refused};
 }

@@ -16,7 +16,7 @@ use crate::keys::{Key, Permission};
 
 /// Form of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     /// An object for each row: `query`.
     Objects,
     /// The columns once, and an array for each row: `raw`.
@@ -38,7 +38,7 @@ struct Query {
 }
 
 /// Runs the statements of a request in one transaction, all or nothing, one result for each.
-pub(super) async fn run(door: &RestDoor, key: &Key, id: &str, shape: Shape, body: Body) -> Answer {
+pub(crate) async fn run(door: &RestDoor, key: &Key, id: &str, shape: Shape, body: Body) -> Answer {
     require(key, Permission::D1Read)?;
     let (_, database) = databases::open(door, key, id).await?;
     let statements = call::json::<Asked>(body, door.options.json_bytes).await?.statements()?;

@@ -1,4 +1,4 @@
-//! Schemas and plans.
+//! Schemas, rows and plans.
 
 use http::Method;
 use isobar_gateway::keys::{KeyScope, Permission};
@@ -8,6 +8,7 @@ use crate::setting::{Access, DATABASE, ask, explorer, own};
 
 const SCHEMA: &str = "/explorer/v1/databases/orders/schema";
 const EXPLAIN: &str = "/explorer/v1/databases/orders/explain";
+const READ: &str = "/explorer/v1/databases/orders/read";
 
 #[tokio::test]
 async fn schema_has_tables_with_their_columns() {
@@ -42,6 +43,22 @@ async fn statement_is_planned_and_not_run() {
     assert_eq!(own(&door, Method::POST, EXPLAIN, "{}").await.error(), (400, 7400));
 }
 
+/// The page runs the filter of its address, and whoever made a link to it has written that.
+#[tokio::test]
+async fn rows_are_read_and_nothing_else_whatever_the_key_may() {
+    let door = explorer(Access::Write).await;
+    let read = async |sql: &str| own(&door, Method::POST, READ, &json!({"sql": sql}).to_string()).await;
+    let rows = read("SELECT * FROM items WHERE (id = 1\n) LIMIT 51 OFFSET 0").await.result();
+    assert_eq!(rows[0]["results"], json!({"columns": ["id", "name"], "rows": [[1, "pen"]]}));
+    for filter in ["1); DELETE FROM items; --", "1); DROP TABLE items; SELECT (1", "1); PRAGMA foreign_keys = off; --"]
+    {
+        let answer = read(&format!("SELECT * FROM items WHERE ({filter}\n) LIMIT 51 OFFSET 0")).await;
+        assert_eq!(answer.error(), (403, 10000), "{filter}: {answer:?}");
+    }
+    let items = door.post(&format!("{DATABASE}/query"), json!({"sql": "SELECT count(*) AS n FROM items"})).await;
+    assert_eq!(items.result()[0]["results"], json!([{"n": 1}]));
+}
+
 #[tokio::test]
 async fn database_of_another_key_is_refused() {
     let door = explorer(Access::Read).await;
@@ -53,7 +70,9 @@ async fn database_of_another_key_is_refused() {
         let token = door.issue(scope).await;
         assert_eq!(ask(&door, Some(&token), Method::GET, SCHEMA, "").await.error(), (403, 10000));
         let body = r#"{"sql": "SELECT 1"}"#;
-        assert_eq!(ask(&door, Some(&token), Method::POST, EXPLAIN, body).await.error(), (403, 10000));
+        for path in [EXPLAIN, READ] {
+            assert_eq!(ask(&door, Some(&token), Method::POST, path, body).await.error(), (403, 10000), "{path}");
+        }
     }
     let writer = door.issue(KeyScope::new([Permission::D1Write]).with_database("orders")).await;
     ask(&door, Some(&writer), Method::GET, SCHEMA, "").await.result();

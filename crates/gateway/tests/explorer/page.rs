@@ -82,6 +82,7 @@ async fn data_runs_in_no_browser() {
             assert!(policy.contains("default-src 'none'") && policy.ends_with("; sandbox"), "{path}: {policy}");
             assert_eq!(answer.headers[header::CONTENT_DISPOSITION], "attachment", "{path}");
             assert_eq!(answer.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+            assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store", "{path}");
             assert!(!answer.headers.contains_key("access-control-allow-origin"), "{path}");
             assert!(!answer.headers.contains_key(header::SET_COOKIE), "{path}");
         }

@@ -73,7 +73,8 @@ pub(crate) async fn explorer(access: Access) -> Door {
         ("2026/b.txt", "text/plain", "hello"),
         ("top", "text/plain", "x"),
     ] {
-        let options = PutOptions::default().with_content_type(content_type);
+        let mut options = PutOptions::default().with_content_type(content_type);
+        options.http.cache_control = Some("public, max-age=3600".to_owned());
         drop(photos.put(&Key::new(key).unwrap(), body.into(), options).await.unwrap());
     }
     door.database("orders").await;

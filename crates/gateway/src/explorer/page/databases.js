@@ -1,5 +1,5 @@
 // Databases: tables and their rows, a console, exports.
-import { account, call, query, save, send } from "./api.js";
+import { account, call, query, read, save, send } from "./api.js";
 import { address, attempt, crumbs, facts, h, note, tabs, title } from "./dom.js";
 import { bytes, number, plural, time } from "./format.js";
 import { downloader, grid, list } from "./grid.js";
@@ -79,7 +79,7 @@ async function rows(uuid, name, { sort, descending, from, where }, place, signal
   const sql = `SELECT * FROM ${quoted(name)} ${condition}${order ?? ""}LIMIT ${PAGE + 1} OFFSET ${from}`;
   let result;
   try {
-    [result] = await query(uuid, sql, signal);
+    [result] = await read(uuid, sql, signal);
   } catch (error) {
     return [h("p", { class: "message error", role: "alert" }, error.message)];
   }

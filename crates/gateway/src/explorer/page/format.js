@@ -41,12 +41,13 @@ export function value(cell) {
   return typeof cell === "object" ? JSON.stringify(cell) : String(cell);
 }
 
-// RFC 4180. A text that a spreadsheet would take for a formula gets an apostrophe before it.
+// RFC 4180. A text that a spreadsheet would take for a formula gets an apostrophe before it, and one with a character that separates
+// fields for some spreadsheets gets quotes, as a formula may follow it.
 export function csv(columns, rows) {
   const field = (cell) => {
     const text = cell === null || cell === undefined ? "" : value(cell);
-    const safe = typeof cell === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-    return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+    const safe = typeof cell === "string" && /^[=+\-@\t\r\n]/.test(text) ? `'${text}` : text;
+    return /[",;\t\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   return [columns, ...rows].map((row) => row.map(field).join(",")).join("\r\n") + "\r\n";
 }
