@@ -77,8 +77,17 @@ impl Archiver {
         let is_kept = !found.may_lose(watch.committed(&mut file)?);
         let go_on = |watch: &Watch| found.go_on(watch, file, marks);
         let (tail, base) = if is_kept { go_on(&watch)? } else { watch.while_locked(go_on)? };
-        let (database, folder) = (database.to_owned(), folder.clone());
-        Ok(Some(Self { database, folder, bounds, watch, tail, base, rested_at: None, turned_at: None, _lock: lock }))
+        Ok(Some(Self {
+            database: database.to_owned(),
+            folder: folder.clone(),
+            bounds,
+            watch,
+            tail,
+            base,
+            rested_at: None,
+            turned_at: None,
+            _lock: lock,
+        }))
     }
 
     /// Archives all that is committed.
