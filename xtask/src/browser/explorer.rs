@@ -225,6 +225,11 @@ impl Explored {
         self.walk.tab.run("(() => { const kind = document.getElementById('kind'); kind.value = 'bars'; kind.dispatchEvent(new Event('change')); })()")?;
         self.walk.tab.until("the bars", "document.querySelectorAll('#drawn rect.mark').length >= 2")?;
         self.both("explorer-chart")?;
+        let many = "import('/chart.js').then(({ chart }) => { const values = Array.from({ length: 300000 }, (_, index) => index); \
+            return chart('line', { labels: values.map(String), places: values, isTimed: false, series: [{ name: 'n', values }] }).tagName; })";
+        if self.walk.tab.run(many)? != "FIGURE" {
+            return Err("an answer of many rows cannot be drawn".into());
+        }
         self.view("datasets/shop_events/tail", "Live")?;
         self.walk.tab.until("the newest points", "document.querySelectorAll('#tail tbody tr').length > 0")?;
         self.walk.calm()

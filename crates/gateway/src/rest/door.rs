@@ -84,7 +84,8 @@ impl RestOptions {
 ///
 /// Every route needs a bearer token of the [`KeyStore`] and checks its scope, but two: the URLs of an import's and an export's file,
 /// which have 128 random bits in them and end with [`transfer_time`](RestOptions::transfer_time), or earlier with the key that asked for
-/// them. The server that runs the router puts a [`ClientInfo`](crate::ClientInfo) among the request's extensions; without one there is no limit on failed attempts, and these URLs begin with `http`.
+/// them. The server that runs the router puts a [`ClientInfo`](crate::ClientInfo) among the request's extensions; without one there is
+/// no limit on failed attempts, and these URLs begin with `http`.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -33,8 +33,9 @@ export function drawable({ columns, types, rows }) {
 
 // Whole steps of 1, 2 or 5 that hold all values.
 function scale(values) {
-  const least = Math.min(0, ...values);
-  const most = Math.max(0, ...values);
+  // A call takes some ten thousand arguments, and an answer may have more rows.
+  const least = values.reduce((one, other) => Math.min(one, other), 0);
+  const most = values.reduce((one, other) => Math.max(one, other), 0);
   const rough = (most - least || 1) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= rough);

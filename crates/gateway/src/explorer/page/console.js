@@ -9,7 +9,13 @@ const KEPT = 50;
 function history(name) {
   const place = `explorer-history-${name}`;
   const read = () => JSON.parse(localStorage.getItem(place) ?? "[]");
-  const write = (list) => localStorage.setItem(place, JSON.stringify(list.slice(0, KEPT)));
+  const write = (list) => {
+    try {
+      localStorage.setItem(place, JSON.stringify(list.slice(0, KEPT)));
+    } catch {
+      // The browser has no room for it: the statement has run all the same.
+    }
+  };
   return { read, add: (sql) => write([sql, ...read().filter((other) => other !== sql)]), clear: () => localStorage.removeItem(place) };
 }
 

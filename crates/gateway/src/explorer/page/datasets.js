@@ -86,11 +86,21 @@ async function tail(name, signal) {
     place.replaceChildren(answer.rows.length > 0 ? grid("Newest points", used(answer)) : note("No points yet."));
   };
   await look();
-  const timer = setInterval(() => !isPaused && !document.hidden && look().catch((error) => {
-    if (signal.aborted) return;
-    toggle();
-    place.replaceChildren(failure(error));
-  }), POLL);
+  // One query at a time: a large dataset may take longer than the time between two.
+  let isAsking = false;
+  const timer = setInterval(async () => {
+    if (isPaused || isAsking || document.hidden) return;
+    isAsking = true;
+    try {
+      await look();
+    } catch (error) {
+      if (signal.aborted) return;
+      toggle();
+      place.replaceChildren(failure(error));
+    } finally {
+      isAsking = false;
+    }
+  }, POLL);
   signal.addEventListener("abort", () => clearInterval(timer));
   return [h("div", { class: "row middle" }, state, pause, h("span", { class: "muted" }, `The newest ${TAIL} points, every 2 s`)), place];
 }
