@@ -101,7 +101,7 @@ async fn a_timer_whose_run_the_host_did_not_survive_runs_again() {
 async fn a_timer_that_panics_is_retried_alone_and_the_others_run() {
     let folder = tempfile::tempdir().unwrap();
     let (host, _) = open(&folder);
-    let panics = json!([{"op": "sleep", "ms": 1}, {"op": "panic"}]);
+    let panics = json!([{"op": "sleep", "ms": 50}, {"op": "panic"}]); // what is noted of the run commits while it sleeps
     act(&host, json!([{"op": "set timer", "name": "bad", "in": 1, "do": panics}, {"op": "set timer", "name": "good", "in": 2}])).await;
     // The alarm's own retries, after 2 and 4 s, tell which timer it is.
     let runs = eventually(&host, 30, |fired| fired.iter().any(|name| name == "good")).await;
@@ -158,7 +158,7 @@ async fn cron_time_runs_once_when_the_clock_goes_back_a_little_meanwhile() {
 async fn no_timer_is_lost_when_more_of_them_panic_than_an_alarm_has_retries() {
     let folder = tempfile::tempdir().unwrap();
     let (host, ahead) = open(&folder);
-    let panics = json!([{"op": "sleep", "ms": 1}, {"op": "panic"}]);
+    let panics = json!([{"op": "sleep", "ms": 50}, {"op": "panic"}]); // what is noted of the run commits while it sleeps
     let bad = |number| json!({"op": "set timer", "name": format!("bad {number}"), "in": 1, "do": panics});
     let mut set: Vec<_> = (0..8).map(bad).collect();
     set.push(json!({"op": "set timer", "name": "good", "in": 2}));

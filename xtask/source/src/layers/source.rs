@@ -117,7 +117,8 @@ impl Tree {
         }
         let beside = folder.join(format!("{name}.rs"));
         let child_file = match named_file(&child.attrs) {
-            Some(named) => folder.join(named),
+            // Relative to the folder of the file that names it. No module within braces has such files.
+            Some(named) => Path::new(file).parent().unwrap_or(folder).join(named),
             None if beside.exists() => beside,
             None => below.join("mod.rs"),
         };

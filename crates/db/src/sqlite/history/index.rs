@@ -1,4 +1,4 @@
-//! What the files of a history have, and where a point is in them.
+//! Index of a history: the contents of its files, and where a point is in them.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Take};

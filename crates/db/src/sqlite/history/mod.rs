@@ -10,7 +10,7 @@
 //! folder, format, span, stamp, position
 //! ```
 //!
-//! What makes it sound:
+//! It is sound because:
 //! - A commit's position is the number of its write-ahead log and of its last frame there, so that it is durable with the commit.
 //! - The write-ahead log is not lost before it is archived durably: a read transaction (the anchor) keeps it, from whoever writes and
 //!   copies it, and moves on when what it leaves is archived.
