@@ -41,6 +41,9 @@ pub(super) struct Entry {
 #[derive(Debug, Serialize, Deserialize)]
 struct Bounds {
     max_age_seconds: u64,
+    /// Beyond the seconds.
+    #[serde(default)]
+    max_age_nanoseconds: u32,
     max_bytes: u64,
 }
 
@@ -148,13 +151,18 @@ impl Folder {
             Err(error) => return Err(fault::of_file("read", &path, error)),
         };
         let kept = kept.map(|kept| {
+            let beyond = Duration::from_nanos(kept.max_age_nanoseconds.into());
             HistoryOptions::default()
-                .with_max_age(Duration::from_secs(kept.max_age_seconds))
+                .with_max_age(Duration::from_secs(kept.max_age_seconds).saturating_add(beyond))
                 .with_max_bytes(kept.max_bytes)
         });
         let options = given.or(kept).unwrap_or_default();
         if kept != Some(options) {
-            let bounds = Bounds { max_age_seconds: options.max_age.as_secs(), max_bytes: options.max_bytes };
+            let bounds = Bounds {
+                max_age_seconds: options.max_age.as_secs(),
+                max_age_nanoseconds: options.max_age.subsec_nanos(),
+                max_bytes: options.max_bytes,
+            };
             let text = serde_json::to_vec(&bounds).map_err(|error| fault::of_file("write", &path, error.into()))?;
             let temporary = self.temporary()?;
             let write = || -> io::Result<()> {
@@ -227,7 +235,7 @@ mod tests {
         let folder = Folder::of(&place.path().join("a.db"), Arc::new(SystemDisk));
         folder.create().unwrap();
         assert_eq!(folder.bounds(None).unwrap(), HistoryOptions::default());
-        let given = HistoryOptions::default().with_max_bytes(5).with_max_age(Duration::from_secs(60));
+        let given = HistoryOptions::default().with_max_bytes(5).with_max_age(Duration::from_millis(60_800));
         assert_eq!(folder.bounds(Some(given)).unwrap(), given);
         assert_eq!(folder.bounds(None).unwrap(), given);
         std::fs::write(folder.path().join(BOUNDS), "{").unwrap();
