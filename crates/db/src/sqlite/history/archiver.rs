@@ -44,7 +44,7 @@ pub(super) struct Archiver {
     _lock: File,
 }
 
-/// What is there of a history when it is opened.
+/// State of a history when it is opened.
 struct Found<'a> {
     database: &'a Path,
     folder: &'a Folder,
