@@ -1,6 +1,6 @@
 //! A faithful fake: R2's semantics in a map.
 //!
-//! It keeps all that R2's rules ask for, and shares the code of the rules with the local store ([`rules`](crate::rules)):
+//! It keeps all that R2's rules ask for, and shares the code of the rules with the local store ([`rules`]):
 //! conditions, ranges, checksums, listings with cursors, multipart uploads with their limits and their expiry. So a test against
 //! it sees the errors that R2 answers. It keeps nothing when it is dropped, and does no I/O: every operation is ready at once, so
 //! that a test needs no runtime. Bodies are in memory whole.

@@ -7,7 +7,7 @@
 //! | how | by |
 //! |---|---|
 //! | embedded in the program, and the only way in a Worker | [`migrations!`](crate::migrations!) |
-//! | from a folder at run time | [`from_folder`](crate::migrations::from_folder), or [`from_pattern`](crate::migrations::from_pattern) as ORMs name files |
+//! | from a folder at run time | [`from_folder`], or [`from_pattern`] as ORMs name files |
 //! | apply what is pending | [`apply`]; [`Migrator::apply`] with another table |
 //! | see first what would be done | [`Migrator::dry_run`] |
 //! | undo the last ones | files `NAME.down.sql` and [`Migrator::undo`] |
