@@ -1,5 +1,6 @@
 //! The history of an open database: what its threads ask of it, and the thread that archives beside them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError};
 use std::thread::{self, JoinHandle};
@@ -18,7 +19,7 @@ use super::index::{Index, Limit};
 use super::marks::{First, Marks};
 use super::position::Position;
 use super::span::Point;
-use crate::{Bookmark, Error, History, HistoryOptions, Result};
+use crate::{Bookmark, Error, ErrorKind, History, HistoryOptions, Result};
 
 /// Longest time after which commits of other processes are archived.
 const TICK: Duration = Duration::from_secs(1);
@@ -343,24 +344,32 @@ impl Recorder {
     fn run(&self) {
         let mut pruned = Instant::now();
         while self.wait() {
-            let must_begin = match &*self.lock() {
-                State::Failed(_, since) => since.elapsed() >= RETRY,
-                State::Follows => {
-                    self.marks.look();
-                    true
-                }
-                State::Keeps(_) | State::Closed => false,
-            };
-            if must_begin {
-                self.begin_again();
+            // After a panic the history is as after a failure of its disk: it is opened anew, behind a gap.
+            if catch_unwind(AssertUnwindSafe(|| self.run_once(&mut pruned))).is_err() {
+                let error = Error::new(ErrorKind::Internal, "the history's thread panicked");
+                self.fail(&mut self.lock(), error);
             }
-            self.keep(Archiver::archive);
-            self.turn_for_others();
-            self.take_base();
-            if pruned.elapsed() >= PRUNE {
-                pruned = Instant::now();
-                self.keep(|archiver, _| archiver.prune());
+        }
+    }
+
+    fn run_once(&self, pruned: &mut Instant) {
+        let must_begin = match &*self.lock() {
+            State::Failed(_, since) => since.elapsed() >= RETRY,
+            State::Follows => {
+                self.marks.look();
+                true
             }
+            State::Keeps(_) | State::Closed => false,
+        };
+        if must_begin {
+            self.begin_again();
+        }
+        self.keep(Archiver::archive);
+        self.turn_for_others();
+        self.take_base();
+        if pruned.elapsed() >= PRUNE {
+            *pruned = Instant::now();
+            self.keep(|archiver, _| archiver.prune());
         }
     }
 
