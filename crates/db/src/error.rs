@@ -252,11 +252,11 @@ impl Error {
     /// Finds the line of the fault in the script in which the failed statement begins at this byte: without an offset it is that of
     /// the statement's first word.
     pub(crate) fn in_script(mut self, script: &str, start: usize) -> Self {
+        let first_word = isobar_sqlite::script::first_word(&script[start..]);
         #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
-        let within = self.offset.map(|offset| offset as usize);
+        let within = self.offset.map_or(first_word, |offset| offset as usize);
         #[cfg(not(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32"))))]
-        let within = None;
-        let within = within.unwrap_or_else(|| isobar_sqlite::script::first_word(&script[start..]));
+        let within = first_word;
         self.line = u32::try_from(isobar_sqlite::script::line(script, start + within)).ok();
         self
     }

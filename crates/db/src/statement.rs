@@ -5,6 +5,10 @@ use std::borrow::Cow;
 use crate::{Error, ErrorKind, Result, Value, sql};
 
 /// Bytes that a value counts for, besides the length of a text or blob, where the rows of a result have a bound.
+#[cfg(any(
+    feature = "cloudflare-binding",
+    all(any(feature = "cloudflare-http", feature = "memory", feature = "local"), not(target_arch = "wasm32"))
+))]
 pub(crate) const VALUE_COUNTS: usize = 32;
 
 /// SQL with its bound parameters: `?`, `?N`, or names, which D1 fills by position.

@@ -6,7 +6,7 @@ mod read;
 use serde::Serialize;
 
 pub use self::difference::Difference;
-#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+#[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 pub(crate) use self::read::is_reserved;
 
 /// Schema of a database, without SQLite's own tables (`sqlite_*`) and Cloudflare's (`_cf_*`). Objects are in the order in which they
