@@ -184,6 +184,8 @@ mod tests {
     fn values_stay_literals() {
         let query = Query::new("SELECT $1, '$1', `$1`, $x -- $1\n").with("' OR 1=1 -- \\").with_named("x", 2.0);
         assert_eq!(query.to_sql().unwrap(), "SELECT '\\' OR 1=1 -- \\\\', '$1', `$1`, 2.0 -- $1\n");
+        let query = Query::new("SELECT $1 # $1\n/* /* */ $1 */").with("\n*/, 2");
+        assert_eq!(query.to_sql().unwrap(), "SELECT '\n*/, 2' # $1\n/* /* */ $1 */", "no value ends a comment");
     }
 
     #[test]
