@@ -19,7 +19,7 @@ use crate::{Outcome, say, table};
 pub(crate) enum Vault {
     /// Print a new key-encryption key, as a line for the keyring
     Keygen {
-        /// Name of the key: letters, digits, - _ and .
+        /// Name of the key, of letters, digits and . - _ alone
         name: String,
     },
     /// Create a new data key, rewrap all keys under the keyring's first line, and reseal every value

@@ -25,8 +25,8 @@ const BUCKET: &str = "r2://";
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "TARGET is a folder, or r2://BUCKET/PREFIX; with --remote it is a bucket of the account, or of any S3 server. The database
-has to keep its history (isobar d1 time-travel enable); a server may have it open. Each run puts what is new; one that is broken
+    after_help = "TARGET is a folder, or r2://BUCKET/PREFIX; with --remote it is a bucket of the account, or of any S3 server. The database \
+has to keep its history (isobar d1 time-travel enable); a server may have it open. Each run puts what is new; one that is broken \
 off has put a consistent backup, and the next goes on. States that the history has forgotten go from the backup, too.
 
 Examples:

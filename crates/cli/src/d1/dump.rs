@@ -42,7 +42,7 @@ pub(crate) struct Export {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The database appears when all of the file is in it and its foreign keys hold; until then there is none. Into a
+    after_help = "The database appears when all of the file is in it and its foreign keys hold; until then there is none. Into a \
 database that exists, `isobar d1 execute DB --file FILE` runs SQL. The file may be an export of isobar or wrangler, or sqlite3's .dump.
 
 Examples:

@@ -90,7 +90,7 @@ pub(crate) struct Apply {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A migration NAME.sql is undone by NAME.down.sql, in the folder `down` within that of the migrations, or beside it
+    after_help = "A migration NAME.sql is undone by NAME.down.sql, in the folder `down` within that of the migrations, or beside it \
 (where wrangler would take it for a migration).
 
 Example:

@@ -136,18 +136,18 @@ pub(crate) struct Execute {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The map is a TOML file with the tables in their order, and the source of each column. Ids are derived from the
+    after_help = "The map is a TOML file with the tables in their order, and the source of each column. Ids are derived from the \
 old keys, so that an interrupted copy can be run again: rows that already exist are left as they are.
 
   [[table]]
   from = \"users\"
   to = \"users\"
-  key = \"id\"                                                # of the old table; default: id
+  key = \"id\"                                               # of the old table; default: id
   [table.columns]
-  id = { id = true }                                        # the new id
-  name = \"full_name\"                                      # an old column as it is
-  email = { column = \"mail\", as = \"lower\" }             # or text, slug, integer, boolean, unix-seconds,
-  created_at = { column = \"created\", as = \"unix-seconds\" } # unix-milliseconds, sqlite-time
+  id = { id = true }                                       # the new id
+  name = \"full_name\"                                       # an old column as it is
+  email = { column = \"mail\", as = \"lower\" }                # or text, slug, integer, boolean
+  created_at = { column = \"created\", as = \"unix-seconds\" } # or unix-milliseconds, sqlite-time
   tenant_id = { column = \"tenant\", reference = \"tenants\" } # the new id of an old row
   role = { column = \"is_admin\", choices = { 1 = \"admin\", 0 = \"member\" }, default = \"member\" }
   revision = { value = 1 }

@@ -53,7 +53,7 @@ pub(crate) struct Info {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "All data become what they were. A server that has the database open goes on with them. The restoring is part of the
+    after_help = "All data become what they were. A server that has the database open goes on with them. The restoring is part of the \
 history itself: the bookmark that is printed at the end undoes it.
 
 Examples:
