@@ -1,8 +1,7 @@
-//! Compares the public API of each crate with the list of it that is committed (`api/PACKAGE.txt`).
+//! Checks the documentation, and compares the public API of each crate with the list of it that is committed (`api/PACKAGE.txt`).
 //!
 //! The lists are made by `public-api` out of rustdoc's JSON, whose format changes with Rust's releases: [`FORMAT`] is read, and another
-//! one is an error. All crates are documented in one run of cargo, with the features that the step "documentation" of the gate has, so
-//! that nothing is compiled twice. Items for wasm32 alone are in no list.
+//! one is an error. One run of rustdoc does both, as its lints are the same for JSON and for HTML. Items for wasm32 alone are in no list.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -45,7 +44,7 @@ struct Version {
     format_version: u64,
 }
 
-/// Compares each list, and prints the lines that go and come; with `--bless`, writes the lists anew.
+/// Fails on a warning of rustdoc's; compares each list, and prints the lines that go and come; with `--bless`, writes the lists anew.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let is_blessing = match arguments {
         [] => false,
@@ -102,7 +101,7 @@ fn libraries(metadata: &Value) -> Vec<Library> {
     published.filter_map(library).collect()
 }
 
-/// Has rustdoc describe the workspace in JSON, in `doc` of the target folder.
+/// Has rustdoc describe the workspace in JSON, in `doc` of the target folder. Its warnings, broken links for example, are errors.
 ///
 /// JSON is for rustdoc of nightly, or for one with `RUSTC_BOOTSTRAP`. The variable is set for rustdoc alone, by a script: build scripts
 /// look at it, and what depends on them would be compiled again.
@@ -113,7 +112,7 @@ fn document(target: &Path) -> Outcome {
     fs::set_permissions(&rustdoc, fs::Permissions::from_mode(0o755))?;
     let mut doc = cargo();
     doc.args(["doc", "--quiet", "--workspace", "--all-features", "--no-deps"]);
-    crate::run(doc.env("RUSTDOC", &rustdoc).env("RUSTDOCFLAGS", "-Z unstable-options --output-format json"))
+    crate::run(doc.env("RUSTDOC", &rustdoc).env("RUSTDOCFLAGS", "-Dwarnings -Z unstable-options --output-format json"))
 }
 
 /// Returns the public items that a file of rustdoc's JSON describes, a line each.

@@ -38,8 +38,8 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 const HELP: &str = "cargo xtask COMMAND
 
   features   check each feature of each crate alone
-  api [--bless]  compare the public items of each crate with the committed lists (api/); with --bless, write them anew; needs Rust
-             1.95, whose rustdoc writes the JSON that is read
+  api [--bless]  run rustdoc without a warning, and compare the public items of each crate with the committed lists (api/); with
+             --bless, write them anew; needs Rust 1.95, whose rustdoc writes the JSON that is read
   docs       build the guide (docs/) as an mdBook; check every Markdown file's links and anchors, and that a doctest
              compiles its Rust blocks; needs Python 3 with venv
   wasm       check for wasm32-unknown-unknown everything but the local backends
