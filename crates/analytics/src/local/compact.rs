@@ -13,7 +13,7 @@ use arrow_schema::DataType;
 use bytes::Bytes;
 
 use super::columnar::{Columnar, ColumnarWriter, Fault, Rows, Selection, StoredColumn, schema_of};
-use super::files::{remove, sync_dir};
+use super::files::{remove, rename, sync_dir};
 use super::log::{self, Sealed, Segment};
 use super::manifest::{self, Entry, Manifest, ManifestLock, QUARANTINE, Quarantined};
 use super::reader::{Decoded, Frames};
@@ -316,7 +316,7 @@ impl Compactor {
         let folder = self.folder.join(QUARANTINE);
         isobar_base::fs::create_dir(&folder).map_err(|error| Error::io(&folder, error))?;
         let path = self.folder.join(name);
-        match fs::rename(&path, folder.join(name)) {
+        match rename(&path, &folder.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path, error)),
             // Where it is before where it was, so that it is in one of them at any time.
             _ => sync_dir(&folder).and_then(|()| sync_dir(&self.folder)),
@@ -443,6 +443,32 @@ mod tests {
         sink
     }
 
+    /// The step that makes the names in a folder durable.
+    fn synced(folder: &Path) -> String {
+        format!("sync {}", folder.file_name().unwrap().to_string_lossy())
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn each_step_of_a_compaction_and_a_quarantine_is_durable_before_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(written(folder.path()).await);
+        let mut compactor = Compactor::begin(folder.path()).unwrap();
+        let synced = synced(folder.path());
+        let committed = ["sync manifest.jsonl.tmp", "name manifest.jsonl", synced.as_str()];
+        record::take();
+        assert_eq!(compactor.compact(1 << 20).unwrap().points, 2);
+        let steps = record::take();
+        assert_eq!(steps[..3], ["sync 000000000002.parquet.tmp", "name 000000000002.parquet", synced.as_str()]);
+        assert_eq!(steps[3..6], committed);
+        assert_eq!(steps[6..], ["remove 000000000001.seg", synced.as_str()]);
+
+        compactor.quarantine(2, "damaged".to_owned()).unwrap();
+        let steps = record::take();
+        assert_eq!(steps[..3], committed);
+        assert_eq!(steps[3..], ["name 000000000002.parquet", "sync quarantine", synced.as_str()]);
+    }
+
     #[tokio::test]
     async fn erased_files_are_removed_durably_before_the_erasure_is_over() {
         let folder = tempfile::tempdir().unwrap();
@@ -456,7 +482,7 @@ mod tests {
         let steps = record::take();
         let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
         let removed = steps.iter().position(|step| *step == format!("remove {}", name(&before[0])));
-        assert!(steps[removed.unwrap()..].contains(&format!("sync {}", name(folder.path()))), "{steps:?}");
+        assert!(steps[removed.unwrap()..].contains(&synced(folder.path())), "{steps:?}");
     }
 
     #[cfg(unix)]

@@ -1,8 +1,6 @@
 //! Files: reads at a position, and changes of names that are to survive a power loss.
 
-#[cfg(any(unix, feature = "query"))]
-use std::fs;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 #[cfg(feature = "query")]
@@ -10,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 #[cfg(feature = "query")]
-use crate::{Error, ErrorKind, Result};
+use crate::ErrorKind;
+use crate::{Error, Result};
 
 /// Reads at a position, without moving one that others share. Returns the number of bytes.
 pub(super) fn read_at(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
@@ -36,6 +35,22 @@ pub(super) fn is_at(path: &Path, file: &File) -> bool {
     }
 }
 
+/// Makes a file durable; its name is once its folder is [synced](sync_dir).
+pub(super) fn sync(file: &File, _path: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    #[cfg(test)]
+    record::step("sync", _path);
+    Ok(())
+}
+
+/// Gives a file another name, in place of a file that has it. Durable once the folder of that name is [synced](sync_dir).
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    #[cfg(test)]
+    record::step("name", to);
+    Ok(())
+}
+
 /// Removes a file, unless it has gone. Durable once its folder is [synced](sync_dir).
 #[cfg(feature = "query")]
 pub(super) fn remove(path: &Path) -> Result<()> {
@@ -48,7 +63,6 @@ pub(super) fn remove(path: &Path) -> Result<()> {
 }
 
 /// Makes the names in a folder durable.
-#[cfg(feature = "query")]
 pub(super) fn sync_dir(folder: &Path) -> Result<()> {
     isobar_base::fs::sync_dir(folder).map_err(|error| Error::io(folder, error))?;
     #[cfg(test)]
@@ -94,9 +108,7 @@ impl NewFile {
     /// As [`create`](Self::create). Then there is no file of this name that was not there before.
     pub(super) fn publish(self, file: &File) -> Result<()> {
         let Self { path, temporary } = &self;
-        file.sync_all().map_err(|error| Error::io(path, error))?;
-        #[cfg(test)]
-        record::step("sync", temporary);
+        sync(file, temporary).map_err(|error| Error::io(path, error))?;
         // A link, in contrast to a rename, does not replace a file that another process has made meanwhile.
         match fs::hard_link(temporary, path) {
             Ok(()) => {}
@@ -157,8 +169,8 @@ impl Read for Part {
     }
 }
 
-/// The changes that this thread has made to names, in order, for tests of what is durable when.
-#[cfg(all(test, feature = "query"))]
+/// What this thread has synced, named and removed, in order, for tests of what is durable when.
+#[cfg(test)]
 pub(super) mod record {
     use std::cell::RefCell;
     use std::path::Path;

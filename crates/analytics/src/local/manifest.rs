@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::files;
 use crate::{Error, ErrorKind, Result};
 
 /// Name of the manifest.
@@ -225,12 +226,12 @@ impl ManifestLock {
         let failed = |error| Error::io(&path, error);
         let mut file =
             isobar_base::fs::private_file().write(true).create(true).truncate(true).open(&new).map_err(failed)?;
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        if let Err(error) = written.and_then(|()| fs::rename(&new, &path)) {
+        let written = file.write_all(text.as_bytes()).and_then(|()| files::sync(&file, &new));
+        if let Err(error) = written.and_then(|()| files::rename(&new, &path)) {
             drop(fs::remove_file(&new));
             return Err(failed(error));
         }
-        isobar_base::fs::sync_dir(&self.folder).map_err(failed)?;
+        files::sync_dir(&self.folder)?;
         Ok(manifest)
     }
 }

@@ -221,12 +221,11 @@ impl Current {
                         drop(fs::remove_file(&path));
                         continue;
                     }
-                    let failed = |error| Error::io(&path, error);
-                    let begun = file.write_all(MAGIC).and_then(|()| file.sync_all());
-                    let begun = begun.and_then(|()| isobar_base::fs::sync_dir(folder));
-                    if let Err(error) = begun {
+                    let begun = file.write_all(MAGIC).and_then(|()| files::sync(&file, &path));
+                    let begun = begun.map_err(|error| Error::io(&path, error));
+                    if let Err(error) = begun.and_then(|()| files::sync_dir(folder)) {
                         drop(fs::remove_file(&path)); // else every attempt would leave a file
-                        return Err(failed(error));
+                        return Err(error);
                     }
                     return Ok(Self { file, path, begun: Instant::now(), durable: MAGIC.len() as u64 });
                 }
@@ -240,6 +239,8 @@ impl Current {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
         written.map_err(|error| Error::io(&self.path, error))?;
+        #[cfg(test)]
+        files::record::step("sync", &self.path);
         self.durable += bytes.len() as u64;
         Ok(())
     }
@@ -305,6 +306,7 @@ fn new_file(path: &Path) -> std::io::Result<File> {
 mod tests {
     use super::*;
     use crate::PointRef;
+    use crate::local::files::record;
 
     fn store(segments: &mut Segments, number: f64) -> Result<u64> {
         let mut frames = Vec::new();
@@ -342,6 +344,18 @@ mod tests {
         current.file = File::open(&current.path).unwrap();
         store(&mut segments, 4.0).unwrap_err();
         assert_eq!(files(folder.path()).len(), 4);
+    }
+
+    #[test]
+    fn stored_points_are_synced_and_the_name_of_their_segment_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut segments = open(folder.path(), LocalOptions::default());
+        record::take();
+        store(&mut segments, 1.0).unwrap();
+        let name = format!("sync {}", folder.path().file_name().unwrap().to_string_lossy());
+        assert_eq!(record::take(), ["sync 000000000001.seg", name.as_str(), "sync 000000000001.seg"]);
+        store(&mut segments, 2.0).unwrap();
+        assert_eq!(record::take(), ["sync 000000000001.seg"]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::file::SummingFile;
 use super::layout::StoredColumn;
+use crate::local::files;
 use crate::local::manifest::{self, Entry};
 use crate::{Error, ErrorKind, Result, limits};
 
@@ -68,9 +69,9 @@ impl ColumnarWriter {
         let writer = self.writer.take().expect("the writer is taken when the segment is finished");
         let summing = writer.into_inner().map_err(|error| failed(&self.path, error))?;
         let io = |error| Error::io(&self.path, error);
-        summing.file.sync_all().map_err(io)?;
-        fs::rename(&self.path, self.folder.join(manifest::name(self.number))).map_err(io)?;
-        isobar_base::fs::sync_dir(&self.folder).map_err(io)?;
+        files::sync(&summing.file, &self.path).map_err(io)?;
+        files::rename(&self.path, &self.folder.join(manifest::name(self.number))).map_err(io)?;
+        files::sync_dir(&self.folder)?;
         let bytes = summing.bytes;
         let sums = summing.into_sums();
         Ok(Entry { number: self.number, rows: self.rows, bytes, from: self.from, until: self.until, sums })
