@@ -13,8 +13,8 @@ use crate::{Outcome, doors, say, table};
 
 #[derive(Debug, Subcommand)]
 #[command(
-    after_help = "A key is both an access key of S3 and a bearer token of Cloudflare's REST API. Its secrets are shown when it is \
-created, and never again.
+    after_help = "A key is both an access key of S3 and a bearer token, of Cloudflare's REST API and of the explorer. Its secrets are \
+shown when it is created, and never again.
 
 Examples:
   isobar keys create --scope r2:read,r2:write,d1:write
@@ -39,7 +39,7 @@ pub(crate) enum Keys {
 /// The keyring of the store.
 #[derive(Debug, Args)]
 pub(crate) struct Opened {
-    /// Keyring that seals the secrets of keys; by default one that is created beside them
+    /// Keyring that seals the secrets of keys; by default the one beside them, else that of ISOBAR_KEYRING, else a new one beside them
     #[arg(long, value_name = "FILE")]
     keyring: Option<PathBuf>,
 }

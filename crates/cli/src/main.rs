@@ -73,13 +73,13 @@ enum Command {
     /// Databases and their migrations
     #[command(subcommand)]
     D1(d1::D1),
-    /// Datasets: query, tail, compact, erase, export and import
+    /// Datasets: query, tail, compact, retention, erase, export and import
     #[command(subcommand)]
     Analytics(analytics::Analytics),
     /// Session objects: list, look into, export, import and delete them
     #[command(subcommand)]
     Sessions(sessions::Sessions),
-    /// Access keys and tokens for clients that others wrote
+    /// Keys for the doors of `isobar serve`: Cloudflare's REST API, R2's S3 API, the explorer
     #[command(subcommand)]
     Keys(keys::Keys),
     /// Encrypted values: keys, rotation, status

@@ -38,9 +38,10 @@ Signed URLs of `isobar r2 presign` work under /r2/BUCKET/. Session objects need 
 examples/platform. With OTEL_EXPORTER_OTLP_ENDPOINT in the environment, a span for each request is sent to that OpenTelemetry \
 collector (OTLP over HTTP).
 
---rest opens Cloudflare's REST API v4 on a listener of its own, over every bucket and database of this place: wrangler with \
+--rest opens Cloudflare's REST API v4 on a listener of its own, over every bucket, database and dataset of this place: wrangler with \
 CLOUDFLARE_API_BASE_URL, Cloudflare's SDKs and Drizzle use it with a key of `isobar keys`. --s3 opens R2's S3 API likewise, over every \
-bucket of this place. --explorer opens a page over all of it, for a browser.
+bucket of this place. --explorer opens a page over all of it, for a browser, and over what session objects have \
+stored.
 
 Examples:
   isobar serve

@@ -41,6 +41,8 @@ pub(crate) enum Analytics {
     /// Remove the oldest points of a dataset, by age or by total size
     Retention(maintain::Retention),
     /// Erase all points that have a given index, from the log and from the Parquet segments
+    ///
+    /// Fails, and erases nothing, while a server has a log segment of the dataset open: stop the server before.
     Erase(maintain::Erase),
     /// Export points to a Parquet, CSV or Arrow file
     Export(transfer::Export),

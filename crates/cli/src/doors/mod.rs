@@ -53,7 +53,8 @@ pub(crate) struct Doors {
     /// Let the explorer write what the key allows: uploads, deletions, every statement, rollbacks
     #[arg(long, requires = "explorer")]
     explorer_write: bool,
-    /// Keyring that seals the secrets of keys; by default one that is created beside them. Needs --rest, --s3 or --explorer
+    /// Keyring that seals the secrets of keys; by default the one beside them, else that of ISOBAR_KEYRING, else a new one beside them.
+    /// Needs --rest, --s3 or --explorer
     #[arg(long, value_name = "FILE")]
     keyring: Option<PathBuf>,
     /// Binding of the dataset for events of refused requests; by default the first one of the configuration. Needs --rest,
