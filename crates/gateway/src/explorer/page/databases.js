@@ -1,13 +1,11 @@
 // Databases: tables and their rows, a console, exports.
 import { account, call, query, read, save, send } from "./api.js";
 import { address, attempt, crumbs, facts, h, note, tabs, title } from "./dom.js";
-import { bytes, number, plural, time } from "./format.js";
+import { bytes, number, plural, quoted, time } from "./format.js";
 import { downloader, grid, list } from "./grid.js";
 import { editor, plan, tables } from "./console.js";
 
 const PAGE = 50;
-
-const quoted = (name) => `"${name.replaceAll('"', '""')}"`;
 
 export async function view({ parts, query: parameters, signal }) {
   const [id, part, name] = parts;

@@ -1,7 +1,7 @@
 // Datasets: a query editor with charts, and a live tail.
 import { ask } from "./api.js";
 import { address, announce, crumbs, failure, h, note, tabs, title } from "./dom.js";
-import { plural } from "./format.js";
+import { plural, quoted } from "./format.js";
 import { downloader, grid, list } from "./grid.js";
 import { chart, drawable } from "./chart.js";
 import { editor } from "./console.js";
@@ -9,12 +9,12 @@ import { editor } from "./console.js";
 const POLL = 2000;
 const TAIL = 100;
 
-const quoted = (name) => (/^[A-Za-z_]\w*$/.test(name) ? name : `"${name.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`);
+const named = (name) => (/^[A-Za-z_]\w*$/.test(name) ? name : quoted(name));
 
 const examples = (name) => [
-  ["Newest points", `SELECT * FROM ${quoted(name)}\nORDER BY timestamp DESC\nLIMIT 50`],
-  ["By hour", `SELECT toStartOfInterval(timestamp, INTERVAL '1' HOUR) AS hour, sum(_sample_interval) AS points\nFROM ${quoted(name)}\nWHERE timestamp > now() - INTERVAL '1' DAY\nGROUP BY hour\nORDER BY hour`],
-  ["By index", `SELECT index1, sum(_sample_interval) AS points, avg(double1) AS mean\nFROM ${quoted(name)}\nGROUP BY index1\nORDER BY points DESC\nLIMIT 20`],
+  ["Newest points", `SELECT * FROM ${named(name)}\nORDER BY timestamp DESC\nLIMIT 50`],
+  ["By hour", `SELECT toStartOfInterval(timestamp, INTERVAL '1' HOUR) AS hour, sum(_sample_interval) AS points\nFROM ${named(name)}\nWHERE timestamp > now() - INTERVAL '1' DAY\nGROUP BY hour\nORDER BY hour`],
+  ["By index", `SELECT index1, sum(_sample_interval) AS points, avg(double1) AS mean\nFROM ${named(name)}\nGROUP BY index1\nORDER BY points DESC\nLIMIT 20`],
 ];
 
 export async function view({ parts, signal }) {
@@ -78,7 +78,7 @@ async function tail(name, signal) {
   };
   let last;
   const look = async () => {
-    const answer = await ask(`SELECT * FROM ${quoted(name)} ORDER BY timestamp DESC LIMIT ${TAIL}`, signal);
+    const answer = await ask(`SELECT * FROM ${named(name)} ORDER BY timestamp DESC LIMIT ${TAIL}`, signal);
     const found = JSON.stringify(answer.rows);
     if (found === last) return;
     if (last !== undefined) announce("New points");

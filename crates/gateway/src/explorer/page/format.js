@@ -12,6 +12,9 @@ export const number = (value) => Number(value).toLocaleString("en", { maximumFra
 
 export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
 
+// A name as it stands in SQL, that of databases and that of datasets.
+export const quoted = (name) => `"${name.replaceAll('"', '""')}"`;
+
 // A moment in the zone of the browser.
 export function time(text) {
   if (!text) return "";

@@ -1,7 +1,7 @@
 // The log of an application's requests, which are events of a dataset.
 import { ask, current } from "./api.js";
 import { address, announce, attempt, facts, h, note, title } from "./dom.js";
-import { bytes, milliseconds, moment, number, plural, time } from "./format.js";
+import { bytes, milliseconds, moment, number, plural, quoted, time } from "./format.js";
 import { chart } from "./chart.js";
 import { list } from "./grid.js";
 
@@ -59,7 +59,7 @@ function search(shown, refresh) {
 }
 
 async function log(shown, signal) {
-  const dataset = `"${current().requests}"`;
+  const dataset = quoted(current().requests);
   const where = conditions(shown);
   const span = SPANS.find(([span]) => span === shown.span);
   const counts = `sum(${WEIGHT}) AS requests, sumIf(${WEIGHT}, blob4 >= '500') AS failed`;

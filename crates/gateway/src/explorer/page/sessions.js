@@ -1,11 +1,13 @@
 // Session objects by class: what each has stored, its alarm, and SQL on it. An object is looked into without being started.
 import { call } from "./api.js";
 import { address, announce, attempt, crumbs, facts, h, note, title } from "./dom.js";
-import { bytes, number, plural, time } from "./format.js";
+import { bytes, number, plural, quoted, time } from "./format.js";
 import { downloader, grid, list } from "./grid.js";
 import { editor } from "./console.js";
 
 const path = (...parts) => `/explorer/v1/sessions${parts.map((part) => `/${encodeURIComponent(part)}`).join("")}`;
+
+const firstRows = (table) => `SELECT * FROM ${quoted(table)} LIMIT 50`;
 
 export async function view({ parts, signal }) {
   const [kind, id] = parts;
@@ -60,14 +62,14 @@ async function object(kind, id, signal) {
   const name = result.name ?? id;
   const { box, text, run } = editor({
     name: `sessions-${kind}`, label: "Statement", signal, hint: "One statement that reads.",
-    start: tables.length > 0 ? `SELECT * FROM "${tables[0].name.replaceAll('"', '""')}" LIMIT 50` : "SELECT name FROM sqlite_schema",
+    start: tables.length > 0 ? firstRows(tables[0].name) : "SELECT name FROM sqlite_schema",
     run: async (sql, signal) => {
       const answer = (await call(path(kind, id, "query"), { json: { sql }, signal })).result;
       announce(plural(answer.rows.length, "row"));
       return [h("h2", {}, "Result"), h("p", { class: "muted" }, plural(answer.rows.length, "row")), grid("Result", answer), h("div", { class: "row" }, downloader(name, answer))];
     },
   });
-  const show = (table) => h("button", { type: "button", class: "plain", onclick: () => ((text.value = `SELECT * FROM "${table.replaceAll('"', '""')}" LIMIT 50`), run()) }, table);
+  const show = (table) => h("button", { type: "button", class: "plain", onclick: () => ((text.value = firstRows(table)), run()) }, table);
   return [
     title(name), crumbs(["Session objects", address(["sessions"])], [kind, address(["sessions", kind])], [name]),
     damage && h("p", { class: "message error", role: "alert" }, damage),
