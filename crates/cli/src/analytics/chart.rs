@@ -1,6 +1,6 @@
 //! Bar charts in the terminal.
 
-use isobar_analytics::query::{Answer, Type, Value};
+use isobar_analytics::query::{Answer, Type};
 
 use crate::{Outcome, say, table};
 
@@ -27,7 +27,7 @@ pub(crate) fn print(answer: &Answer) -> Outcome {
     let labels: Vec<String> = (0..answer.rows()).map(label).collect();
     let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or_default();
     let values: Vec<f64> =
-        (0..answer.rows()).map(|row| float(&answer.value(row, number)).unwrap_or_default()).collect();
+        (0..answer.rows()).map(|row| answer.value(row, number).as_f64().unwrap_or_default()).collect();
     let most = values.iter().copied().filter(|value| value.is_finite()).fold(0.0, f64::max);
     for (row, label) in labels.iter().enumerate() {
         let space = " ".repeat(width - label.chars().count());
@@ -39,15 +39,6 @@ pub(crate) fn print(answer: &Answer) -> Outcome {
 fn is_number(ty: &Type) -> bool {
     use Type as T;
     matches!(ty, T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 | T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::Float64)
-}
-
-fn float(value: &Value) -> Option<f64> {
-    match value {
-        Value::UInt(value) => Some(*value as f64),
-        Value::Int(value) => Some(*value as f64),
-        Value::Float(value) => Some(*value),
-        _ => None,
-    }
 }
 
 /// A bar whose length is in proportion to the greatest value; empty for values that are not greater than 0.
