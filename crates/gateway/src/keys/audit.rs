@@ -12,7 +12,7 @@ const TEXT_BYTES: usize = 1024;
 /// A request that a door refused because of its key.
 #[derive(Debug, Clone, Copy)]
 pub struct RefusedRequest<'a> {
-    /// Name of the door: `rest`, `s3`.
+    /// Name of the door: `rest`, `s3`, `explorer`.
     pub door: &'static str,
     /// Id of the key; `None` where the request has none, or one that does not exist.
     pub key: Option<&'a str>,
