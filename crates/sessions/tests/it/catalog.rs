@@ -121,6 +121,19 @@ async fn query_past_its_bounds_is_broken_off() {
 }
 
 #[tokio::test]
+async fn details_past_their_time_are_broken_off_and_show_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO rows (big) SELECT i FROM n";
+    act(&open(folder.path()), "Ada", json!([{"op": "sql", "sql": ROWS}, {"op": "sql", "sql": many}])).await;
+    let catalog = catalog(folder.path());
+    let details = catalog.details(&catalog.id("Ada")).unwrap().unwrap();
+    assert_eq!(details.tables[0].rows, 5000);
+    let catalog = catalog.with_bounds(QueryBounds::default().with_time(Duration::ZERO));
+    let error = catalog.details(&catalog.id("Ada")).unwrap_err();
+    assert!(error.kind() == ErrorKind::Sql && error.message().contains("took longer than"), "{error}");
+}
+
+#[tokio::test]
 async fn objects_are_listed_in_pages_by_the_index_and_by_their_files_alike() {
     let folder = tempfile::tempdir().unwrap();
     let names: Vec<String> = (0..25).map(|number| format!("object {number}")).collect();

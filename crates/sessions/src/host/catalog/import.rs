@@ -187,7 +187,7 @@ impl Import<'_> {
         }
         let snapshot = Snapshot::take(file, false)?.ok_or_else(|| wrong(&format!("the object {shown} is empty")))?;
         let reader = Reader::open(snapshot, file)?;
-        if let Some(problem) = reader.problem() {
+        if let Some(problem) = reader.problem()? {
             return Err(wrong(&format!("the object {shown} is damaged: {problem}")));
         }
         let alarm = reader.alarm().map_err(|error| damaged(file, &error))?;

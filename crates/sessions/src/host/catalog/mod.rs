@@ -22,7 +22,7 @@ use chrono::{DateTime, Utc};
 use isobar_sqlite::journal::SystemDisk;
 
 use self::listing::Index;
-use self::reader::Reader;
+use self::reader::{CHECK, Reader};
 use self::snapshot::{Snapshot, damaged};
 use super::storage::AlarmRow;
 use super::{LOCK, LOCK_PAUSE, disk, log, recovery};
@@ -129,7 +129,7 @@ impl Catalog {
         })
     }
 
-    /// Sets the bounds of the queries that follow. Default: none.
+    /// Sets the bounds of the queries that follow, and the time of looks at an object's [`details`](Self::details). Default: none.
     #[must_use]
     pub fn with_bounds(mut self, bounds: QueryBounds) -> Self {
         self.bounds = bounds;
@@ -162,7 +162,8 @@ impl Catalog {
     /// Returns what is known of an object and what its file has, after a check of the file; `None` where there is no such object.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`], and [`ErrorKind::Overloaded`] when a host writes to it all the time.
+    /// [`ErrorKind::Storage`], [`ErrorKind::Overloaded`] when a host writes to it all the time, and [`ErrorKind::Sql`] when the look takes
+    /// longer than the [bounds](Self::with_bounds) allow.
     pub fn details(&self, id: &ObjectId) -> Result<Option<ObjectDetails>> {
         drop(self.index.take()); // of an earlier list
         let guard = self.guard()?;
@@ -173,15 +174,17 @@ impl Catalog {
         if entry.damage.is_some() {
             return Ok(Some(nothing(entry)));
         }
-        let found = self.sound_reader(id, &guard).and_then(|reader| {
-            let Some(reader) = reader else { return Ok(None) };
-            let failed = |error: rusqlite::Error| damaged(&file, &error);
+        let look = || -> Result<Option<_>> {
+            let Some(mut reader) = self.reader(id, &guard)? else { return Ok(None) };
+            reader.bound(self.bounds.time)?;
+            self.check(id, &reader)?;
+            let failed = |error: rusqlite::Error| reader.overdue(CHECK).unwrap_or_else(|| damaged(&file, &error));
             let alarm = reader.alarm().map_err(failed)?.map(|row| alarm_details(&row));
             let keys = reader.keys().map_err(failed)?;
             let timers = reader.timers().map_err(failed)?;
             Ok(Some((alarm, keys, timers, reader.tables().map_err(failed)?)))
-        });
-        match found {
+        };
+        match look() {
             Ok(Some((alarm, keys, timers, tables))) => {
                 Ok(Some(ObjectDetails { entry, file, alarm, keys, timers, tables }))
             }
@@ -219,13 +222,15 @@ impl Catalog {
     /// As [`reader`](Self::reader), for a file that SQLite finds nothing wrong with.
     fn sound_reader(&self, id: &ObjectId, guard: &Guard) -> Result<Option<Reader>> {
         let reader = self.reader(id, guard)?;
-        match reader.as_ref().and_then(Reader::problem) {
-            None => Ok(reader),
-            Some(problem) => {
-                let message = format!("the session object's file {} is damaged: {problem}", self.file(id).display());
-                Err(Error::new(ErrorKind::Damaged, message))
-            }
-        }
+        reader.as_ref().map_or(Ok(()), |reader| self.check(id, reader))?;
+        Ok(reader)
+    }
+
+    /// Refuses a file that SQLite finds something wrong with.
+    fn check(&self, id: &ObjectId, reader: &Reader) -> Result<()> {
+        let Some(problem) = reader.problem()? else { return Ok(()) };
+        let message = format!("the session object's file {} is damaged: {problem}", self.file(id).display());
+        Err(Error::new(ErrorKind::Damaged, message))
     }
 
     fn file(&self, id: &ObjectId) -> PathBuf {

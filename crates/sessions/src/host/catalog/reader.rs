@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use isobar_sqlite::script::quoted;
 use isobar_sqlite::{Failure, Product, Text, is_allowed};
@@ -26,6 +26,8 @@ const TABLES: &str = "SELECT name FROM pragma_table_list WHERE schema = 'main' A
     AND name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name NOT LIKE '~_cf~_%' ESCAPE '~'
     AND name NOT LIKE '~_isobar~_%' ESCAPE '~' ORDER BY name";
 
+/// A look at the whole file, in errors.
+pub(super) const CHECK: &str = "the look at the object's file";
 /// Instructions of SQLite's between two looks at the clock.
 const INSTRUCTIONS: c_int = 1000;
 
@@ -36,6 +38,8 @@ pub(super) struct Reader {
     /// Set while the host's own statements are prepared: the authorizer lets them through.
     trusted: Arc<AtomicBool>,
     snapshot: Snapshot,
+    /// When statements are broken off, and after which time.
+    end: Option<(Instant, Duration)>,
 }
 
 impl Reader {
@@ -46,7 +50,7 @@ impl Reader {
     pub(super) fn open(snapshot: Snapshot, path: &Path) -> Result<Self> {
         let connection = open_unchanged(snapshot.file()).map_err(|error| damaged(path, &error))?;
         let trusted = Arc::new(AtomicBool::new(false));
-        let mut reader = Self { connection, trusted, snapshot };
+        let mut reader = Self { connection, trusted, snapshot, end: None };
         reader.configure().map_err(|error| damaged(path, &error))?;
         Ok(reader)
     }
@@ -67,6 +71,24 @@ impl Reader {
         }))
     }
 
+    /// Gives what is read from now on this time together; `None` is without end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when SQLite does not take it.
+    pub(super) fn bound(&mut self, time: Option<Duration>) -> Result<()> {
+        let end = time.and_then(|time| Some((Instant::now().checked_add(time)?, time)));
+        let is_over = move || end.is_some_and(|(at, _)| Instant::now() >= at);
+        self.connection.progress_handler(INSTRUCTIONS, Some(is_over)).map_err(|error| failure(&error))?;
+        self.end = end;
+        Ok(())
+    }
+
+    /// Returns the error of a statement that has failed when its time was over.
+    pub(super) fn overdue(&self, what: &str) -> Option<Error> {
+        let (_, time) = self.end.filter(|(at, _)| Instant::now() >= *at)?;
+        Some(Error::new(ErrorKind::Sql, format!("{what} took longer than {time:?}")))
+    }
+
     /// The database's file, without a write-ahead log.
     pub(super) fn file(&self) -> &Path {
         self.snapshot.file()
@@ -77,13 +99,8 @@ impl Reader {
     /// # Errors
     /// As [`Sql::exec`](crate::Sql::exec); [`ErrorKind::NotAuthorized`] for a statement that writes.
     pub(super) fn query(&mut self, sql: &str, values: &[Value], bounds: QueryBounds) -> Result<Cursor> {
-        let end = bounds.time.map(|time| Instant::now() + time);
-        let is_over = move || end.is_some_and(|end| Instant::now() >= end);
-        self.connection.progress_handler(INSTRUCTIONS, Some(is_over)).map_err(|error| failure(&error))?;
-        let failed = |error: Failure| match bounds.time.filter(|_| is_over()) {
-            Some(time) => Error::new(ErrorKind::Sql, format!("the statement took longer than {time:?}")),
-            None => failure(&error.into()),
-        };
+        self.bound(bounds.time)?;
+        let failed = |error: Failure| self.overdue("the statement").unwrap_or_else(|| failure(&error.into()));
         let wrong = |message: &str| Error::new(ErrorKind::Sql, message);
         let text = Text::new(sql);
         let next = |at| isobar_sqlite::prepare_next(&self.connection, &self.trusted, &text, at).map_err(failed);
@@ -128,13 +145,16 @@ impl Reader {
     }
 
     /// Returns the damage of the file; `None` when SQLite finds nothing.
-    pub(super) fn problem(&self) -> Option<String> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Sql`] past the [bound](Self::bound).
+    pub(super) fn problem(&self) -> Result<Option<String>> {
         let checked =
             self.own(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)));
         match checked {
-            Ok(text) if text == "ok" => None,
-            Ok(text) => Some(text),
-            Err(error) => Some(failure(&error).to_string()),
+            Ok(text) if text == "ok" => Ok(None),
+            Ok(text) => Ok(Some(text)),
+            Err(error) => self.overdue(CHECK).map_or_else(|| Ok(Some(failure(&error).to_string())), Err),
         }
     }
 
@@ -180,7 +200,8 @@ impl Reader {
     }
 
     pub(super) fn count(&self, table: &str) -> rusqlite::Result<u64> {
-        let sql = format!("SELECT count(*) FROM {}", quoted(table));
+        // count(*) is one step of SQLite's, however large the table is, and the clock is looked at between steps.
+        let sql = format!("SELECT count(1) FROM {}", quoted(table));
         let count = self.own(|connection| connection.query_row(&sql, [], |row| row.get::<_, i64>(0)))?;
         Ok(count.unsigned_abs())
     }
@@ -226,4 +247,28 @@ pub(super) fn open_unchanged(file: &Path) -> rusqlite::Result<Connection> {
     uri.push_str("?immutable=1");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(uri, flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn check_and_counts_end_with_their_time_and_are_not_taken_for_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let sql = "CREATE TABLE t (a);
+            WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO t SELECT i FROM n";
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        let snapshot = Snapshot::take(&path, false).unwrap().unwrap();
+        let mut reader = Reader::open(snapshot, &path).unwrap();
+        reader.bound(Some(Duration::ZERO)).unwrap();
+        assert_eq!(reader.problem().unwrap_err().kind(), ErrorKind::Sql);
+        assert!(reader.count("t").is_err());
+        assert!(reader.overdue(CHECK).unwrap().message().contains("took longer than 0ns"));
+        reader.bound(None).unwrap();
+        assert_eq!(reader.problem().unwrap(), None);
+        assert_eq!(reader.count("t").unwrap(), 5000);
+        assert!(reader.overdue(CHECK).is_none());
+    }
 }

@@ -56,7 +56,8 @@ impl CatalogListOptions {
     }
 }
 
-/// Bounds of [`Catalog::query`](super::Catalog::query), for SQL that comes from others. Default: none.
+/// Bounds of [`Catalog::query`](super::Catalog::query), for SQL that comes from others, and the time of
+/// [`Catalog::details`](super::Catalog::details). Default: none.
 ///
 /// ```
 /// use std::time::Duration;
@@ -68,14 +69,15 @@ impl CatalogListOptions {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueryBounds {
-    /// Time after which a statement is broken off. Default: `None`, never.
+    /// Time after which a statement, or the look at an object's file, is broken off: between steps of SQLite's, one of which is the
+    /// `count(*)` of a whole table. Default: `None`, never.
     pub time: Option<Duration>,
     /// Largest size of a statement's rows in memory, in bytes. Default: `None`, any.
     pub bytes: Option<usize>,
 }
 
 impl QueryBounds {
-    /// Breaks a statement off after this time.
+    /// Breaks a statement, or the look at an object's file, off after this time.
     #[must_use]
     pub fn with_time(mut self, time: Duration) -> Self {
         self.time = Some(time);
