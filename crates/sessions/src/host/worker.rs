@@ -1,8 +1,8 @@
 //! One thread of the pool: its objects, their events.
 //!
 //! An id belongs to one thread of the pool for good, so an object needs no lock: its futures are not `Send`, and everything here
-//! is in cells. A thread takes jobs from its queue, and begins each as a task of its `LocalSet`. A slot is an object that has
-//! something in memory: an instance, sockets, or callers.
+//! is in cells. A thread takes jobs from its queue: it polls requests itself, and begins each other one as a task of its `LocalSet`. A
+//! slot is an object that has something in memory: an instance, sockets, or callers.
 //!
 //! **Awake objects are bounded** ([`HostOptions::open_objects`]), as each has a file open. When another one is to wake, the one
 //! that has been idle for longest is put to sleep: its instance is dropped and its file closed, its sockets stay. If all are
@@ -62,8 +62,8 @@ impl Job {
 pub(super) struct Worker<O: SessionObject> {
     objects: Objects<O>,
     options: HostOptions,
-    /// Requests in flight. They are polled between the thread's tasks, some dozens of them each time, and not in their queue: a
-    /// flood of messages into sockets is thousands of tasks.
+    /// Requests in flight. They stand in no queue with the thread's tasks, of which a flood of messages into sockets makes thousands:
+    /// those that are ready are polled after some dozens of tasks each time.
     requests: FuturesUnordered<LocalBoxFuture<'static, ()>>,
 }
 

@@ -24,17 +24,30 @@ enum Fault {
     Full,
     /// Syncing fails.
     Sync,
+    /// Syncing a write-ahead log fails.
+    WalSync,
+    /// Syncing a write-ahead log does not end.
+    WalHangs,
 }
 
-/// The system's disk, with a fault while there is one; counts the syncs of logs.
+/// The system's disk beneath the journal's logs and the write-ahead logs, with a fault while there is one; counts their syncs.
 #[derive(Debug, Default)]
 struct FaultyDisk {
     fault: Arc<Mutex<Option<Fault>>>,
     syncs: Arc<AtomicUsize>,
+    wal_syncs: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
 struct FaultyFile {
+    file: Arc<dyn DiskFile>,
+    fault: Arc<Mutex<Option<Fault>>>,
+    syncs: Arc<AtomicUsize>,
+}
+
+/// A write-ahead log, as the journal has it open.
+#[derive(Debug)]
+struct FaultyWal {
     file: Arc<dyn DiskFile>,
     fault: Arc<Mutex<Option<Fault>>>,
     syncs: Arc<AtomicUsize>,
@@ -46,10 +59,12 @@ impl FaultyDisk {
     }
 
     fn file(&self, path: &Path, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        if path.extension().is_none_or(|extension| extension != "log") {
-            return file;
+        let fault = Arc::clone(&self.fault);
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("log") => Arc::new(FaultyFile { file, fault, syncs: Arc::clone(&self.syncs) }),
+            Some("db-wal") => Arc::new(FaultyWal { file, fault, syncs: Arc::clone(&self.wal_syncs) }),
+            _ => file,
         }
-        Arc::new(FaultyFile { file, fault: Arc::clone(&self.fault), syncs: Arc::clone(&self.syncs) })
     }
 }
 
@@ -86,6 +101,29 @@ impl DiskFile for FaultyFile {
         self.syncs.fetch_add(1, Ordering::Relaxed);
         self.check(Fault::Sync, io::ErrorKind::Other)?;
         self.file.sync()
+    }
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+}
+
+impl DiskFile for FaultyWal {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_at(buffer, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_at(bytes, offset)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        loop {
+            let fault = *self.fault.lock().unwrap();
+            match fault {
+                Some(Fault::WalHangs) => std::thread::sleep(Duration::from_millis(1)),
+                Some(Fault::WalSync) => return Err(io::Error::from(io::ErrorKind::Other)),
+                _ => return self.file.sync(),
+            }
+        }
     }
     fn length(&self) -> io::Result<u64> {
         self.file.length()
@@ -131,6 +169,61 @@ fn reporters(folder: &Path, disk: &Arc<FaultyDisk>) -> (LocalHost<Reporter>, mps
     let options = HostOptions::default().with_threads(1).with_journal_disk(Arc::clone(disk) as _);
     let (reports, reported) = mpsc::channel();
     (LocalHost::open(folder, "Reporter", &options, move || reports.clone()).unwrap(), reported)
+}
+
+/// A table of 60 pages, each with one row; what changes of a page takes some bytes of the journal.
+const TABLE: &str = "CREATE TABLE t (n INTEGER, text TEXT)";
+const ROWS: &str = "WITH RECURSIVE rows (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM rows WHERE n < 60)
+    INSERT INTO t SELECT 10, hex(zeroblob(1500)) FROM rows";
+/// Adds 60 pages to the write-ahead log, which is long with 1,000.
+const CHANGE: &str = "UPDATE t SET n = n + 1";
+
+fn sql(sql: &str) -> Value {
+    json!([{"op": "sql", "sql": sql}])
+}
+
+async fn fill(host: &LocalHost<Probe>, object: &str) {
+    for statement in [TABLE, ROWS] {
+        act(host, object, sql(statement)).await;
+    }
+}
+
+/// An object that changes its database in each turn, and has no turn without, until its file has been brought up to date.
+struct Busy {
+    context: SessionContext,
+    objects: PathBuf,
+}
+
+impl SessionObject for Busy {
+    type Env = PathBuf;
+
+    async fn start(context: SessionContext, objects: PathBuf) -> Result<Self> {
+        Ok(Self { context, objects })
+    }
+
+    async fn fetch(&self, _: Request) -> Result<Response> {
+        let run = async |statement: &str| -> Result<()> {
+            self.context.sql().exec(statement, ())?;
+            tokio::task::yield_now().await;
+            Ok(())
+        };
+        run(TABLE).await?;
+        run("INSERT INTO t VALUES (1, 'with this row the object has a file')").await?;
+        let file = files(&self.objects, ".db").remove(0);
+        run(ROWS).await?;
+        for _ in 0..20 {
+            run(CHANGE).await?;
+        }
+        let mut is_up_to_date = false;
+        for _ in 0..10_000 {
+            is_up_to_date = std::fs::metadata(&file).is_ok_and(|file| file.len() > 60 * 4096);
+            if is_up_to_date {
+                break;
+            }
+            run("UPDATE t SET n = n + 1 WHERE rowid = 1").await?;
+        }
+        Ok(Response::new(is_up_to_date.to_string().into()))
+    }
 }
 
 fn get(key: &str) -> Value {
@@ -256,6 +349,68 @@ async fn a_failed_sync_of_the_journal_ends_all_writing_until_the_host_is_opened_
         assert_eq!(act(&host, object, get("before")).await, json!([1]));
         act(&host, object, put("after")).await;
     }
+}
+
+#[tokio::test]
+async fn failed_sync_of_a_long_write_ahead_log_ends_all_writing_and_keeps_the_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk: Arc<FaultyDisk> = Arc::default();
+    let host = open(folder.path(), &disk);
+    fill(&host, "a").await;
+    act(&host, "b", put("before")).await;
+    disk.set(Some(Fault::WalSync));
+    let mut acknowledged = 10;
+    let error = loop {
+        match try_act(&host, "a", sql(CHANGE)).await {
+            Ok(_) => acknowledged += 1,
+            Err(error) => break error,
+        }
+        assert!(acknowledged < 100, "its write-ahead log is long, and was not synced");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
+    let health = host.health().await.unwrap_err().to_string();
+    assert!(health.contains("a write-ahead log cannot be synced"), "{health}");
+    disk.set(None); // a sync that succeeds now proves nothing
+    assert_eq!(try_act(&host, "b", put("refused")).await.unwrap_err().kind(), ErrorKind::Storage);
+    tokio::task::spawn_blocking(move || drop(host)).await.unwrap();
+    assert!(!files(&folder.path().join("journal"), ".log").is_empty(), "the journal alone has it for certain");
+    for wal in files(&folder.path().join("objects"), ".db-wal") {
+        std::fs::remove_file(wal).unwrap();
+    }
+    let host = open(folder.path(), &disk);
+    let found = act(&host, "a", sql("SELECT min(n), max(n) FROM t")).await;
+    assert_eq!(found[0]["rows"], json!([[acknowledged, acknowledged]]));
+}
+
+#[tokio::test]
+async fn turns_go_on_while_a_long_write_ahead_log_is_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk: Arc<FaultyDisk> = Arc::default();
+    let host = open(folder.path(), &disk);
+    fill(&host, "a").await;
+    disk.set(Some(Fault::WalHangs));
+    let turns = async {
+        while disk.wal_syncs.load(Ordering::Relaxed) == 0 {
+            act(&host, "a", sql(CHANGE)).await;
+        }
+        for object in ["a", "b"] {
+            act(&host, object, put("meanwhile")).await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), turns).await;
+    disk.set(None);
+    ended.expect("no turn waits for the write-ahead log");
+}
+
+#[tokio::test]
+async fn busy_objects_file_is_brought_up_to_date_between_its_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let objects = folder.path().join("objects");
+    let options = HostOptions::default().with_threads(1);
+    let host = LocalHost::<Busy>::open(folder.path(), "Busy", &options, move || objects.clone()).unwrap();
+    let is_up_to_date = host.get(&host.id("a"), "/").await.unwrap().into_body().text().await.unwrap();
+    assert_eq!(is_up_to_date, "true", "each turn has left a commit that is not durable yet");
 }
 
 #[tokio::test]

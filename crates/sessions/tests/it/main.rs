@@ -3,6 +3,7 @@
 
 mod catalog;
 mod faults;
+mod flood;
 #[cfg(target_os = "linux")]
 mod growth;
 mod journal;
