@@ -424,6 +424,12 @@ impl AuthorizedConnection {
         self.wal.pages()
     }
 
+    /// Has the commit of a copy by SQLite's backup counted, which tells its place with the next statement: not what other processes have
+    /// committed since.
+    pub(super) fn count_copy(&self) -> Result<(), Failure> {
+        self.begin("BEGIN").and_then(|()| self.commit())
+    }
+
     pub(super) fn has_long_log(&self) -> bool {
         self.wal.is_long()
     }

@@ -3,9 +3,10 @@
 //! A script on a database with a history is recorded beneath SQLite (a VFS of the tests of isobar-storage) and beneath the history's
 //! files ([`Disk`](isobar_sqlite::journal::Disk), as the tests of isobar-sqlite record it). Then the power goes, after operations that
 //! are drawn by chance (`ISOBAR_CRASHES`, 60): what was not synced survives or does not, torn at sectors. The same check must find a
-//! history whose syncs are skipped.
+//! history whose syncs are skipped. [`faults`] has syncs fail, without a power failure.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic")]
 
+mod faults;
 mod points;
 #[path = "../../../storage/tests/crash/random.rs"]
 mod random;
@@ -20,9 +21,4 @@ mod script;
 mod vfs;
 
 use random::{Random, count};
-
-/// A temporary folder in memory where there is one: the tests sync a lot.
-fn folder() -> tempfile::TempDir {
-    let memory = std::path::Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
-}
+use record::folder;

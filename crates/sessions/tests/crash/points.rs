@@ -8,7 +8,7 @@ use std::time::Duration;
 use isobar_sessions::SessionNamespaceExt;
 use isobar_sessions::local::{HostOptions, LocalHost};
 
-use crate::record::{self, Op, RecordedDisk};
+use crate::record::{self, Op, RecordedDisk, folder};
 use crate::replay::{Loss, Replay};
 use crate::{Counter, Random, count, vfs};
 
@@ -34,12 +34,6 @@ async fn ask(host: &LocalHost<Counter>, object: usize, path: &str) -> Result<i64
     let answer = host.get(&host.id(&object.to_string()), path).await.map_err(|error| error.to_string())?;
     let text = answer.into_body().text().await.map_err(|error| error.to_string())?;
     text.parse().map_err(|_| format!("object {object} is torn: {text}"))
-}
-
-/// A temporary folder in memory where there is one: the tests sync a lot.
-fn folder() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
 /// Records a host at work on objects that are there. Returns what it has done, and its answers by step.

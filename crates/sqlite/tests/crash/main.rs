@@ -21,9 +21,4 @@ mod variants;
 mod vfs;
 
 use random::{Random, count};
-
-/// A temporary folder in memory where there is one: the tests sync a lot.
-fn folder() -> tempfile::TempDir {
-    let memory = std::path::Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
-}
+use record::folder;

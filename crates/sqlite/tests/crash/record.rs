@@ -38,6 +38,12 @@ struct Recording {
 /// One at a time: SQLite's VFS is the process's.
 static RECORDING: Mutex<Option<Recording>> = Mutex::new(None);
 
+/// A temporary folder in memory where there is one: the tests sync a lot.
+pub(crate) fn folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
 pub(crate) fn start(root: &Path) {
     *RECORDING.lock().unwrap() = Some(Recording { root: root.to_owned(), ops: Vec::new() });
 }

@@ -107,9 +107,7 @@ impl Engine {
             let copied = ready.copy_into(connection.connection_mut(), must_stop);
             copied.map_err(|error| shared.not_restored(&error))?;
             shared.note_success();
-            // A commit tells its place with the next statement.
-            let told = connection.begin("BEGIN").and_then(|()| connection.commit());
-            if let Err(failure) = told.and_then(|()| shared.look(connection)) {
+            if let Err(failure) = connection.count_copy().and_then(|()| shared.look(connection)) {
                 shared.note(&failure);
             }
             Ok(shared.committed(connection))

@@ -6,6 +6,7 @@ mod history;
 #[cfg(unix)]
 mod kill;
 mod readers;
+mod restore;
 
 use std::sync::atomic::AtomicU64;
 

@@ -16,7 +16,7 @@ use super::format::{HEADER, Header, Kind, WalState};
 use super::index::{Check, Extent, Index};
 use super::log::Log;
 use super::marks::Marks;
-use super::position::{HistoryId, Position, first_generation, next_generation};
+use super::position::{HistoryId, Position, first_generation, generation_behind, next_generation};
 use super::span::Point;
 use super::stamp::Stamp;
 use super::tail::Tail;
@@ -240,7 +240,7 @@ fn remove_unfinished(folder: &Folder) -> Result<()> {
 impl<'a> Found<'a> {
     fn read(database: &'a Path, folder: &'a Folder) -> Result<Self> {
         let index = Index::read(folder)?;
-        let last = index.as_ref().and_then(|index| index.files.iter().rfind(|file| file.header.kind == Kind::Log));
+        let last = index.as_ref().and_then(Index::newest_log);
         let last = last.map(|extent| Extent::read(&extent.entry, Check::Everything)).transpose()?.flatten();
         Ok(Self { database, folder, page_size: page_size(database)?, index, last })
     }
@@ -257,7 +257,6 @@ impl<'a> Found<'a> {
     fn go_on(self, watch: &Watch, mut file: WalFile, marks: &Marks) -> Result<(Tail, Option<Base>)> {
         let Self { database, folder, page_size, index, last } = self;
         let history = index.as_ref().map_or_else(HistoryId::new, |index| Ok(index.history))?;
-        let answered = marks.newest();
         let committed = watch.committed(&mut file)?;
         let resumed = match (&last, &index) {
             (Some(last), Some(index)) if last.header.page_size == page_size => {
@@ -267,7 +266,11 @@ impl<'a> Found<'a> {
         };
         let start = match resumed {
             Some(start) => start,
-            None => begin(folder, (history, page_size), last.as_ref(), committed, &mut file, answered)?,
+            None => {
+                let files = index.iter().flat_map(|index| &index.files);
+                let least = files.map(|file| file.end.position.behind()).fold(marks.newest(), Ord::max);
+                begin(folder, (history, page_size), last.as_ref(), committed, &mut file, least)?
+            }
         };
         marks.set(history, start.at.position.generation, start.wal.salts);
         marks.reach(start.at.position);
@@ -329,25 +332,25 @@ fn resume(
     }))
 }
 
-/// Where a history begins, or begins again behind a gap: later than every position that was answered.
+/// Where a history begins, or begins again behind a gap: not before `least`, which is behind every state that its files have, and no
+/// earlier than what was answered.
 fn begin(
     folder: &Folder,
     (history, page_size): (HistoryId, u32),
     last: Option<&Extent>,
     committed: Option<Committed>,
     file: &mut WalFile,
-    answered: Position,
+    least: Position,
 ) -> Result<Start> {
     let salts = committed.map(|committed| committed.header.salts());
     let generation = match (last, salts) {
         (None, _) => first_generation(),
         (Some(last), Some(salts)) => next_generation(last.end.position.generation, last.wal.salts, salts),
-        // As if the salts were others.
-        (Some(last), None) => next_generation(last.end.position.generation, last.wal.salts, last.wal.salts),
+        (Some(last), None) => generation_behind(last.end.position.generation),
     };
     let frame = committed.map_or(0, |committed| committed.frames);
-    let is_later = Position::new(generation, frame) >= answered;
-    let generation = if is_later { generation } else { answered.generation.saturating_add(1) };
+    let is_later = Position::new(generation, frame) >= least;
+    let generation = if is_later { generation } else { generation_behind(least.generation) };
     let chain = match committed {
         Some(committed) => chain_at(file, &committed.header, frame)?,
         None => None,

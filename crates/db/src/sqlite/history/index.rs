@@ -47,10 +47,12 @@ pub(super) enum Check {
 impl Extent {
     /// Reads a file; `None` where it has no whole header, or has gone meanwhile.
     pub(super) fn read(entry: &Entry, check: Check) -> Result<Option<Self>> {
-        match Self::scan(entry, check) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            read => read.map_err(|error| fault::of_file("read", &entry.path, error)),
-        }
+        unless_gone(entry, Self::scan(entry, check))
+    }
+
+    /// Reads the header of a file; `None` where it is not whole, or the file has gone meanwhile.
+    pub(super) fn header_of(entry: &Entry) -> Result<Option<Header>> {
+        unless_gone(entry, File::open(&entry.path).and_then(|mut file| read_header(&mut file)))
     }
 
     fn scan(entry: &Entry, check: Check) -> io::Result<Option<Self>> {
@@ -128,6 +130,14 @@ impl Extent {
     pub(super) fn reader(&self) -> Result<Take<BufReader<File>>> {
         let file = File::open(&self.entry.path).map_err(|error| fault::of_file("open", &self.entry.path, error))?;
         Ok(BufReader::new(file).take(self.valid))
+    }
+}
+
+/// `None` for a file that has gone meanwhile.
+fn unless_gone<T>(entry: &Entry, read: io::Result<Option<T>>) -> Result<Option<T>> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map_err(|error| fault::of_file("read", &entry.path, error)),
     }
 }
 
@@ -255,6 +265,11 @@ impl Index {
         let Some(history) = files.last().map(|file: &Extent| file.header.history) else { return Ok(None) };
         files.retain(|file| file.header.history == history);
         Ok(Some(Self { history, files }))
+    }
+
+    /// Returns the log that commits are appended to.
+    pub(super) fn newest_log(&self) -> Option<&Extent> {
+        self.files.iter().rfind(|file| file.header.kind == Kind::Log)
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {

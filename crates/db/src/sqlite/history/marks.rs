@@ -9,6 +9,7 @@ use isobar_base::sync::IgnorePoison;
 use isobar_sqlite::WalHeader;
 
 use super::follow::WalFile;
+use super::format::Header;
 use super::position::{HistoryId, Position, next_generation};
 use crate::Result;
 
@@ -66,6 +67,17 @@ impl Marks {
         state.salts = salts;
         state.noted = None;
         state.times.clear();
+    }
+
+    /// Counts on from the newest file of the process that keeps the history. Behind a gap, it may have given a write-ahead log that was
+    /// counted here another number.
+    pub(super) fn follow(&self, newest: &Header) {
+        let mut state = self.lock();
+        if newest.start.generation >= state.generation {
+            state.history = newest.history;
+            state.generation = newest.start.generation;
+            state.salts = newest.wal.salts;
+        }
     }
 
     pub(super) fn history(&self) -> HistoryId {

@@ -8,7 +8,7 @@ use isobar_base::random;
 use super::fault;
 use crate::{Bookmark, Result};
 
-/// Step to the next generation where the salts do not say how many logs came between.
+/// Step to the next generation where it is not known how many logs came between.
 const UNKNOWN_STEP: u32 = 256;
 
 /// Place of a commit: the write-ahead log, counted, and its last frame there. It is known with the commit, durable with it, and greater
@@ -23,6 +23,11 @@ pub(crate) struct Position {
 impl Position {
     pub(crate) fn new(generation: u32, frame: u32) -> Self {
         Self { generation, frame }
+    }
+
+    /// The first position behind this one.
+    pub(super) fn behind(self) -> Self {
+        Self { frame: self.frame.saturating_add(1), ..self }
     }
 
     /// The position as a number that compares alike.
@@ -112,7 +117,12 @@ pub(super) fn first_generation() -> u32 {
 pub(super) fn next_generation(generation: u32, old: [u8; 8], new: [u8; 8]) -> u32 {
     let first = |salts: [u8; 8]| u32::from_be_bytes([salts[0], salts[1], salts[2], salts[3]]);
     let step = first(new).wrapping_sub(first(old));
-    generation.saturating_add(if (1..UNKNOWN_STEP).contains(&step) { step } else { UNKNOWN_STEP })
+    if (1..UNKNOWN_STEP).contains(&step) { generation.saturating_add(step) } else { generation_behind(generation) }
+}
+
+/// A generation that is greater than those that another process may have counted meanwhile.
+pub(super) fn generation_behind(generation: u32) -> u32 {
+    generation.saturating_add(UNKNOWN_STEP)
 }
 
 #[cfg(test)]

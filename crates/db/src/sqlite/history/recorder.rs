@@ -15,7 +15,7 @@ use super::fault;
 use super::folder::{Folder, real_path};
 use super::follow::{Committed, WalFile, committed, connect};
 use super::format::Kind;
-use super::index::{Index, Limit};
+use super::index::{Extent, Index, Limit};
 use super::marks::{First, Marks};
 use super::position::Position;
 use super::span::Point;
@@ -144,7 +144,7 @@ impl Recorder {
                 }
             }
         };
-        if let Some(log) = index.files.iter().rfind(|file| file.header.kind == Kind::Log) {
+        if let Some(log) = index.newest_log() {
             self.marks.set(index.history, log.end.position.generation, log.wal.salts);
             self.marks.reach(log.end.position);
         }
@@ -257,11 +257,22 @@ impl Recorder {
                 State::Closed => return Err(fault::no_point("the database is closed".to_owned())),
             }
         }
-        self.look_at_log()?;
-        let position = self.marks.newest();
+        let mut position = self.marks.newest();
+        let mut counted_from = None;
         let start = Instant::now();
         loop {
-            let newest = self.index()?.find(Limit::Newest)?;
+            let index = self.index()?;
+            // The position is counted as in the files that it is compared with.
+            let log = index.newest_log().map(|log| log.header);
+            if counted_from != Some(log) {
+                if let Some(header) = &log {
+                    self.marks.follow(header);
+                }
+                self.look_at_log()?;
+                position = self.marks.newest();
+                counted_from = Some(log);
+            }
+            let newest = index.find(Limit::Newest)?;
             if newest.position >= position {
                 return Ok(newest);
             }
@@ -271,6 +282,15 @@ impl Recorder {
             }
             thread::sleep(LOOK);
         }
+    }
+
+    /// Counts write-ahead logs on from the newest file: the process that keeps the history may have begun it again, behind a gap.
+    fn look_at_files(&self) -> Result<()> {
+        let log = self.folder.entries()?.into_iter().rfind(|entry| entry.kind == Kind::Log);
+        if let Some(header) = log.map(|log| Extent::header_of(&log)).transpose()?.flatten() {
+            self.marks.follow(&header);
+        }
+        Ok(())
     }
 
     /// Notes what any process has committed, beside the one that keeps the history.
@@ -356,6 +376,8 @@ impl Recorder {
         let must_begin = match &*self.lock() {
             State::Failed(_, since) => since.elapsed() >= RETRY,
             State::Follows => {
+                // What cannot be read now is read the next time.
+                drop(self.look_at_files());
                 self.marks.look();
                 true
             }

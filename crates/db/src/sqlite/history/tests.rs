@@ -5,20 +5,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use isobar_base::fs::SqliteFile;
 use isobar_sqlite::WalHeader;
 use isobar_sqlite::journal::{Disk, DiskFile, SystemDisk};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::archiver::Archiver;
-use super::base::Temporary;
+use super::base::{Temporary, copy_pages};
 use super::folder::Folder;
 use super::follow::WalFile;
+use super::format::{HEADER, Kind};
 use super::index::{Index, Limit};
 use super::marks::Marks;
 use super::position::HistoryId;
+use super::recorder::{Keeper, Recorder};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
@@ -141,14 +145,31 @@ impl Place {
         (archiver, marks)
     }
 
+    /// Spoils the headers of the history's logs.
+    fn damage_logs(&self, disk: &Arc<dyn Disk>) {
+        let entries = self.folder(disk).entries().unwrap();
+        let logs: Vec<_> = entries.into_iter().filter(|entry| entry.kind == Kind::Log).collect();
+        assert!(!logs.is_empty());
+        for log in logs {
+            let mut bytes = std::fs::read(&log.path).unwrap();
+            bytes[HEADER / 2] ^= 1;
+            std::fs::write(&log.path, bytes).unwrap();
+        }
+    }
+
     fn check(&self, disk: &Arc<dyn Disk>) {
+        assert_eq!(self.compare(disk).report().gaps, []);
+    }
+
+    /// Compares the newest state with the database.
+    fn compare(&self, disk: &Arc<dyn Disk>) -> Index {
         let folder = self.folder(disk);
         let index = Index::read(&folder).unwrap().unwrap();
-        assert_eq!(index.report().gaps, []);
         let image = Temporary::new(&folder).unwrap();
         index.plan(index.find(Limit::Newest).unwrap()).unwrap().build(&image.path).unwrap();
         let archived = rows(&Connection::open(&image.path).unwrap());
         assert_eq!(archived, rows(&self.shell.lock().unwrap()), "of the history, and of the database");
+        index
     }
 }
 
@@ -264,6 +285,83 @@ fn what_a_failed_sync_may_have_lost_is_archived_again() {
     drop(archiver);
     let _reopened = place.open(&disk);
     place.check(&disk);
+}
+
+#[test]
+fn a_history_whose_logs_are_damaged_begins_again_behind_all_of_its_states() {
+    let place = Place::new();
+    let system: Arc<dyn Disk> = Arc::new(SystemDisk);
+    let (archiver, _) = place.open_with_base(&system);
+    let first = archiver.newest();
+    drop(archiver);
+    place.damage_logs(&system);
+    place.run("INSERT INTO t VALUES (1); PRAGMA wal_checkpoint(TRUNCATE)");
+    assert_eq!(std::fs::metadata(SqliteFile::Wal.beside(&place.path)).unwrap().len(), 0);
+    let (mut archiver, marks) = place.open_with_base(&system);
+    place.run("INSERT INTO t VALUES (2)");
+    archiver.archive(&marks).unwrap();
+    let index = place.compare(&system);
+    assert_eq!(index.find(Limit::Newest).unwrap(), archiver.newest());
+    assert_eq!(index.find(Limit::At(first.position)).unwrap(), first);
+    assert_eq!(index.report().gaps.len(), 1);
+}
+
+/// A history that was begun again behind a gap, on the same write-ahead log, while another process follows it: the process that keeps
+/// it, its marks, and the follower.
+fn begun_again(place: &Place, disk: &Arc<dyn Disk>) -> (Archiver, Marks, Arc<Recorder>) {
+    let (archiver, _) = place.open_with_base(disk);
+    let follower = Recorder::open(&place.path, None, Arc::clone(disk)).unwrap();
+    let before = archiver.newest().position.generation;
+    drop(archiver);
+    place.damage_logs(disk);
+    let (archiver, marks) = place.open_with_base(disk);
+    assert!(archiver.newest().position.generation > before);
+    (archiver, marks, follower)
+}
+
+#[test]
+fn a_follower_waits_for_the_last_commit_behind_a_gap_too() {
+    let place = Place::new();
+    let system: Arc<dyn Disk> = Arc::new(SystemDisk);
+    let (mut archiver, marks, follower) = begun_again(&place, &system);
+    place.run("INSERT INTO t VALUES (1)");
+    let asks = Arc::clone(&follower);
+    let answer = thread::spawn(move || asks.settle());
+    thread::sleep(Duration::from_millis(200));
+    archiver.archive(&marks).unwrap();
+    archiver.sync().unwrap();
+    assert_eq!(answer.join().unwrap().unwrap(), archiver.newest());
+}
+
+#[test]
+fn a_follower_counts_its_commits_behind_a_gap_as_the_process_that_keeps_the_history() {
+    let place = Place::new();
+    let system: Arc<dyn Disk> = Arc::new(SystemDisk);
+    let (archiver, _marks, follower) = begun_again(&place, &system);
+    let generation = || follower.committed(1).unwrap().generation;
+    assert!(generation() < archiver.newest().position.generation);
+    let _keeper = Keeper::start(&follower).unwrap();
+    let start = Instant::now();
+    while generation() != archiver.newest().position.generation {
+        assert!(start.elapsed() < Duration::from_secs(10), "it has not looked at the files");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_copy_into_a_database_that_stays_locked_ends() {
+    let place = Place::new();
+    let from = Connection::open_in_memory().unwrap();
+    from.execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (7)").unwrap();
+    let mut into = Connection::open(&place.path).unwrap();
+    into.busy_timeout(Duration::from_millis(50)).unwrap();
+    place.run("BEGIN IMMEDIATE");
+    let start = Instant::now();
+    let error = copy_pages(&from, &mut into, || start.elapsed() > Duration::from_secs(10)).unwrap_err();
+    assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy), "{error}");
+    place.run("ROLLBACK");
+    copy_pages(&from, &mut into, || false).unwrap();
+    assert_eq!(rows(&place.shell.lock().unwrap()), ["37"]);
 }
 
 #[test]
