@@ -214,7 +214,7 @@ impl Delete {
         let mut ids = Vec::new();
         for object in &self.objects {
             let id = writer.catalog().id(object);
-            if writer.catalog().details(&id)?.is_none() {
+            if writer.catalog().entry(&id)?.is_none() {
                 return Err(no_object(&self.class, object, &id).into());
             }
             ids.push(id);

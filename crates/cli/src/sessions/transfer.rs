@@ -72,7 +72,7 @@ impl Export {
         let mut ids = Vec::new();
         for object in &self.objects {
             let id = catalog.id(object);
-            if catalog.details(&id)?.is_none() {
+            if catalog.entry(&id)?.is_none() {
                 return Err(no_object(&self.class, object, &id).into());
             }
             ids.push(id);

@@ -276,6 +276,9 @@ async fn a_damaged_object_is_named_and_the_others_are_read_and_exported() {
     assert_eq!(damage["sound"], None);
     let details = catalog.details(&catalog.id("damaged")).unwrap().unwrap();
     assert!(details.entry.damage.is_some() && details.tables.is_empty());
+    let entry = |name: &str| catalog.entry(&catalog.id(name)).unwrap();
+    assert_eq!(entry("damaged").unwrap().damage, None, "its file is not checked");
+    assert!(entry("missing").unwrap().damage.is_some() && entry("nobody").is_none());
 
     let mut archive = Vec::new();
     let report = catalog.export(None, &mut archive, |_| {}).unwrap();

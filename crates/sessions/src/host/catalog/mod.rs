@@ -159,6 +159,15 @@ impl Catalog {
         listing::page(self, options)
     }
 
+    /// Returns an object as [`list`](Self::list) has it, without a check of its file; `None` where there is no such object.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub fn entry(&self, id: &ObjectId) -> Result<Option<CatalogEntry>> {
+        drop(self.index.take()); // of an earlier list
+        listing::entry_of(self, id, &self.guard()?)
+    }
+
     /// Returns what is known of an object and what its file has, after a check of the file; `None` where there is no such object.
     ///
     /// # Errors
