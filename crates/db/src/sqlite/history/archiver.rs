@@ -298,6 +298,10 @@ fn resume(
     committed: Option<Committed>,
     file: &mut WalFile,
 ) -> Result<Option<Start>> {
+    // A base is followed by a log. Where that one is missing, its states are, too, and an earlier one would go on past the base.
+    if index.files.iter().any(|file| file.header.start > last.header.start) {
+        return Ok(None);
+    }
     let is_same_log = committed.filter(|committed| committed.header.salts() == last.wal.salts);
     let chain = match is_same_log {
         Some(Committed { header, frames, .. }) if frames >= last.end.position.frame => {

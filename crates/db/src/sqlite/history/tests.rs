@@ -140,15 +140,20 @@ impl Place {
     /// Opens it, and takes a snapshot.
     fn open_with_base(&self, disk: &Arc<dyn Disk>) -> (Archiver, Marks) {
         let (mut archiver, marks) = self.open(disk);
-        let base = archiver.begin_base(&marks).unwrap().write(&self.folder(disk), || false).unwrap();
-        archiver.take_base(base);
+        self.take_base(&mut archiver, &marks, disk);
         (archiver, marks)
     }
 
-    /// Spoils the headers of the history's logs.
-    fn damage_logs(&self, disk: &Arc<dyn Disk>) {
+    fn take_base(&self, archiver: &mut Archiver, marks: &Marks, disk: &Arc<dyn Disk>) {
+        let base = archiver.begin_base(marks).unwrap().write(&self.folder(disk), || false).unwrap();
+        archiver.take_base(base);
+    }
+
+    /// Spoils the headers of the history's logs, but for so many old ones.
+    fn damage_logs(&self, disk: &Arc<dyn Disk>, kept: usize) {
         let entries = self.folder(disk).entries().unwrap();
-        let logs: Vec<_> = entries.into_iter().filter(|entry| entry.kind == Kind::Log).collect();
+        let logs = entries.into_iter().filter(|entry| entry.kind == Kind::Log);
+        let logs: Vec<_> = logs.skip(kept).collect();
         assert!(!logs.is_empty());
         for log in logs {
             let mut bytes = std::fs::read(&log.path).unwrap();
@@ -294,7 +299,7 @@ fn a_history_whose_logs_are_damaged_begins_again_behind_all_of_its_states() {
     let (archiver, _) = place.open_with_base(&system);
     let first = archiver.newest();
     drop(archiver);
-    place.damage_logs(&system);
+    place.damage_logs(&system, 0);
     place.run("INSERT INTO t VALUES (1); PRAGMA wal_checkpoint(TRUNCATE)");
     assert_eq!(std::fs::metadata(SqliteFile::Wal.beside(&place.path)).unwrap().len(), 0);
     let (mut archiver, marks) = place.open_with_base(&system);
@@ -306,6 +311,27 @@ fn a_history_whose_logs_are_damaged_begins_again_behind_all_of_its_states() {
     assert_eq!(index.report().gaps.len(), 1);
 }
 
+#[test]
+fn a_history_whose_newest_log_is_damaged_does_not_go_on_in_one_before_its_newest_snapshot() {
+    let place = Place::new();
+    let system: Arc<dyn Disk> = Arc::new(SystemDisk);
+    let (mut archiver, marks) = place.open_with_base(&system);
+    place.run("INSERT INTO t VALUES (1)");
+    place.take_base(&mut archiver, &marks, &system);
+    place.run("INSERT INTO t VALUES (2)");
+    archiver.archive(&marks).unwrap();
+    drop(archiver);
+    place.damage_logs(&system, 1);
+    let (mut archiver, marks) = place.open(&system);
+    if archiver.wants_base() {
+        place.take_base(&mut archiver, &marks, &system);
+    }
+    place.run("INSERT INTO t VALUES (3)");
+    archiver.archive(&marks).unwrap();
+    let index = place.compare(&system);
+    assert_eq!(index.find(Limit::Newest).unwrap(), archiver.newest());
+}
+
 /// A history that was begun again behind a gap, on the same write-ahead log, while another process follows it: the process that keeps
 /// it, its marks, and the follower.
 fn begun_again(place: &Place, disk: &Arc<dyn Disk>) -> (Archiver, Marks, Arc<Recorder>) {
@@ -313,7 +339,7 @@ fn begun_again(place: &Place, disk: &Arc<dyn Disk>) -> (Archiver, Marks, Arc<Rec
     let follower = Recorder::open(&place.path, None, Arc::clone(disk)).unwrap();
     let before = archiver.newest().position.generation;
     drop(archiver);
-    place.damage_logs(disk);
+    place.damage_logs(disk, 0);
     let (archiver, marks) = place.open_with_base(disk);
     assert!(archiver.newest().position.generation > before);
     (archiver, marks, follower)
