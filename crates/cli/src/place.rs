@@ -285,12 +285,15 @@ impl Place {
     pub(crate) async fn existing_database(&self, name: &str) -> Result<(SqliteDatabase, D1Database), Box<dyn Error>> {
         let (file, database, _) = self.known_database(name)?;
         if !file.exists() {
-            let message =
-                format!("there is no database {} here yet; it would be {}", database.local_name(), file.display());
-            return Err(message.into());
+            return Err(no_database(&database, &file).into());
         }
         Ok((open_database(&file).await?, database))
     }
+}
+
+/// The message of a database that is not on this machine yet.
+pub(crate) fn no_database(database: &D1Database, file: &Path) -> String {
+    format!("there is no database {} here yet; it would be {}", database.local_name(), file.display())
 }
 
 /// Opens a database without a time limit for statements: a large import may take long, and Ctrl-C ends it.

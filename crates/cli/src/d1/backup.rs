@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use clap::Args;
 use indicatif::HumanBytes;
 use isobar_db::backup::{Backup, BackupTarget, FolderTarget, RestoreOptions, restore, verify};
@@ -15,7 +15,7 @@ use isobar_db::{Bookmark, ErrorKind};
 use isobar_storage::{Key, ListOptions, ObjectStore, ObjectStoreExt};
 use serde_json::json;
 
-use super::time_travel::timestamp;
+use super::time_travel::{shown, timestamp};
 use crate::place::{Access, Place};
 use crate::remote::Where;
 use crate::{Outcome, say};
@@ -208,10 +208,10 @@ impl Load {
         options.bookmark = self.bookmark.map(Bookmark::new);
         options.time = self.timestamp;
         let point = restore(&*target, &file, &options).await?;
-        let time = point.time.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let time = shown(point.time);
         if self.json {
-            let shown = json!({"bookmark": point.bookmark.as_str(), "time": time, "file": file});
-            say!("{}", serde_json::to_string_pretty(&shown)?);
+            let restored = json!({"bookmark": point.bookmark.as_str(), "time": time, "file": file});
+            say!("{}", serde_json::to_string_pretty(&restored)?);
             return Ok(());
         }
         say!("{} is restored to the bookmark {} ({time}): {}", known.local_name(), point.bookmark, file.display());
@@ -228,8 +228,7 @@ impl Verify {
         } else {
             say!("{} objects, {} were read", verified.objects, HumanBytes(verified.bytes));
             if let Some(newest) = &verified.newest {
-                let time = newest.time.to_rfc3339_opts(SecondsFormat::Millis, true);
-                say!("the newest state is good: bookmark {} ({time})", newest.bookmark);
+                say!("the newest state is good: bookmark {} ({})", newest.bookmark, shown(newest.time));
             }
         }
         match verified.problems.len() {

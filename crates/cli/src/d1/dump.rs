@@ -9,7 +9,7 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use isobar_db::dump::{self, Content, ExportOptions, Report};
 
 use crate::output::whole;
-use crate::place::Place;
+use crate::place::{Place, no_database};
 use crate::{Outcome, say};
 
 #[derive(Debug, Args)]
@@ -63,9 +63,7 @@ impl Export {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let (file, known, _) = place.known_database(&self.database)?;
         if !file.exists() {
-            let message =
-                format!("there is no database {} here yet; it would be {}", known.local_name(), file.display());
-            return Err(message.into());
+            return Err(no_database(&known, &file).into());
         }
         let content = match (self.no_schema, self.no_data) {
             (true, _) => Content::Rows,

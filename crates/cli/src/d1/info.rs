@@ -121,10 +121,7 @@ struct TableInfo {
 impl Info {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let opened = self.at.look(place, &self.database).await?;
-        let Some(database) = &opened.database else {
-            let name = opened.known.local_name();
-            return Err(format!("there is no database {name} here yet; it would be {}", opened.file.display()).into());
-        };
+        let database = opened.existing()?;
         let schema = Schema::read(&**database).await?;
         let migrator = match &opened.known.migrations_table {
             Some(table) => Migrator::default().with_table(table),

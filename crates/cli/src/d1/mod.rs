@@ -20,7 +20,7 @@ use isobar_db::{Database, Meta, QueryResult, QueryableExt, Row, SqliteDatabase, 
 use serde::Serialize;
 
 use self::migrations::Migrations;
-use crate::place::{Place, open_database};
+use crate::place::{Place, no_database, open_database};
 use crate::{Outcome, say, table};
 
 #[derive(Debug, Subcommand)]
@@ -93,6 +93,11 @@ impl Where {
 }
 
 impl Opened {
+    /// Returns the database; an error for a local one that does not exist yet.
+    fn existing(&self) -> Result<&Arc<dyn Database>, Box<dyn Error>> {
+        self.database.as_ref().ok_or_else(|| no_database(&self.known, &self.file).into())
+    }
+
     /// Returns the database, creating a local one if necessary.
     async fn made(&self) -> Result<Arc<dyn Database>, Box<dyn Error>> {
         match &self.database {

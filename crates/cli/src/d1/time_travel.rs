@@ -1,7 +1,6 @@
 //! The commands `isobar d1 time-travel`.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
@@ -10,7 +9,7 @@ use indicatif::HumanBytes;
 use isobar_db::{Bookmark, Database, ErrorKind, History, HistoryOptions, SqliteDatabase, SqliteOptions, TimeTravel};
 use serde_json::json;
 
-use super::{Opened, Where};
+use super::Where;
 use crate::confirm::{Unattended, confirm};
 use crate::place::Place;
 use crate::{Outcome, say};
@@ -135,15 +134,6 @@ pub(super) fn timestamp(text: &str) -> Result<DateTime<Utc>, String> {
     time.ok_or_else(|| "use RFC 3339, such as 2026-07-13T08:46:42Z, or seconds since 1970".to_owned())
 }
 
-/// The database, which is there.
-fn existing(opened: &Opened) -> Result<&Arc<dyn Database>, Box<dyn Error>> {
-    let name = opened.known.local_name();
-    opened
-        .database
-        .as_ref()
-        .ok_or_else(|| format!("there is no database {name} here yet; it would be {}", opened.file.display()).into())
-}
-
 /// The history of a database that has one.
 fn history_of<'d>(database: &'d dyn Database, name: &str) -> Result<&'d dyn TimeTravel, Box<dyn Error>> {
     let none =
@@ -154,7 +144,7 @@ fn history_of<'d>(database: &'d dyn Database, name: &str) -> Result<&'d dyn Time
 impl Info {
     async fn run(self, place: &Place) -> Outcome {
         let opened = self.at.look(place, &self.database).await?;
-        let travel = history_of(&**existing(&opened)?, opened.known.local_name())?;
+        let travel = history_of(&**opened.existing()?, opened.known.local_name())?;
         let bookmark = travel.bookmark(self.timestamp).await?;
         let history = match travel.history().await {
             Err(error) if error.kind() == ErrorKind::Unsupported => None,
@@ -198,7 +188,8 @@ fn show(history: &History) -> Outcome {
     Ok(())
 }
 
-fn shown(time: DateTime<Utc>) -> String {
+/// A time as it is shown: RFC 3339, to the millisecond.
+pub(super) fn shown(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
@@ -206,7 +197,7 @@ impl Restore {
     async fn run(self, place: &Place) -> Outcome {
         let opened = self.at.look(place, &self.database).await?;
         let name = opened.known.local_name();
-        let travel = history_of(&**existing(&opened)?, name)?;
+        let travel = history_of(&**opened.existing()?, name)?;
         let bookmark = match &self.bookmark {
             Some(bookmark) => Bookmark::new(bookmark.as_str()),
             None => travel.bookmark(self.timestamp).await?,
