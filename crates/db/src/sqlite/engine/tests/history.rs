@@ -2,9 +2,9 @@
 //! answered is there, there is no gap, and its bookmarks mean what they meant. `ISOBAR_KILLS` is the number of kills. Default: 6.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::io::Write;
 
+use super::kill::run_and_kill;
 use super::*;
 use crate::HistoryOptions;
 
@@ -88,32 +88,6 @@ impl Ledger {
     }
 }
 
-/// Lets a process write, and kills it after so many milliseconds from its first report on.
-fn write_and_kill(path: &Path, milliseconds: u64, ledger: &mut Ledger) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["sqlite::engine::tests::history::child", "--exact", "--nocapture", "--test-threads=1"]);
-    command.env(CHILD, path).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    let mut process = command.spawn().unwrap();
-    let mut out = BufReader::new(process.stdout.take().unwrap());
-    let mut killer = None;
-    let mut line = String::new();
-    while out.read_line(&mut line).unwrap() > 0 {
-        if let Some(line) = line.strip_suffix('\n') {
-            ledger.hear(line);
-            if line.starts_with("ok ") && killer.is_none() {
-                let id = process.id().to_string();
-                killer = Some(thread::spawn(move || {
-                    thread::sleep(Duration::from_millis(milliseconds));
-                    Command::new("kill").args(["-9", &id]).status().unwrap()
-                }));
-            }
-        }
-        line.clear();
-    }
-    assert!(killer.expect("the process has written something").join().unwrap().success());
-    assert!(!process.wait().unwrap().success());
-}
-
 async fn content(engine: &Engine) -> Content {
     let results = run(engine, "SELECT slot, n FROM t").await.unwrap();
     results[0].rows_as::<(i64, i64)>().unwrap().into_iter().collect()
@@ -141,7 +115,8 @@ fn bookmarks_that_were_answered_survive_a_kill() {
     let mut ledger = Ledger::default();
     let mut compared = 0;
     for number in 0..kills {
-        write_and_kill(&path, 60 + number * 53 % 240, &mut ledger);
+        let child = "sqlite::engine::tests::history::child";
+        run_and_kill(child, &[(CHILD, path.as_path())], 60 + number * 53 % 240, |line| ledger.hear(line));
         runtime.block_on(async {
             let engine = with_history(&path).await;
             let found = content(&engine).await;

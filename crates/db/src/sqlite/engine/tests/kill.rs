@@ -43,24 +43,20 @@ async fn write(engine: Arc<Engine>, next: Arc<AtomicU64>) {
     }
 }
 
-/// Lets a process write, kills it after so many milliseconds from its first report on. Returns the rows that it has reported as
-/// written.
-fn write_and_kill(path: &Path, milliseconds: u64, is_broken: bool) -> BTreeSet<i64> {
+/// Runs a test of this program as a process, with variables of the environment, and kills it after so many milliseconds from its first
+/// report of success on. `hear` is called with each of its lines.
+pub(super) fn run_and_kill(test: &str, environment: &[(&str, &Path)], milliseconds: u64, mut hear: impl FnMut(&str)) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["sqlite::engine::tests::kill::child", "--exact", "--nocapture", "--test-threads=1"]);
-    command.env(CHILD, path).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    if is_broken {
-        command.env(EARLY, "1");
-    }
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
+    command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let mut process = command.spawn().unwrap();
     let mut out = BufReader::new(process.stdout.take().unwrap());
-    let mut written = BTreeSet::new();
     let mut killer = None;
     let mut line = String::new();
     while out.read_line(&mut line).unwrap() > 0 {
-        if let Some(id) = line.strip_suffix('\n').and_then(|line| line.strip_prefix("ok ")) {
-            written.insert(id.parse().unwrap());
-            if killer.is_none() {
+        if let Some(line) = line.strip_suffix('\n') {
+            hear(line);
+            if line.starts_with("ok ") && killer.is_none() {
                 let id = process.id().to_string();
                 killer = Some(thread::spawn(move || {
                     thread::sleep(Duration::from_millis(milliseconds));
@@ -72,6 +68,16 @@ fn write_and_kill(path: &Path, milliseconds: u64, is_broken: bool) -> BTreeSet<i
     }
     assert!(killer.expect("the process has written something").join().unwrap().success());
     assert!(!process.wait().unwrap().success());
+}
+
+/// Lets a process write, and kills it. Returns the rows that it has reported as written.
+fn write_and_kill(path: &Path, milliseconds: u64, is_broken: bool) -> BTreeSet<i64> {
+    let environment = [(CHILD, path), (EARLY, Path::new("1"))];
+    let environment = if is_broken { &environment[..] } else { &environment[..1] };
+    let mut written = BTreeSet::new();
+    run_and_kill("sqlite::engine::tests::kill::child", environment, milliseconds, |line| {
+        written.extend(line.strip_prefix("ok ").map(|id| id.parse::<i64>().unwrap()));
+    });
     written
 }
 
