@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::names::{Listing, Name, Stored};
 use super::target::BackupTarget;
-use crate::sqlite::{HistoryId, Image, Kind, Limit, Point, Span, blocking, last_commit, of_bookmark, time};
+use crate::sqlite::{HistoryId, Image, Kind, Limit, Point, Span, blocking, last_commit, of_bookmark, of_file, time};
 use crate::{Bookmark, Error, ErrorKind, HistoryPoint, Result};
 
 /// The state to restore. Default: the newest one.
@@ -62,12 +62,7 @@ pub struct Verified {
 /// [`ErrorKind::PermissionDenied`] where the file, or a log of it, exists; [`ErrorKind::History`] where the backup does not reach the
 /// state; [`ErrorKind::Corrupt`] where an object is damaged or missing; those of the target.
 pub async fn restore(target: &dyn BackupTarget, file: &Path, options: &RestoreOptions) -> Result<HistoryPoint> {
-    for path in [file.to_owned()].into_iter().chain(SqliteFile::all_beside(file)) {
-        if path.exists() {
-            let message = format!("{} exists: a backup is restored into a new file", path.display());
-            return Err(Error::new(ErrorKind::PermissionDenied, message));
-        }
-    }
+    check_free(file)?;
     let listing = choose(Listing::all(&target.list("").await?), options)?;
     let (span, files) = stretch(&listing, options)?;
     let unfinished = Unfinished::create(file)?;
@@ -238,12 +233,12 @@ fn check(path: &Path) -> Result<()> {
     Err(Error::new(ErrorKind::Corrupt, format!("the restored database is damaged: {problem}")))
 }
 
-fn failed(action: &str, path: &Path, error: io::Error) -> Error {
-    let kind = match isobar_base::io::Class::of(&error) {
-        isobar_base::io::Class::Full => ErrorKind::StorageFull,
-        _ => ErrorKind::PermissionDenied,
-    };
-    Error::new(kind, format!("cannot {action} {}: {error}", path.display())).with_source(error)
+/// Refuses a name at which a file is, or a log that the new file would be damaged by.
+fn check_free(file: &Path) -> Result<()> {
+    let mut paths = [file.to_owned()].into_iter().chain(SqliteFile::all_beside(file));
+    let Some(path) = paths.find(|path| path.symlink_metadata().is_ok()) else { return Ok(()) };
+    let message = format!("{} exists: a backup is restored into a new file", path.display());
+    Err(Error::new(ErrorKind::PermissionDenied, message))
 }
 
 /// A file that gets the database's name when it is finished, and is removed otherwise.
@@ -256,19 +251,14 @@ impl Unfinished {
             create_dir(parent(file))?;
             private_file().write(true).create(true).truncate(true).open(&path).map(drop)
         };
-        create().map_err(|error| failed("create", &path, error))?;
+        create().map_err(|error| of_file("create", &path, error))?;
         Ok(Self(path))
     }
 
     fn finish(self, file: &Path) -> Result<()> {
-        let finish = || -> io::Result<()> {
-            if file.exists() {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            std::fs::rename(&self.0, file)?;
-            sync_dir(parent(file))
-        };
-        finish().map_err(|error| failed("finish", file, error))
+        check_free(file)?; // the restoring may have taken long
+        let finished = std::fs::rename(&self.0, file).and_then(|()| sync_dir(parent(file)));
+        finished.map_err(|error| of_file("finish", file, error))
     }
 }
 
@@ -286,7 +276,7 @@ impl Temporary {
     fn create() -> Result<Self> {
         let path = std::env::temp_dir().join(format!("isobar-verify-{}", isobar_base::random::hex_id()?));
         let created = private_file().write(true).create_new(true).open(&path);
-        created.map_err(|error| failed("create", &path, error))?;
+        created.map_err(|error| of_file("create", &path, error))?;
         Ok(Self(path))
     }
 }

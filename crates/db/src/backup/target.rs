@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use isobar_base::fs::{create_dir, parent, private_file, sync_dir};
 
-use crate::sqlite::blocking;
+use crate::sqlite::{blocking, of_file};
 use crate::{Error, ErrorKind, Result};
 
 /// A storage for backups: names with bytes. Names have letters, digits, `-`, `_`, `.` and one `/`.
@@ -79,15 +79,6 @@ impl FolderTarget {
     }
 }
 
-fn failed(action: &str, path: &Path, error: io::Error) -> Error {
-    let kind = match isobar_base::io::Class::of(&error) {
-        isobar_base::io::Class::Full => ErrorKind::StorageFull,
-        isobar_base::io::Class::Denied => ErrorKind::PermissionDenied,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, format!("cannot {action} {}: {error}", path.display())).with_source(error)
-}
-
 #[async_trait]
 impl BackupTarget for FolderTarget {
     async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
@@ -104,7 +95,7 @@ impl BackupTarget for FolderTarget {
                 std::fs::rename(&part, &path)?;
                 sync_dir(parent(&path))
             };
-            put().map_err(|error| failed("write", &path, error))
+            put().map_err(|error| of_file("write", &path, error))
         })
         .await
     }
@@ -114,7 +105,7 @@ impl BackupTarget for FolderTarget {
         blocking(move || match std::fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes.into())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("read", &path, error)),
+            Err(error) => Err(of_file("read", &path, error)),
         })
         .await
     }
@@ -124,7 +115,7 @@ impl BackupTarget for FolderTarget {
         let prefix = prefix.to_owned();
         blocking(move || {
             let mut names = Vec::new();
-            list_folder(&root, "", &mut names).map_err(|error| failed("list", &root, error))?;
+            list_folder(&root, "", &mut names).map_err(|error| of_file("list", &root, error))?;
             names.retain(|name| name.starts_with(&prefix));
             Ok(names)
         })
@@ -134,7 +125,7 @@ impl BackupTarget for FolderTarget {
     async fn delete(&self, name: &str) -> Result<()> {
         let path = self.file(name)?;
         blocking(move || match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path, error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(of_file("remove", &path, error)),
             _ => Ok(()),
         })
         .await

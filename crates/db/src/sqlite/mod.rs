@@ -29,7 +29,7 @@ use self::engine::Engine;
 #[cfg(feature = "local")]
 pub(crate) use self::history::{
     Content, Cutter, HistoryId, Image, Index, Kind, Limit, Piece, Point, Position, Span, last_commit, of_bookmark,
-    spans, time,
+    of_file, spans, time,
 };
 #[cfg(feature = "local")]
 pub(crate) use self::threads::blocking;

@@ -8,7 +8,7 @@ use isobar_base::io::Class;
 use crate::{Error, ErrorKind};
 
 /// The error of reading or writing a file.
-pub(super) fn of_file(action: &str, path: &Path, error: io::Error) -> Error {
+pub(crate) fn of_file(action: &str, path: &Path, error: io::Error) -> Error {
     let kind = match Class::of(&error) {
         Class::Full => ErrorKind::StorageFull,
         Class::Denied => ErrorKind::PermissionDenied,

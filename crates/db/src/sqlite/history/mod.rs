@@ -38,6 +38,7 @@ mod tail;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
 
+pub(crate) use self::fault::of_file;
 pub(in crate::sqlite) use self::folder::{delete, folder_of};
 pub(crate) use self::format::Kind;
 pub(crate) use self::image::Image;
