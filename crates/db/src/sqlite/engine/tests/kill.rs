@@ -119,6 +119,7 @@ fn answered_writes_survive_a_kill() {
 
 #[test]
 fn kill_test_detects_an_answer_before_the_commit() {
-    let (missing, answered) = kill(3, true);
-    assert!(!missing.is_empty(), "all {answered} answered rows are there, though they were answered too early");
+    // On a busy machine only every other kill comes between an answer and its commit.
+    let is_found = (0..7).any(|_| !kill(3, true).0.is_empty());
+    assert!(is_found, "all answered rows are there, though they were answered too early");
 }
