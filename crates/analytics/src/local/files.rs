@@ -169,7 +169,7 @@ impl Read for Part {
     }
 }
 
-/// What this thread has synced, named and removed, in order, for tests of what is durable when.
+/// Record of the files that this thread has synced, named and removed, in order, for tests of what is durable when.
 #[cfg(test)]
 pub(super) mod record {
     use std::cell::RefCell;

@@ -210,7 +210,7 @@ mod tests {
         Some(tokens.filter_map(|token| Some((token.span.start.into(), kind(&token.token)?))).collect())
     }
 
-    /// What begins or ends tokens, and what may be within them.
+    /// Marks that begin or end tokens, and texts that may stand within them.
     #[cfg(all(feature = "query", not(target_arch = "wasm32")))]
     const PARTS: &[&str] = &[
         "/*", "*/", "/", "*", "--", "-", "# ", "#!", "\n", "\r", " ", "\u{2003}", "'", "''", "\"", "`", "\\", "$1",
