@@ -12,7 +12,7 @@ const PACKAGES: [(&str, &str); 12] = [
     ("isobar-db", "cloudflare-binding,mock,conformance,tracing,vault"),
     ("isobar-sessions", "cloudflare-binding,mock,conformance,tracing"),
     ("isobar-objects", "cloudflare-binding,tracing,browser,call,chat,mcp,mock,conformance"),
-    ("isobar-analytics", "cloudflare-binding,derive,memory,mock,conformance,tracing"),
+    ("isobar-analytics", "cloudflare-binding,derive,layers,memory,mock,conformance,tracing"),
     ("isobar-cloudflare", "binding"),
     ("isobar-site", "tracing"),
     ("isobar-api", ""),

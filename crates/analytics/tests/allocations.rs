@@ -5,6 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use isobar_analytics::layers::FanOut;
 use isobar_analytics::local::{FullPolicy, LocalOptions, LocalSink};
 use isobar_analytics::{Event, EventSink, EventSinkExt};
 
@@ -58,6 +59,11 @@ struct Request<'a> {
     bytes: u64,
 }
 
+fn request() -> Request<'static> {
+    let route = "/api/images/{id}".to_owned();
+    Request { tenant: "acme", method: "GET", route, status: 200, country: *b"DE", ms: 1.5, bytes: 4096 }
+}
+
 #[test]
 fn writing_a_derived_event_allocates_nothing() {
     for policy in [FullPolicy::DropNew, FullPolicy::DropOld] {
@@ -65,9 +71,7 @@ fn writing_a_derived_event_allocates_nothing() {
         // Smaller than what is written, so that the policy is at work, too.
         let options = LocalOptions::default().with_buffer(5_000).with_when_full(policy);
         let sink = LocalSink::open_with(folder.path(), options).unwrap();
-        let route = "/api/images/{id}".to_owned();
-        let event =
-            Request { tenant: "acme", method: "GET", route, status: 200, country: *b"DE", ms: 1.5, bytes: 4096 };
+        let event = request();
         let before = ALLOCATIONS.get();
         (0..200_000).for_each(|_| sink.write_event(&event));
         assert_eq!(ALLOCATIONS.get() - before, 0, "{policy:?}");
@@ -75,4 +79,16 @@ fn writing_a_derived_event_allocates_nothing() {
         let refused = stats.drops.buffer_full;
         assert_eq!((stats.written + refused, stats.dropped), (200_000, refused + stats.drops.evicted));
     }
+}
+
+#[test]
+fn writing_a_derived_event_to_several_sinks_allocates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, two] = ["one", "two"].map(|name| LocalSink::open(folder.path().join(name)).unwrap());
+    let sink = FanOut::new("one", one).with_sink("two", two);
+    let event = request();
+    let before = ALLOCATIONS.get();
+    (0..10_000).for_each(|_| sink.write_event(&event));
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert!(sink.stats_by_sink().all(|(_, stats)| stats.written + stats.dropped == 10_000));
 }

@@ -4,6 +4,7 @@
 mod columnar;
 mod damage;
 mod export;
+mod layers;
 mod maintenance;
 mod query;
 mod sql_api;
