@@ -1,4 +1,7 @@
 //! Results: rows and D1's `meta`.
+//!
+//! A backend builds [`QueryResult`]s; [`QueryableExt`](crate::QueryableExt) takes them apart. The `meta` follows D1's documentation,
+//! "Return objects", field by field; what a backend cannot know is `None` rather than 0.
 
 use std::time::Duration;
 
@@ -34,12 +37,25 @@ pub struct QueryResult {
 
 impl QueryResult {
     /// A result as a backend builds it.
+    ///
+    /// ```
+    /// use isobar_db::{Meta, QueryResult, Row, Value};
+    ///
+    /// // As a test's double, or a cache, would answer.
+    /// let columns = vec!["n".to_owned()];
+    /// let row = Row::new(columns.clone().into(), vec![Value::Integer(1)]);
+    /// let result = QueryResult::new(columns, vec![row], Meta::default());
+    /// assert_eq!(result.rows_as::<i64>()?, [1]);
+    /// # Ok::<(), isobar_db::Error>(())
+    /// ```
     #[must_use]
     pub fn new(columns: Vec<String>, rows: Vec<Row>, meta: Meta) -> Self {
         Self { columns, rows, meta }
     }
 
     /// The rows as `T`.
+    ///
+    /// All rows convert, or none: the first error ends it.
     ///
     /// # Errors
     /// As [`FromRow::from_row`].
@@ -49,6 +65,22 @@ impl QueryResult {
 
     /// The rows as `T`, without a copy of their texts where they are not needed any more.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{Queryable, SqliteDatabase, Statement};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct User {
+    ///     name: String,
+    /// }
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let result = db.query(Statement::new("SELECT 'Ada' AS name")).await?;
+    /// let users: Vec<User> = result.into_rows_as()?; // the texts are moved
+    /// assert_eq!(users[0].name, "Ada");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`FromRow::from_row`].
     pub fn into_rows_as<T: FromRow>(self) -> Result<Vec<T>> {
@@ -57,6 +89,26 @@ impl QueryResult {
 }
 
 /// D1's `meta`. A number that the backend does not count is `None`.
+///
+/// | field | local | D1 by its binding and over REST |
+/// |---|---|---|
+/// | `served_by` | `isobar.sqlite` | D1's |
+/// | `served_by_region`, `served_by_colo` | `None` | D1's, where it says so |
+/// | `rows_read`, `rows_written` | `None` | counted; Cloudflare bills by them |
+/// | `last_row_id` | exact | `None` beyond 2^53 |
+/// | `total_attempts` | 1 | D1's, where it says so |
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{QueryableExt, SqliteDatabase};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// db.prepare("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)").run().await?;
+/// let meta = db.prepare("INSERT INTO users (name) VALUES ('Ada'), ('Grace')").run().await?;
+/// assert_eq!((meta.changes, meta.last_row_id, meta.changed_db), (2, Some(2), true));
+/// assert!(meta.size_after > 0);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Meta {
@@ -94,6 +146,16 @@ fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> std
 }
 
 /// Result of [`Database::import`](crate::Database::import).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{Database, SqliteDatabase};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// let imported = db.import("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2); INSERT INTO t VALUES (3);").await?;
+/// assert_eq!((imported.statements, imported.meta.changes), (3, 3));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Imported {
@@ -113,6 +175,8 @@ impl Imported {
     }
 
     /// Adds the report of the next statement. A count that a backend has not for each statement is not known.
+    ///
+    /// The first report is taken whole; `statements` says whether there was one.
     pub(crate) fn add(&mut self, next: Meta) {
         let before = std::mem::replace(&mut self.meta, next);
         let sum = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
@@ -128,6 +192,16 @@ impl Imported {
 }
 
 /// Result of `exec`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{Database, SqliteDatabase};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// let result = db.exec("CREATE TABLE a (x); CREATE TABLE b (x)\nCREATE TABLE c (x)").await?;
+/// assert_eq!(result.count, 2, "two lines");
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ExecResult {
@@ -147,6 +221,8 @@ impl ExecResult {
 }
 
 /// Progress and result of an export or an import.
+///
+/// Given to the progress of [`dump::export`](mod@crate::dump) and [`dump::import`](mod@crate::dump) again and again, growing, and returned at the end.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {

@@ -1,4 +1,11 @@
 //! Rows and their conversions.
+//!
+//! A [`Row`] knows its columns by an `Arc` that all rows of a result share, and its values either itself or as a slice of the result's
+//! one list ([`Values`]). So a result of n rows costs two allocations, not n, and converting all of it ([`Row::convert_all`]) moves its
+//! texts into the caller's structs rather than copying them.
+//!
+//! Conversion goes by serde: [`RowDeserializer`] chooses by the type that is asked for (scalar, tuple or struct), [`Column`] adds the
+//! column's name to an error, and [`taken`] is the variant that moves.
 
 mod taken;
 
@@ -28,6 +35,9 @@ use crate::{Error, ErrorKind, FromValue, Result, Value};
 /// assert_eq!(serde_json::Value::from(row.to_json()), serde_json::json!({ "id": 1, "name": "Ada" }));
 /// # Ok::<(), isobar_db::Error>(())
 /// ```
+///
+/// Rows compare equal when their columns and values do, whichever result they come from. A clone of a row keeps the values of its whole
+/// result in memory; where few rows of a large result are kept for long, keep the converted values instead.
 #[derive(Clone)]
 pub struct Row {
     columns: Arc<[String]>,
@@ -38,6 +48,8 @@ pub struct Row {
 type AllValues = (Arc<[String]>, Vec<Value>);
 
 /// The values of a row: its own, or a part of those of its result, which cost one allocation for all rows.
+///
+/// Invariant of `Shared`: `start` is a multiple of the number of columns, and that many values follow it in `all`.
 #[derive(Clone)]
 enum Values {
     Own(Vec<Value>),
@@ -50,6 +62,9 @@ enum Values {
 
 impl Row {
     /// A row as a backend builds it: as many values as columns.
+    ///
+    /// # Panics
+    /// In debug builds, where the numbers differ. In release builds, reading a column that has no value panics.
     #[must_use]
     pub fn new(columns: Arc<[String]>, values: Vec<Value>) -> Self {
         debug_assert_eq!(columns.len(), values.len());
@@ -57,6 +72,9 @@ impl Row {
     }
 
     /// The rows of a result, whose values are in order: as many for each row as there are columns.
+    ///
+    /// A single row gets its values for itself, as sharing them would cost one allocation more. A result without columns has no rows, since
+    /// SQLite has no statement that yields rows without columns.
     #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
     pub(crate) fn of_result(columns: &Arc<[String]>, values: Vec<Value>) -> Vec<Self> {
         let width = columns.len();
@@ -71,6 +89,8 @@ impl Row {
     }
 
     /// Converts rows that are not needed any more.
+    ///
+    /// Values are moved where these rows are the only ones of their result, all of it and in order; otherwise each row is read as it is.
     pub(crate) fn convert_all<T: FromRow>(rows: Vec<Self>) -> Result<Vec<T>> {
         match Self::all_values(rows) {
             Ok((columns, mut values)) => {
@@ -81,6 +101,9 @@ impl Row {
     }
 
     /// The values of all rows, one row after the other; the rows where they are not a whole result that nobody else has.
+    ///
+    /// The reference count tells whether a clone of a row exists elsewhere: it is at least the number of rows, and more means that another
+    /// holder would see its values vanish.
     #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
     fn all_values(mut rows: Vec<Self>) -> Result<AllValues, Vec<Self>> {
         let Some(Self { columns, values: Values::Shared { all, .. } }) = rows.first() else { return Err(rows) };
@@ -115,6 +138,16 @@ impl Row {
     }
 
     /// The columns' names, duplicates and all.
+    ///
+    /// ```
+    /// use isobar_db::{Row, Value};
+    ///
+    /// let row = Row::new(["a", "a"].map(str::to_owned).into(), vec![Value::Integer(1), Value::Integer(2)]);
+    /// assert_eq!(row.columns(), ["a", "a"]);
+    /// assert_eq!(row.values().len(), 2, "both are there");
+    /// assert_eq!(row.get::<i64>("a")?, 2, "by its name it is the last one");
+    /// # Ok::<(), isobar_db::Error>(())
+    /// ```
     #[must_use]
     pub fn columns(&self) -> &[String] {
         &self.columns
@@ -132,6 +165,9 @@ impl Row {
 
     /// The value of a column; of columns that share the name, the last, as D1 collapses them.
     ///
+    /// Names are compared byte by byte, upper and lower case apart. The search is linear, at most 100 names in D1; to read many columns of
+    /// many rows, convert to a struct or a tuple.
+    ///
     /// # Errors
     /// [`ErrorKind::ColumnNotFound`], [`ErrorKind::Decode`].
     pub fn get<T: FromValue>(&self, column: &str) -> Result<T> {
@@ -141,12 +177,23 @@ impl Row {
     }
 
     /// The row as a JSON object, as D1's `all` gives it.
+    ///
+    /// ```
+    /// use isobar_db::{Row, Value};
+    ///
+    /// let row = Row::new(["id", "share"].map(str::to_owned).into(), vec![Value::Integer(1), Value::Real(2.0)]);
+    /// assert_eq!(serde_json::Value::from(row.to_json()).to_string(), r#"{"id":1,"share":2.0}"#);
+    /// // D1 writes numbers as JavaScript does: that is what serializing a row gives.
+    /// assert_eq!(serde_json::to_string(&row).unwrap(), r#"{"id":1,"share":2}"#);
+    /// ```
     #[must_use]
     pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
         self.columns.iter().cloned().zip(self.values().iter().map(Value::to_json)).collect()
     }
 
     /// The entries of an object: of columns that share a name, the first's place and the last's value.
+    ///
+    /// Its time grows with the square of the number of columns, of which D1 has at most 100.
     fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.columns.iter().enumerate().filter(|(index, name)| !self.columns[..*index].contains(name)).filter_map(
             |(_, name)| {
@@ -208,6 +255,18 @@ impl serde::Serialize for Row {
 /// # Ok(()) }
 /// # #[cfg(not(feature = "memory"))] fn main() {}
 /// ```
+///
+/// How a row is read, by the type:
+///
+/// | type | read from |
+/// |---|---|
+/// | struct, map | columns by their names; of those that share a name, the last |
+/// | tuple, tuple struct, `Vec<T>` | columns in their order; a longer row than the tuple is cut, a shorter one is an error |
+/// | number, `bool`, `String`, `Option<T>`, enum of unit variants | the first column |
+/// | struct of one unnamed field | as its field |
+///
+/// A field that no column has is an error unless it is an `Option` or has `#[serde(default)]`; a column that no field has is ignored unless
+/// the struct says `#[serde(deny_unknown_fields)]`.
 pub trait FromRow: Sized {
     /// Converts the row.
     ///
@@ -217,6 +276,9 @@ pub trait FromRow: Sized {
 
     /// Converts a row whose values are not needed any more, so that their texts need not be copied. By default as
     /// [`from_row`](Self::from_row), on a row of them.
+    ///
+    /// For implementers: `values` has one value for each column. They may be taken (`std::mem::replace`), since nothing reads them
+    /// afterwards. It must convert as `from_row` does, or [`all`](crate::Prepared::all) and [`first`](crate::Prepared::first) disagree.
     ///
     /// # Errors
     /// As [`from_row`](Self::from_row).
@@ -238,6 +300,9 @@ impl<T: DeserializeOwned> FromRow for T {
     }
 }
 
+/// Serde's view of a borrowed row: see the table at [`FromRow`].
+///
+/// `deserialize_any` is a map: a type that takes anything, such as `serde_json::Value`, becomes an object.
 #[derive(Clone, Copy)]
 struct RowDeserializer<'a>(&'a Row);
 

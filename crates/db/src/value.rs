@@ -1,4 +1,11 @@
 //! Values that are bound to parameters and come back in columns.
+//!
+//! [`Value`] is the only form in which data crosses the boundary of a backend. Around it stand two ways of conversion: [`From`] into it
+//! for what is bound, [`FromValue`] out of it for single columns, and serde for whole rows ([`Row`](crate::Row)). Both refuse what
+//! they cannot convert exactly.
+//!
+//! Times are a special case: SQLite has none, and keeps text. [`rfc3339`] knows the text that SQLite's own functions write, and
+//! [`moment`] gives it to chrono's types in the form that they read.
 
 use bytes::Bytes;
 use serde::de::value::SeqDeserializer;
@@ -20,6 +27,26 @@ use crate::{Error, ErrorKind, Result};
 /// assert_eq!(Value::from(None::<i64>), Value::Null);
 /// assert_eq!(Value::from(&[0xff_u8][..]).type_name(), "blob");
 /// ```
+///
+/// Conversions in both directions, by the Rust type:
+///
+/// | Rust | bound as | read from |
+/// |---|---|---|
+/// | `i64` | INTEGER | INTEGER |
+/// | `i32`, `u32` | INTEGER | INTEGER in the type's range |
+/// | `i16`, `u16`, `u8` | INTEGER | by serde alone, in the type's range |
+/// | `u64` | not at all: it may be beyond 64 bits with a sign | INTEGER from 0 |
+/// | `bool` | INTEGER, 0 or 1 | INTEGER, 0 or 1 |
+/// | `f64` | REAL; NaN and infinities become NULL, as in D1 | REAL, or INTEGER within 2^53 |
+/// | `f32` | REAL | by serde alone |
+/// | `String`, `&str` | TEXT | TEXT |
+/// | `Vec<u8>`, `Bytes`, `&[u8]` | BLOB | BLOB |
+/// | `DateTime<Utc>` | TEXT, `2026-11-01 12:00:00.000` | TEXT of that form or of RFC 3339 |
+/// | `NaiveDateTime` | not at all: it has no zone | the same text, as UTC |
+/// | `Option<T>` | NULL, or as `T` | NULL, or as `T` |
+///
+/// The column's affinity still applies: a REAL without a fraction that is written into a column declared INTEGER is stored as an
+/// INTEGER, and text of digits too.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "SQLite's names")]
 pub enum Value {
@@ -32,6 +59,13 @@ pub enum Value {
 
 impl Value {
     /// The kind's name as SQLite's `typeof` has it.
+    ///
+    /// ```
+    /// use isobar_db::Value;
+    ///
+    /// assert_eq!(Value::from(1.5).type_name(), "real");
+    /// assert_eq!(Value::from("1.5").type_name(), "text");
+    /// ```
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         match self {
@@ -44,6 +78,17 @@ impl Value {
     }
 
     /// The value in JSON: a blob is an array of its bytes, a number that JSON lacks is null.
+    ///
+    /// Integers keep all their digits; a reader that keeps numbers as doubles, such as JavaScript, rounds those beyond 2^53.
+    ///
+    /// ```
+    /// use isobar_db::Value;
+    /// use serde_json::json;
+    ///
+    /// assert_eq!(Value::from(&[0_u8, 255][..]).to_json(), json!([0, 255]));
+    /// assert_eq!(Value::from(2.0).to_json(), json!(2.0));
+    /// assert_eq!(Value::from(f64::NAN).to_json(), json!(null));
+    /// ```
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         match self {
@@ -56,12 +101,29 @@ impl Value {
     }
 
     /// The value as D1 answers it in JSON, to be serialized without a copy: see [`to_d1_json`](Self::to_d1_json).
+    ///
+    /// ```
+    /// use isobar_db::Value;
+    ///
+    /// let value = Value::from(vec![1_u8, 2]);
+    /// assert_eq!(serde_json::to_string(&value.as_d1_json()).unwrap(), "[1,2]");
+    /// assert_eq!(serde_json::to_string(&Value::from(3.0).as_d1_json()).unwrap(), "3");
+    /// ```
     #[must_use]
     pub fn as_d1_json(&self) -> D1Json<'_> {
         D1Json(self)
     }
 
     /// The value in JSON as D1 answers it: a REAL without a fraction has none there either, as JavaScript writes numbers.
+    ///
+    /// That holds for magnitudes below 2^53; a greater REAL keeps the form of a floating-point number.
+    ///
+    /// ```
+    /// use isobar_db::Value;
+    ///
+    /// assert_eq!(Value::from(2.0).to_d1_json().to_string(), "2");
+    /// assert_eq!(Value::from(2.5).to_d1_json().to_string(), "2.5");
+    /// ```
     #[must_use]
     pub fn to_d1_json(&self) -> serde_json::Value {
         match self {
@@ -154,8 +216,22 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 /// assert_eq!(Role::from_value(&7.into()).unwrap_err().kind(), ErrorKind::Decode);
 /// # Ok::<(), Error>(())
 /// ```
+///
+/// An implementation for `T` gives one for `Option<T>`, in which NULL is `None`. For `T` alone NULL is an error like every other kind that
+/// does not fit.
 pub trait FromValue: Sized {
     /// Converts the value.
+    ///
+    /// ```
+    /// use isobar_db::{ErrorKind, FromValue, Value};
+    ///
+    /// assert_eq!(u32::from_value(&Value::Integer(7))?, 7);
+    /// assert_eq!(Option::<u32>::from_value(&Value::Null)?, None);
+    /// // Nothing is parsed, and nothing is cut off.
+    /// assert_eq!(u32::from_value(&"7".into()).unwrap_err().kind(), ErrorKind::Decode);
+    /// assert_eq!(u32::from_value(&Value::Integer(-1)).unwrap_err().kind(), ErrorKind::Decode);
+    /// # Ok::<(), isobar_db::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Decode`] when the value is of another kind or out of range.
@@ -233,6 +309,9 @@ impl FromValue for chrono::NaiveDateTime {
 
 /// A time as SQLite's functions and `DEFAULT CURRENT_TIMESTAMP` write it, and as times are bound, in the form of RFC 3339, in
 /// UTC; `None` for every other text.
+///
+/// It judges by the form alone: `2026-99-99 12:00:00` passes, and chrono refuses it afterwards with a message of its own. A date without
+/// a time does not pass, since no one time is meant by it.
 pub(crate) fn rfc3339(text: &str) -> Option<String> {
     let date = text.get(..10)?;
     let time = text.get(11..)?;
@@ -254,6 +333,9 @@ pub(crate) fn rfc3339(text: &str) -> Option<String> {
 
 /// The text as a visitor of chrono's reads it where the column has a time of SQLite's: it expects RFC 3339, and names that in
 /// its expectation. Every other visitor gets the text unchanged.
+///
+/// The expectation's text is all that a visitor shows of its type, so a chrono release that words it otherwise makes such columns
+/// unreadable as times; the tests of rows would show it.
 fn moment(text: &str, visitor: &dyn Expected) -> Option<String> {
     let moment = rfc3339(text)?;
     let expected = visitor.to_string();
@@ -312,6 +394,10 @@ impl Visitor<'_> for AnyValue {
 }
 
 /// Serde's way to a value.
+///
+/// It borrows, so a text is copied once, by the type that keeps it. `TakenRow` is the way without the copy. Two methods differ from
+/// `deserialize_any`: a `bool` has to be 0 or 1 (serde would refuse the integer), and a sequence is read from a blob's bytes, so that
+/// `Vec<u8>` works without `serde_bytes`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ValueDeserializer<'a>(pub(crate) &'a Value);
 

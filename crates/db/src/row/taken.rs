@@ -1,4 +1,9 @@
 //! Rows whose texts are moved out rather than copied.
+//!
+//! [`Row::convert_all`] comes here with the values of a result that no one else holds. The common case is a struct whose fields are the
+//! columns in their order: its strings are moved. Every other type goes the borrowed way, on a row built of the taken values.
+//!
+//! An error leaves the values in part taken; its caller drops them with the result.
 
 use std::mem;
 use std::sync::Arc;
@@ -11,6 +16,8 @@ use crate::value::rfc3339;
 use crate::{Error, Result, Value};
 
 /// A row whose values may be taken.
+///
+/// `values` has as many entries as `columns`; what is taken is replaced by NULL.
 pub(super) struct TakenRow<'a> {
     pub(super) columns: &'a Arc<[String]>,
     pub(super) values: &'a mut [Value],
@@ -63,6 +70,9 @@ impl<'de> Deserializer<'de> for TakenRow<'_> {
 }
 
 /// A value that may be taken, and the name of its column.
+///
+/// Moving applies to `String` and `Option<String>`: their visitors accept `visit_string`. A borrowed form (`&str`) cannot be read
+/// from a row in either way, since rows convert to owned types alone.
 struct TakenColumn<'a>(&'a str, &'a mut Value);
 
 macro_rules! as_column {
