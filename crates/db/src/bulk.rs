@@ -1,4 +1,7 @@
 //! Many rows in one atomic batch, within D1's limits.
+//!
+//! A statement for each row would be correct and slow, as each is sent, prepared and run by itself. One statement for all rows would be over its limits. So
+//! rows are grouped, as many as both limits allow, and groups of equal size have the same SQL, which a backend prepares once.
 
 use std::borrow::Cow;
 
@@ -6,6 +9,8 @@ use crate::limits::{PARAMETERS, SQL_BYTES};
 use crate::{Error, ErrorKind, Result, Statement, Value, sql};
 
 /// Bytes that a placeholder takes at most, with the conversion that D1's backends put around it.
+///
+/// An integer's placeholder becomes `+CAST(? AS INTEGER)` on its way through D1's binding; the number leaves room for longer forms.
 const PLACEHOLDER: usize = 24;
 
 /// Rows for a table, for [`QueryableExt::insert_all`](crate::QueryableExt::insert_all): they are split into as few statements as
@@ -33,6 +38,9 @@ const PLACEHOLDER: usize = 24;
 /// # Ok(()) }
 /// # #[cfg(not(feature = "memory"))] fn main() {}
 /// ```
+///
+/// Rows per statement: `100 / columns`, or less where names are so long that the text would be over 100,000 bytes. All rows are in memory
+/// until they are sent; D1 itself bounds a batch by its time limit of 30 s, so insert very many rows in several calls.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BulkInsert {
     table: String,
@@ -49,6 +57,9 @@ impl BulkInsert {
     }
 
     /// SQL behind the values: `ON CONFLICT ... DO ...`. It has no parameters.
+    ///
+    /// It stands behind each of the statements. A `RETURNING` there runs and its rows are dropped by
+    /// [`insert_all`](crate::QueryableExt::insert_all); take [`into_statements`](Self::into_statements) for them.
     #[must_use]
     pub fn with_suffix(mut self, suffix: impl Into<Cow<'static, str>>) -> Self {
         self.suffix = suffix.into();
@@ -56,6 +67,17 @@ impl BulkInsert {
     }
 
     /// Adds a row: a value for each column.
+    ///
+    /// ```
+    /// use isobar_db::BulkInsert;
+    ///
+    /// let mut rows = BulkInsert::new("users", ["id", "name"]);
+    /// rows.push([1.into(), "Ada".into()])?;
+    /// let error = rows.push([2.into()]).unwrap_err();
+    /// assert_eq!(error.message(), "row 2 for the table users has 1 values for 2 columns");
+    /// assert_eq!(rows.len(), 1);
+    /// # Ok::<(), isobar_db::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Sql`] for more or fewer values than columns, with the row's number; nothing is added then.
@@ -89,6 +111,19 @@ impl BulkInsert {
     }
 
     /// The statements, in the order of the rows; none where there is no row.
+    ///
+    /// ```
+    /// use isobar_db::BulkInsert;
+    ///
+    /// let mut rows = BulkInsert::new("t", ["a"]);
+    /// for number in 0..150_i64 {
+    ///     rows.push([number.into()])?;
+    /// }
+    /// let statements = rows.into_statements()?; // for a batch with other statements
+    /// assert_eq!(statements.iter().map(|one| one.parameters().len()).sum::<usize>(), 150);
+    /// assert_eq!(statements.len(), 2);
+    /// # Ok::<(), isobar_db::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::TooBig`] where not even one row is within the limits: more than 100 columns, or too long a suffix.

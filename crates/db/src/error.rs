@@ -1,4 +1,10 @@
 //! The crate's error, with D1's prefixes and SQLite's names.
+//!
+//! [`Error`] is D1's error as a Rust value: `Display` gives the text that a Worker's JavaScript would see, so that programs that match on
+//! D1's texts work unchanged, and [`ErrorKind`] is what new code decides by. Places within a statement, a batch or a script are kept as
+//! numbers and shown where a person reads them ([`Error::in_file`]).
+//!
+//! The SQL is kept, its parameters never are: they may be a user's secrets, and errors are logged.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,6 +16,32 @@ use isobar_base::random::NoRandomness;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Kind of an error, for code that decides by it.
+///
+/// | kind | the caller's next step |
+/// |---|---|
+/// | `Sql`, `NotAuthorized`, `TooBig`, `Decode`, `ColumnNotFound` | correct the program: a retry fails again |
+/// | `Constraint` | show it to the user, see [`Error::violation`] |
+/// | `Conflict`, `Unavailable` | try again, after a wait ([`Error::is_retryable`]) |
+/// | `StorageFull` | make room; reads go on, and writes do when there is room |
+/// | `PermissionDenied`, `Corrupt`, `Sealed`, `Migration`, `History` | an operator looks at it |
+/// | `Unsupported` | use another backend, or do without ([`Capabilities`](crate::Capabilities)) |
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{Constraint, ErrorKind, QueryableExt, SqliteDatabase};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// db.run_script("CREATE TABLE users (email TEXT UNIQUE); INSERT INTO users VALUES ('ada@example.com');").await?;
+/// let added = db.prepare("INSERT INTO users VALUES (?)").bind("ada@example.com").run().await;
+/// let status = match added.map_err(|error| error.kind()) {
+///     Ok(_) => 201,
+///     Err(ErrorKind::Constraint(Constraint::Unique)) => 409,
+///     Err(ErrorKind::Unavailable) => 503,
+///     Err(_) => 500,
+/// };
+/// assert_eq!(status, 409);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -48,6 +80,8 @@ pub enum ErrorKind {
 }
 
 /// The constraint that does not hold.
+///
+/// A `RAISE(ABORT, ...)` of a trigger is [`Other`](Self::Other), and a rowid that is taken is [`PrimaryKey`](Self::PrimaryKey).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "SQL's names")]
@@ -77,6 +111,18 @@ enum Prefix {
 
 /// An error of a database. One of SQL displays as D1's do: `D1_ERROR: <message>: <SQLite's name of the code>`; one of a file, a
 /// migration or the vault has no prefix.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{ErrorKind, QueryableExt, SqliteDatabase};
+///
+/// let error = SqliteDatabase::memory().await?.prepare("SELECT * FROM users").run().await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Sql);
+/// assert_eq!(error.to_string(), "D1_ERROR: no such table: users: SQLITE_ERROR");
+/// assert_eq!(error.message(), "no such table: users: SQLITE_ERROR");
+/// assert_eq!(error.sql(), Some("SELECT * FROM users"));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Error {
     parts: Parts<ErrorKind>,
@@ -92,6 +138,18 @@ pub struct Error {
 
 impl Error {
     /// Creates an error of this kind; the backend names the operation ([`during`](Self::during)).
+    ///
+    /// For backends and for implementers of [`FromRow`](crate::FromRow) and [`FromValue`](crate::FromValue). The kind decides the prefix of the
+    /// text and whether the error [is retryable](Self::is_retryable).
+    ///
+    /// ```
+    /// use isobar_db::{Error, ErrorKind};
+    ///
+    /// let busy = Error::new(ErrorKind::Unavailable, "the database is busy");
+    /// assert_eq!((busy.to_string().as_str(), busy.is_retryable()), ("D1_ERROR: the database is busy", true));
+    /// let file = Error::new(ErrorKind::Migration, "0002_posts.sql is not UTF-8");
+    /// assert_eq!((file.to_string().as_str(), file.is_retryable()), ("0002_posts.sql is not UTF-8", false));
+    /// ```
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let prefix = match kind {
             ErrorKind::ColumnNotFound => Prefix::ColumnNotFound,
@@ -111,6 +169,13 @@ impl Error {
     }
 
     /// Names the operation, an [`Operation`](crate::Operation) or one of a helper's own, unless a deeper layer has already done so.
+    ///
+    /// ```
+    /// use isobar_db::{Error, ErrorKind, Operation};
+    ///
+    /// let error = Error::new(ErrorKind::Internal, "no rows").during(Operation::Query).during("page");
+    /// assert_eq!(error.operation(), "query");
+    /// ```
     #[must_use]
     pub fn during(mut self, operation: impl Into<&'static str>) -> Self {
         self.parts.name_operation(operation);
@@ -118,6 +183,16 @@ impl Error {
     }
 
     /// Attaches the cause.
+    ///
+    /// ```
+    /// use std::error::Error as _;
+    ///
+    /// use isobar_db::{Error, ErrorKind};
+    ///
+    /// let cause = std::io::Error::other("no route to host");
+    /// let error = Error::new(ErrorKind::Unavailable, "cannot reach the backup").with_source(cause);
+    /// assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("no route to host"));
+    /// ```
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.parts.set_source(source);
@@ -178,6 +253,17 @@ impl Error {
     }
 
     /// The statement of the batch or script that failed, counted from 0, where the backend reports it: the local one does.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{Queryable, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let script = "CREATE TABLE t (a);\n-- two values for one column\nINSERT INTO t VALUES (1, 2);";
+    /// let error = db.batch_script(script).await.unwrap_err();
+    /// assert_eq!((error.statement_index(), error.line()), (Some(1), Some(3)));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn statement_index(&self) -> Option<usize> {
         self.statement.map(|index| index as usize)
@@ -195,6 +281,10 @@ impl Error {
     ///
     /// A write that failed has changed nothing, with two exceptions: one on a remote backend, and the one whose own sync failed,
     /// may have happened all the same.
+    ///
+    /// A retry belongs behind a wait that grows, with a part of it at random: [`transaction`](crate::QueryableExt::transaction) does so for its
+    /// own conflicts. Repeat a write only where doing it twice does no harm, for the two exceptions'
+    /// sake: an `INSERT` with a key of the caller's, an `UPDATE` to a fixed value.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.retryable
@@ -240,6 +330,13 @@ impl Error {
 
     /// Puts a file before the message, in place of D1's prefix, with the [line](Self::line) and the statement where they are
     /// known: for people.
+    ///
+    /// ```
+    /// use isobar_db::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::Sql, "no such table: t").with_sql("SELECT *\n  FROM t").in_file("0001_users.sql");
+    /// assert_eq!(error.to_string(), "0001_users.sql: no such table: t\n  in: SELECT * FROM t");
+    /// ```
     #[must_use]
     pub fn in_file(mut self, file: &str) -> Self {
         let line = self.line.map(|line| format!(", line {line}")).unwrap_or_default();
@@ -251,6 +348,9 @@ impl Error {
 
     /// Finds the line of the fault in the script in which the failed statement begins at this byte: without an offset it is that of
     /// the statement's first word.
+    ///
+    /// For backends that report no line: D1 names the statement at most. `start` is a byte of the script, so the error shows the line of the
+    /// script even where the statement was run by itself.
     pub(crate) fn in_script(mut self, script: &str, start: usize) -> Self {
         let first_word = isobar_sqlite::script::first_word(&script[start..]);
         #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
@@ -276,6 +376,8 @@ impl Error {
     }
 
     /// Finds its line in the script; without an offset it is that of the first word after `from`.
+    ///
+    /// An offset that [`with_offset`](Self::with_offset) has set before is one of the whole script, not of the statement.
     #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
     pub(crate) fn with_position(mut self, script: &str, from: usize) -> Self {
         let offset = self.offset.map(|offset| offset as usize);

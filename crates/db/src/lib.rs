@@ -79,6 +79,35 @@ pub use sqlite::SqliteDatabase;
 pub use isobar_db_macros::migration_files as __migration_files;
 
 /// Limits of D1, which the local backend keeps. Source: D1's documentation, "Limits", and workerd's `sqlite.c++`.
+///
+/// | limit | value | beyond it |
+/// |---|---|---|
+/// | [`PARAMETERS`](crate::limits::PARAMETERS) of a statement | 100 | `too many SQL variables`, [`ErrorKind::Sql`](crate::ErrorKind::Sql) |
+/// | [`SQL_BYTES`](crate::limits::SQL_BYTES) of a statement | 100,000 | `statement too long`, [`ErrorKind::TooBig`](crate::ErrorKind::TooBig) |
+/// | [`COLUMNS`](crate::limits::COLUMNS) of a table or a result | 100 | `too many columns`, [`ErrorKind::Sql`](crate::ErrorKind::Sql) |
+/// | [`PATTERN_BYTES`](crate::limits::PATTERN_BYTES) of LIKE and GLOB | 50 | `LIKE or GLOB pattern too complex`, [`ErrorKind::Sql`](crate::ErrorKind::Sql) |
+/// | [`VALUE_BYTES`](crate::limits::VALUE_BYTES) of a value or a row | 2,000,000 | [`ErrorKind::TooBig`](crate::ErrorKind::TooBig) |
+/// | terms of a compound SELECT | 5 | `too many terms in compound SELECT`, [`ErrorKind::Sql`](crate::ErrorKind::Sql) |
+/// | depth of an expression | 100 | `Expression tree is too large`, [`ErrorKind::Sql`](crate::ErrorKind::Sql) |
+///
+/// [`BulkInsert`](crate::BulkInsert) keeps within them by itself; other lists of values are cut by their caller:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{QueryableExt, SqliteDatabase, limits};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// db.run_script("CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1), (120), (999);").await?;
+/// let ids: Vec<i64> = (0..250).collect();
+/// let mut found = 0;
+/// for part in ids.chunks(limits::PARAMETERS) {
+///     let marks = vec!["?"; part.len()].join(", ");
+///     let select = format!("SELECT count(*) FROM t WHERE id IN ({marks})");
+///     found += db.prepare(select).bind_all(part.iter().copied()).one::<i64>().await?;
+/// }
+/// assert_eq!(found, 2);
+/// # Ok(()) }
+/// ```
 pub mod limits {
     #[doc(inline)]
     pub use isobar_sqlite::limits::{COLUMNS, PARAMETERS, PATTERN_BYTES, SQL_BYTES};

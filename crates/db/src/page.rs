@@ -1,4 +1,13 @@
 //! Pages by keyset: each begins after the last row of the one before, however many rows there are.
+//!
+//! `OFFSET` reads and throws away every row before the page, and shows rows twice or not at all where others are inserted meanwhile. A
+//! [`Keyset`] instead asks for the rows behind the last one that was seen, by the values of its keys, which an index finds at once.
+//!
+//! For keys `a, b` the page behind `(1, 2)` has the condition `(a >= ?1) AND (a > ?1 OR (b > ?2))`: the bound on the first key stands
+//! alone, since SQLite's planner uses it for the index; row values, `(a, b) > (?1, ?2)`, could not express keys of different directions. One row more than the
+//! page is read, and shows whether another page follows.
+//!
+//! The user's statement stands within another one, as a subquery with its parameters numbered; its own order would be lost there.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,6 +41,9 @@ use crate::{Error, ErrorKind, FromRow, Queryable, Result, Row, Statement, Value,
 /// # Ok(()) }
 /// # #[cfg(not(feature = "memory"))] fn main() {}
 /// ```
+///
+/// Where the keys are not unique, rows with equal keys on both sides of a page's end are left out. Add the primary key as the last
+/// one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Keyset {
     keys: Vec<Key>,
@@ -45,6 +57,28 @@ struct Key {
 }
 
 /// A page of a list.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::page::Keyset;
+/// use isobar_db::{QueryableExt, SqliteDatabase, Statement};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// db.run_script("CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1), (2), (3), (4), (5);").await?;
+/// let order = Keyset::new().ascending("id").not_null();
+/// let mut seen = Vec::new();
+/// let mut after = None;
+/// loop {
+///     let page = db.page::<i64>(Statement::new("SELECT id FROM t"), &order, 2, after.as_ref()).await?;
+///     seen.extend(page.rows);
+///     after = page.next;
+///     if after.is_none() {
+///         break;
+///     }
+/// }
+/// assert_eq!(seen, [1, 2, 3, 4, 5]);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Page<T> {
@@ -55,6 +89,17 @@ pub struct Page<T> {
 }
 
 /// A place in a list, behind a row: the row's keys. As text it is URL-safe base64; it is not signed, and shows the keys' values.
+///
+/// A client can make one that points anywhere in its list, and no further: the query and its own conditions stay the server's. Where the
+/// keys' values are secrets, seal the cursor before it goes out.
+///
+/// ```
+/// use isobar_db::ErrorKind;
+/// use isobar_db::page::Cursor;
+///
+/// let wrong = "not a cursor".parse::<Cursor>().unwrap_err();
+/// assert_eq!(wrong.kind(), ErrorKind::Decode); // a client's mistake: 400
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cursor {
     values: Vec<Value>,
@@ -81,6 +126,8 @@ impl Keyset {
 
     /// Declares that the column that was added last is never NULL, so that an index on the keys finds the page at once; without it a
     /// descending page passes over the rows before it.
+    ///
+    /// A row whose key is NULL all the same ends its page with [`ErrorKind::Decode`], where that row is the page's last one.
     #[must_use]
     pub fn not_null(mut self) -> Self {
         if let Some(last) = self.keys.last_mut() {
@@ -95,6 +142,8 @@ impl Keyset {
     }
 
     /// The statement of a page, with one row more than the page has.
+    ///
+    /// `LIMIT` is the page's rows and one more. The cursor's values are bound behind the query's own parameters, which keep their numbers.
     fn statement(&self, query: &Statement, limit: u32, after: Option<&Cursor>) -> Result<Statement> {
         let mut statements = sql::split(query.sql());
         let (Some(only), None) = (statements.next(), statements.next()) else {
@@ -130,6 +179,7 @@ impl Keyset {
         Ok(query.rewritten(sql, parameters).rows_only())
     }
 
+    /// The keys are read from the row by name: the query has to yield them under the names of the order.
     fn cursor(&self, row: &Row) -> Result<Cursor> {
         let values = self.keys.iter().map(|key| match row.get(&key.column)? {
             Value::Null if key.is_not_null => Err(Error::new(
@@ -150,6 +200,9 @@ impl Key {
 }
 
 /// The condition of the rows behind these values. A bound on the first key comes first, for the index.
+///
+/// Recursive over the keys: behind the values means beyond the first key's, or equal in it and behind in the others. NULL counts as the
+/// smallest, so for `ascending` everything follows it, and for `descending` nothing but ties.
 fn follows(keys: &[Key], values: &[Value], parameters: &mut Vec<Value>) -> String {
     let ([key, later @ ..], [value, rest @ ..]) = (keys, values) else { return "0".to_owned() };
     let name = key.name();

@@ -1,4 +1,7 @@
 //! Statements: SQL and its bound parameters.
+//!
+//! A [`Statement`] is data: it belongs to no database, and is not prepared. Backends keep prepared statements by their text, so programs
+//! gain nothing by holding one, and a statement that is cloned with other values costs what it copies: a `&'static str` is not copied.
 
 use std::borrow::Cow;
 
@@ -30,6 +33,9 @@ pub(crate) const VALUE_COUNTS: usize = 32;
 /// # Ok(()) }
 /// # #[cfg(not(feature = "memory"))] fn main() {}
 /// ```
+///
+/// Values belong into parameters, never into the text: there they cannot be mistaken for SQL. Names of tables and columns cannot be
+/// parameters; [`sql::quoted`](crate::sql::quoted) writes them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
     sql: Cow<'static, str>,
@@ -41,11 +47,27 @@ pub struct Statement {
 
 impl Statement {
     /// A statement without parameters yet.
+    ///
+    /// ```
+    /// use isobar_db::{Statement, sql};
+    ///
+    /// let table = "order"; // a keyword of SQL
+    /// let statement = Statement::new(format!("SELECT count(*) FROM {}", sql::quoted(table)));
+    /// assert_eq!(statement.sql(), "SELECT count(*) FROM \"order\"");
+    /// assert_eq!(Statement::from("SELECT 1"), Statement::new("SELECT 1"));
+    /// ```
     pub fn new(sql: impl Into<Cow<'static, str>>) -> Self {
         Self { sql: sql.into(), parameters: Vec::new(), rows_only: false, read_only: false, result_bytes: None }
     }
 
     /// Binds the next parameter.
+    ///
+    /// ```
+    /// use isobar_db::{Statement, Value};
+    ///
+    /// let statement = Statement::new("INSERT INTO t VALUES (?, ?, ?)").bind(7).bind("Ada").bind(None::<f64>);
+    /// assert_eq!(statement.parameters(), [Value::Integer(7), "Ada".into(), Value::Null]);
+    /// ```
     #[must_use]
     pub fn bind(mut self, value: impl Into<Value>) -> Self {
         self.parameters.push(value.into());
@@ -53,6 +75,17 @@ impl Statement {
     }
 
     /// Binds the next parameters.
+    ///
+    /// Their number is checked when the statement is run: [`ErrorKind::Sql`], `Wrong number of parameter bindings for SQL query.`
+    ///
+    /// ```
+    /// use isobar_db::Statement;
+    ///
+    /// let ids = [3_i64, 5, 8];
+    /// let marks = vec!["?"; ids.len()].join(", ");
+    /// let statement = Statement::new(format!("DELETE FROM t WHERE id IN ({marks})")).bind_all(ids);
+    /// assert_eq!((statement.sql(), statement.parameters().len()), ("DELETE FROM t WHERE id IN (?, ?, ?)", 3));
+    /// ```
     #[must_use]
     pub fn bind_all<V: Into<Value>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
         self.parameters.extend(values.into_iter().map(Into::into));
@@ -109,6 +142,9 @@ impl Statement {
     }
 
     /// Marks the result's [`Meta`](crate::Meta) as not needed: a backend may leave it out, as D1's `raw` does.
+    ///
+    /// [`Prepared`](crate::Prepared) sets it for `all`, `first`, `one` and `raw`. The binding of D1 answers such a request with columns as they
+    /// are, duplicates and all; the local backend answers with `meta` all the same.
     #[must_use]
     pub fn rows_only(mut self) -> Self {
         self.rows_only = true;
@@ -184,6 +220,8 @@ impl Statement {
     }
 
     /// Returns a statement that does the same in other words: what holds for this one holds for it.
+    ///
+    /// Its bounds are kept, so a helper that wraps a statement (a page, a read of a transaction) does not lose `read_only` on the way.
     pub(crate) fn rewritten(&self, sql: String, parameters: Vec<Value>) -> Self {
         let Self { rows_only, read_only, result_bytes, .. } = *self;
         Self { sql: sql.into(), parameters, rows_only, read_only, result_bytes }
@@ -218,6 +256,8 @@ impl<S: Into<Cow<'static, str>>> From<S> for Statement {
 /// assert_eq!(sum.one::<i64>().await?, 42);
 /// # Ok(()) }
 /// ```
+///
+/// Values are converted one by one by [`Value::from`](crate::Value), so they may be of different types.
 #[macro_export]
 macro_rules! params {
     ($($name:ident: $value:expr),* $(,)?) => {

@@ -1,4 +1,8 @@
 //! Time travel: a database's history, by bookmarks that mean a point in it.
+//!
+//! D1 keeps 30 days of every database (Cloudflare's documentation, "Time Travel and backups"); here [`SqliteDatabase`](crate::SqliteDatabase)
+//! does so for a file that asks for it. The trait has what both can answer. How the local one works stands in
+//! `sqlite/history`.
 
 use std::fmt::Debug;
 
@@ -33,9 +37,18 @@ use crate::{Bookmark, Result};
 /// # Ok(()) }
 /// # #[cfg(not(feature = "local"))] fn main() {}
 /// ```
+///
+/// | | local | D1 over REST |
+/// |---|---|---|
+/// | reaches back | [`HistoryOptions`](crate::HistoryOptions): 30 days and 1 GiB by default | 30 days; 7 on the free plan |
+/// | [`history`](Self::history) | reported | [`Unsupported`](crate::ErrorKind::Unsupported) |
+/// | bookmark of a time | the last commit not later | D1's choice |
 #[async_trait]
 pub trait TimeTravel: Debug + Send + Sync {
     /// Returns the bookmark of the newest state, or of the state at a time: after the last commit that was not later.
+    ///
+    /// Times are compared with those at which commits were noted, in microseconds of the machine's clock; where the clock was set back, the last
+    /// commit in the order of the history counts.
     ///
     /// # Errors
     /// [`ErrorKind::History`](crate::ErrorKind::History) for a time in the future, before the history's beginning, or in a gap.
@@ -50,6 +63,9 @@ pub trait TimeTravel: Debug + Send + Sync {
     /// Makes the state of a bookmark the newest one: in one transaction, durable when answered. The restoring is part of the history, so
     /// it is undone by restoring [`Restored::previous_bookmark`].
     ///
+    /// Readers see the old state or the new one, nothing in between. What was written after the bookmark is gone from the database and stays in
+    /// the history until that forgets it. Sessions go on, and their bookmarks of before stay valid.
+    ///
     /// # Errors
     /// [`ErrorKind::History`](crate::ErrorKind::History) for a bookmark of another database, or one that the history does not reach;
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) where the history is damaged; those of a write. The database is as it was then,
@@ -58,6 +74,8 @@ pub trait TimeTravel: Debug + Send + Sync {
 }
 
 /// Result of restoring.
+///
+/// Both stay valid for as long as the history reaches back to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restored {
@@ -76,6 +94,21 @@ impl Restored {
 }
 
 /// Extent of a database's history.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use isobar_db::{Database, HistoryOptions, QueryableExt, SqliteDatabase, SqliteOptions};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let options = SqliteOptions::default().with_history(HistoryOptions::default());
+/// let db = SqliteDatabase::open_with(folder.path().join("app.sqlite"), options).await?;
+/// db.run_script("CREATE TABLE t (a)").await?;
+///
+/// let history = db.time_travel().expect("it keeps one").history().await?;
+/// assert!(history.gaps.is_empty(), "every commit is there");
+/// assert_eq!(history.failure, None, "worth an alarm where it is not");
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct History {

@@ -1,4 +1,7 @@
 //! The table and the columns of a constraint that does not hold.
+//!
+//! SQLite reports a violation as text alone, and D1 sends that text on, with or without the code's name behind it. So it is read here, once,
+//! for every backend; a form that is not known gives a [`Violation`] with its kind and nothing else.
 
 use crate::{Constraint, Error, ErrorKind};
 
@@ -18,6 +21,13 @@ use crate::{Constraint, Error, ErrorKind};
 /// # Ok(()) }
 /// # #[cfg(not(feature = "memory"))] fn main() {}
 /// ```
+///
+/// | constraint | `table` | `columns` | `name` |
+/// |---|---|---|---|
+/// | UNIQUE, PRIMARY KEY, NOT NULL | the table | the columns | none |
+/// | UNIQUE by an index of expressions | none | none | the index's name |
+/// | CHECK | none | none | its name or its expression |
+/// | FOREIGN KEY, and others | none | none | none |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation<'a> {
@@ -33,6 +43,17 @@ pub struct Violation<'a> {
 
 impl Error {
     /// Returns which constraint does not hold; `None` for errors of other kinds.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// db.run_script("CREATE TABLE users (age INTEGER CONSTRAINT adult CHECK (age >= 18));").await?;
+    /// let error = db.prepare("INSERT INTO users VALUES (7)").run().await.unwrap_err();
+    /// assert_eq!(error.violation().and_then(|violation| violation.name), Some("adult"));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn violation(&self) -> Option<Violation<'_>> {
         let ErrorKind::Constraint(constraint) = self.kind() else { return None };
