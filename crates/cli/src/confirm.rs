@@ -1,4 +1,13 @@
 //! Questions before what cannot be taken back.
+//!
+//! A question is printed to standard error and read from standard input, so that `--json > file` can be
+//! answered. The default, an empty line, is no.
+//!
+//! wrangler asks likewise, but answers for itself where there is no terminal, mostly with yes:
+//! `wrangler d1 time-travel restore` in a cron job replaces all data. Here that is so only for
+//! migrations ([`Unattended::Proceed`]), which CI applies and which can be undone or written anew; what
+//! deletes or replaces data needs `--yes` there. A script that was written for wrangler fails loudly,
+//! and changes nothing, rather than doing something its author had not thought of.
 
 use std::io::{IsTerminal, Write};
 
@@ -14,6 +23,12 @@ pub(crate) enum Unattended {
 }
 
 /// Asks at the terminal, unless `--yes` was given.
+///
+/// `question` is a sentence without its question mark, and begins with what would be done.
+///
+/// # Errors
+/// The answer is not `y` or `yes`, in any case; there is no terminal and it takes one; the terminal
+/// cannot be read. In each case nothing was changed: a command asks before its first write.
 pub(crate) fn confirm(yes: bool, question: &str, unattended: Unattended) -> Outcome {
     if yes {
         return Ok(());

@@ -1,4 +1,32 @@
 //! The copy of a site's folder that `isobar serve` serves, kept up to date with the folder.
+//!
+//! A site is served from a bucket, since the cache, the ranges and the ETags are built on what a bucket
+//! guarantees: an object is whole, has a version, and does not change while it is read. A folder
+//! guarantees none of this. So the folder is copied into a bucket of its own below the root, and a scan
+//! carries changes over.
+//!
+//! # Scans instead of events
+//!
+//! The folder is walked every [`INTERVAL`], and files whose size or time has changed are compared with
+//! the copy by their content. Notifications of the system would be quicker for large folders, but they
+//! lose events when their queue overflows, do not cross network file systems and some containers, and
+//! say nothing about files that changed before they were registered; a scan would be needed beside
+//! them. The interval grows with the duration of a scan. A file that is changed within the resolution
+//! of its time, to the same size, is missed.
+//!
+//! # Order at the start
+//!
+//! 1. Walk the folder: changes from here on are seen by the first scan.
+//! 2. Take a place below the root, under a lock that the process holds until it ends.
+//! 3. Compare and copy. A copy that an earlier server has left makes this quick: only what differs is
+//!    copied.
+//! 4. Delete what is in the copy and not, or no longer, taken: a file that `.assetsignore` has come to
+//!    name must not be served.
+//!
+//! # After a crash
+//!
+//! The lock is the kernel's and ends with the process. The copy stays, is a bucket like any other, and
+//! is compared at the next start. Nothing is lost if it is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -21,6 +49,9 @@ use crate::sync::{Summary, tell_left_out};
 use crate::{Outcome, say};
 
 /// Most concurrent servers of one project.
+///
+/// Each has a copy of its own; one that has ended leaves its copy to the next. More of them are an
+/// error rather than a search without end.
 const COPIES: usize = 64;
 
 /// Interval between scans of the folder; longer where a scan takes long, so that scans take at most a tenth of the time.
@@ -30,9 +61,15 @@ const INTERVAL: Duration = Duration::from_millis(300);
 const RULES: [&str; 2] = ["_headers", "_redirects"];
 
 /// Consecutive failures before one is reported: a file that is being written may vanish or change during a scan.
+///
+/// At the shortest interval that is about a second. A failure that lasts is reported once, until a scan
+/// succeeds.
 const PATIENCE: u32 = 3;
 
 /// A folder and its copy in a bucket that only this process uses.
+///
+/// Dropping it gives the lock back, and with it the place: the next server of the project may write
+/// into the store. `isobar serve` therefore keeps it until the last request has ended.
 pub(crate) struct Copied {
     folder: PathBuf,
     options: WalkOptions,
@@ -44,6 +81,13 @@ pub(crate) struct Copied {
 
 impl Copied {
     /// Creates a copy of a folder under the root.
+    ///
+    /// Prints a summary of what was copied, the files that were left out and why, and a warning for a
+    /// folder without any.
+    ///
+    /// # Errors
+    /// The folder cannot be walked, or has a link that leads out of it; [`COPIES`] servers use the
+    /// root; the store cannot be opened or written.
     pub(crate) async fn make(root: &Path, folder: PathBuf, options: WalkOptions) -> Result<Self, Box<dyn Error>> {
         // Before the walk, so that the first scan sees changes during it.
         let files = walk(&folder, &options).await?.files;
@@ -58,11 +102,15 @@ impl Copied {
         Ok(copied)
     }
 
+    /// Returns the store to serve from. It shares the copy, and is good as long as `self` lives.
     pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::new(self.store.clone())
     }
 
     /// Copies changed files, and deletes those that are no longer in the folder or are ignored.
+    ///
+    /// Reads every file's time and size, and the whole listing of the store: it is for the start and
+    /// for changes of `.assetsignore`, not for each scan.
     async fn copy(&self) -> Result<Summary, Box<dyn Error>> {
         let ignored = Ignored::of(&self.folder)?;
         ignored.warn();
@@ -78,6 +126,10 @@ impl Copied {
     }
 
     /// Scans the folder repeatedly, copies changes, and has the site read changed rules again.
+    ///
+    /// Runs until it is dropped. A failed scan changes nothing in `self`, so that the next one tries
+    /// all of it again. Between the copy of a file of rules and the reading of it there may be
+    /// requests, which still get the earlier rules.
     pub(crate) async fn follow(mut self, site: Site) -> Infallible {
         let mut failures = 0;
         let mut wait = INTERVAL;
@@ -98,6 +150,11 @@ impl Copied {
         }
     }
 
+    /// One scan. Files are remembered as seen only after all of them were copied and the rules read:
+    /// whatever fails is met again.
+    ///
+    /// Of rules with an invalid line the earlier ones stay in force, and only that is reported; a store
+    /// that cannot be read fails the scan.
     async fn look(&mut self, site: &Site) -> Outcome {
         let files = walk(&self.folder, &self.options).await?.files;
         let changed = changed(&self.files, &files);
@@ -145,6 +202,12 @@ fn changed(before: &BTreeMap<String, WalkedFile>, now: &BTreeMap<String, WalkedF
 }
 
 /// Finds a folder for the copy that no other server uses: `assets`, or else `assets-2` and so on.
+///
+/// The lock is a file beside the folder and not in it: the bucket's own files are not to be mixed with
+/// it, and a folder can be replaced while the lock is held.
+///
+/// # Errors
+/// A lock file that cannot be created, and [`COPIES`] places in use.
 fn own_place(root: &Path) -> Result<(PathBuf, File), Box<dyn Error>> {
     for number in 1..=COPIES {
         let name = if number == 1 { "assets".to_owned() } else { format!("assets-{number}") };

@@ -1,4 +1,21 @@
 //! `.assetsignore`: files of a site that are not published.
+//!
+//! The file is wrangler's, and the rules are those of `.gitignore` without case. The library `ignore`
+//! has them, with these differences, which are evened out here so that a folder is published alike by
+//! both:
+//!
+//! | case | `ignore` | wrangler, and here |
+//! |---|---|---|
+//! | case of letters beyond ASCII | distinguished | folded |
+//! | `{` and `}` | alternatives | literal |
+//! | `[` without `]` | literal | the line matches nothing, with a warning |
+//! | a file below an excluded folder, included again by `!` | depends on the caller | stays excluded, as in git |
+//! | a byte order mark, `\r\n` | part of a pattern | left out |
+//! | not UTF-8, a zero byte | accepted in part | an error: the whole file may have been written in another encoding |
+//!
+//! `.assetsignore` itself is never published. `_headers` and `_redirects` at the top are always read,
+//! as they are the site's rules, and a site never serves them; below other folders they are files like
+//! any other.
 
 use std::error::Error;
 use std::path::Path;
@@ -23,6 +40,12 @@ pub(crate) struct Ignored {
 
 impl Ignored {
     /// Reads the file of this folder, if it has one.
+    ///
+    /// A folder without the file has the two rules of its own alone.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not UTF-8 or has a zero byte. Lines that cannot be parsed are
+    /// warnings, as in wrangler.
     pub(crate) fn of(folder: &Path) -> Result<Self, Box<dyn Error>> {
         let mut builder = GitignoreBuilder::new("");
         // As in wrangler, `readme.md` also matches `README.md`.
@@ -56,6 +79,9 @@ impl Ignored {
     }
 
     /// Whether the file at this path below the folder is included; for a path that ends with a slash, whether the folder is.
+    ///
+    /// Names are paths below the folder, with slashes; in a bucket they are keys. The walk asks for a
+    /// folder before it opens it.
     pub(crate) fn take(&self, name: &str) -> bool {
         // A key may begin with a slash; a path below a folder does not.
         let is_folder = name.ends_with('/');
@@ -78,6 +104,9 @@ impl Ignored {
     }
 
     /// Fails if a file is server code and there is no `.assetsignore`.
+    ///
+    /// wrangler refuses likewise: who has a Pages project may not know that its server code lies in the
+    /// folder of the site. Any `.assetsignore`, also an empty one, shows that this was considered.
     pub(crate) fn check_worker<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> Result<(), String> {
         match names.find(|name| !self.is_there && name.starts_with(WORKER)) {
             None => Ok(()),
@@ -90,6 +119,9 @@ impl Ignored {
 }
 
 /// Whether a line has an unclosed character class, which the matcher takes literally and wrangler ignores.
+///
+/// A class opens at a `[` that no backslash escapes, and closes at the next such `]`. Comments have no
+/// classes.
 fn has_open_class(line: &str) -> bool {
     let mut is_open = false;
     let mut is_escaped = false;

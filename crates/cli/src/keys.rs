@@ -1,4 +1,17 @@
 //! The command `isobar keys`.
+//!
+//! Keys are for the doors of `isobar serve` (see `doors`): one key is an access key of S3 and a bearer
+//! token at once. They are kept in a database of their own below the root, `keys/keys.sqlite`, whose
+//! secrets are sealed by a keyring.
+//!
+//! A running server needs no restart: it reads a key for each request, so that a new key works at once,
+//! and a revoked one is refused from the next request on. `uses` and `last used` lag by up to 10 s, the
+//! interval at which a server writes them.
+//!
+//! A key cannot be changed: its scope is what its owner was told. Create another, hand it over, and
+//! revoke the first. Revoked and expired keys stay in the list, since the audit's events name them.
+//!
+//! On Cloudflare, tokens are made in the dashboard, or over its API.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -46,19 +59,32 @@ pub(crate) struct Opened {
 
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// Permissions, with commas between: r2:read, r2:write, d1:read, d1:write, analytics:read, sessions:read
+    /// Permissions, with commas between: r2:read, r2:write, d1:read, d1:write, analytics:read,
+    /// sessions:read
+    ///
+    /// r2:write does not include r2:read; d1:write includes d1:read. sessions:read is for every session
+    /// object of this place, with all that it has stored.
     #[arg(long, required = true, value_delimiter = ',')]
     scope: Vec<Permission>,
     /// Name for people
+    ///
+    /// 1 to 200 characters; it appears in `isobar keys list`. Names need not be unique.
     #[arg(long, default_value = "key")]
     name: String,
     /// Bind the key to this bucket, by its name or binding; may be given several times
+    ///
+    /// A bound key creates and deletes no buckets, and does not learn which others there are.
     #[arg(long, value_name = "NAME")]
     bucket: Vec<String>,
     /// Bind the key to object keys with this prefix
+    ///
+    /// It is compared letter by letter: static/ is a folder, static also matches statics.html. The key
+    /// creates and deletes no buckets.
     #[arg(long, default_value = "", hide_default_value = true)]
     prefix: String,
     /// Bind the key to this database, by its name or binding; may be given several times
+    ///
+    /// A bound key creates and deletes no databases, and does not learn which others there are.
     #[arg(long, value_name = "NAME")]
     database: Vec<String>,
     /// Bind the key to this dataset, by its name or binding; may be given several times
@@ -129,6 +155,9 @@ impl Create {
     }
 
     /// The scope, with the names of what it is bound to in place of their bindings.
+    ///
+    /// A resource without a permission that concerns it is an error: the key would be weaker than its
+    /// creator thinks, and the fault would be looked for elsewhere.
     fn bound_scope(&self, place: &Place) -> Result<KeyScope, Box<dyn Error>> {
         let config = place.config()?.unwrap_or_default();
         let buckets = config.r2_buckets.iter().map(|one| (one.binding.as_str(), one.local_name()));
@@ -177,6 +206,7 @@ impl Listed {
     }
 }
 
+/// A line of the list. An expired key that was revoked, too, is revoked.
 fn row(key: &Key) -> Vec<String> {
     let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
     let scope: Vec<&str> = key.scope.permissions.iter().map(|permission| permission.name()).collect();
@@ -194,6 +224,13 @@ fn row(key: &Key) -> Vec<String> {
 }
 
 /// A time from now on (`30d`), or a time.
+///
+/// The time from now on is a positive number with `m`, `h` or `d`; minutes, hours, days of 24 hours. A
+/// time is RFC 3339, with its offset. A time in the past is accepted, and the key is expired from the
+/// start.
+///
+/// # Errors
+/// Any other form, and a time beyond the calendar.
 fn expiry(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());

@@ -1,4 +1,40 @@
 //! The `isobar` command: wrangler's grammar on local bindings.
+//!
+//! | module | commands |
+//! |---|---|
+//! | `serve`, `copy`, `doors` | `serve`: the site, the copy of its folder, the listeners for foreign clients |
+//! | `deploy`, `ignored` | `deploy`, `deploy list`, `rollback`, `prune`; the rules of `.assetsignore` |
+//! | `r2`, `sync`, `names` | objects and buckets; folders that are compared with buckets |
+//! | `d1` | migrations, SQL, dumps, backups, time travel |
+//! | `analytics`, `sessions`, `keys`, `vault` | datasets, session objects, keys of the doors, sealed values |
+//! | `place`, `remote` | where a name leads: to a folder of this machine, or to the account |
+//! | `confirm`, `output`, `table` | questions, files that appear whole, aligned columns |
+//!
+//! # Streams and exit codes
+//!
+//! Results go to standard output; warnings, notes, questions and progress bars to standard error, so
+//! that `--json` can be piped while a bar is shown. A bar is drawn on a terminal alone.
+//!
+//! | code | when |
+//! |---|---|
+//! | 0 | the command has done what it was asked; or the reader of a pipe, such as `head`, has closed it |
+//! | 1 | the command has failed, was declined at its question, or has found damage; standard error has a line `error: ...` |
+//! | 2 | the arguments are wrong; clap prints what is wrong with them |
+//!
+//! Damage found is a failure even where the rest was done: `r2 fsck`, `d1 verify`, `sessions list
+//! --check`, `sessions export` and `analytics erase` exit with 1 after they have printed their report,
+//! so that a cron job notices.
+//!
+//! # Differences from wrangler that hold for every command
+//!
+//! - Buckets, too, are those of this machine unless `--remote` is given. wrangler's `r2 bucket`
+//!   commands have the account alone.
+//! - There is no telemetry, no login and no update check: only `--remote` and an endpoint of
+//!   OpenTelemetry reach the network.
+//! - `--json` is never implied. `wrangler d1 execute` prints JSON wherever standard output is not a
+//!   terminal.
+//! - A destructive command without a terminal wants `--yes`; wrangler takes its questions for answered
+//!   there (see `confirm`).
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 mod analytics;
@@ -36,6 +72,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 ///
 /// Buckets and databases are named by their name or by their binding in the wrangler configuration. All data is in `.isobar`
 /// beside the configuration, or in the folder of `--root`.
+///
+/// Global options may stand before or after the subcommand. The environment is chosen by `--env`, or
+/// else by `CLOUDFLARE_ENV`, as in wrangler.
 #[derive(Debug, Parser)]
 #[command(
     name = "isobar",
@@ -61,6 +100,8 @@ struct Cli {
     command: Command,
 }
 
+/// The commands. The first line of each is its line in `isobar --help`; examples stand at the commands
+/// themselves.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the static site of a wrangler configuration, with health checks and request logs
@@ -87,9 +128,15 @@ enum Command {
     Vault(vault::Vault),
 }
 
+/// The result of a command. Errors are boxed: `main` prints them, and asks only whether one is a closed
+/// pipe.
 type Outcome = Result<(), Box<dyn Error>>;
 
 /// Prints a line to standard output. A closed pipe is an error here, and not a panic as in `println!`.
+///
+/// The error is returned by `?`, so a command ends at the first line that cannot be written: `isobar r2
+/// object list assets | head` stops listing. It may stand only in functions that return an [`Outcome`]
+/// or another result that an I/O error converts into.
 macro_rules! say {
     ($($arguments:tt)*) => {
         std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!("{}\n", format_args!($($arguments)*)))?
@@ -121,6 +168,8 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Whether an error is that of a pipe whose reader is gone. Looks at the error itself and not at its
+/// sources: an error of a store that was caused by a broken connection is a failure.
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

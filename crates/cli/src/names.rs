@@ -1,8 +1,17 @@
 //! Filters of names by globs, and names of buckets.
+//!
+//! `--include`, `--exclude` and `--immutable` have one syntax, that of the crate `globset` with a
+//! separator: `*` and `?` stay within a folder, `**` crosses folders, `[a-z]` and `{a,b}` are
+//! alternatives. A glob without a slash matches the last part of a path, in any folder, as a line of
+//! `.gitignore` does; one with a slash matches the whole path below the source or target.
+//!
+//! Globs differ from `.assetsignore` (see `ignored`): they know no negation, no comments and no order,
+//! and distinguish case.
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-/// A filter of names.
+/// A filter of names: those that an `--include` matches, if there is one, and no `--exclude` does.
+/// Excluding wins.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     include: Option<GlobSet>,
@@ -10,12 +19,22 @@ pub(crate) struct Names {
 }
 
 impl Names {
+    /// Compiles both lists. An empty list of includes takes everything.
+    ///
+    /// # Errors
+    /// A glob that cannot be parsed, with its text.
     pub(crate) fn new(include: &[String], exclude: &[String]) -> Result<Self, globset::Error> {
         let include = if include.is_empty() { None } else { Some(globs(include)?) };
         Ok(Self { include, exclude: globs(exclude)? })
     }
 
     /// Whether a file is included; for a path that ends with a slash, whether any file in the folder may be.
+    ///
+    /// The question for folders is asked by the walk before it opens one: a folder of which nothing can
+    /// be taken is not read, and an unreadable folder or a link that leads out is no error there. The
+    /// answer may err on the side of `true`, which costs only time, and never on that of `false`:
+    /// includes are therefore not considered for folders, and an exclusion only if it matches the
+    /// folder itself, or files both directly in it and further below.
     pub(crate) fn take(&self, name: &str) -> bool {
         if let Some(folder) = name.strip_suffix('/') {
             // Impossible names represent all files in the folder.
@@ -37,6 +56,9 @@ pub(crate) fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
 }
 
 /// Splits BUCKET/PREFIX into the bucket's name and the prefix of the keys.
+///
+/// The prefix is empty or ends with one slash: `assets`, `assets/` and `assets//` are the whole bucket,
+/// `assets/a` and `assets/a/` are the keys below `a/`, and not those that begin with `ab`.
 pub(crate) fn bucket_and_prefix(text: &str) -> (&str, String) {
     let (bucket, prefix) = text.split_once('/').unwrap_or((text, ""));
     match prefix.trim_end_matches('/') {

@@ -1,4 +1,25 @@
 //! The configuration in use, and the locations of buckets and databases.
+//!
+//! Every command asks a [`Place`] where a name leads. A name is looked up in three steps:
+//!
+//! 1. a binding of the configuration (`STORAGE`) stands for the resource that is bound to it;
+//! 2. any other text is a name itself, in or out of the configuration, as in wrangler's local mode; a
+//!    database alone has to be configured, since its migrations and its id stand there;
+//! 3. the name is checked, since it becomes a file name, and joined to the root.
+//!
+//! | resource | below the root | exists when |
+//! |---|---|---|
+//! | bucket | `r2/NAME/` | it has an index, packs or blobs |
+//! | database | `d1/NAME.sqlite` | the file is there |
+//! | dataset | `analytics/NAME/` | the folder is there |
+//! | session objects | `sessions/CLASS/` | the folder is there |
+//!
+//! The layout is that of `isobar_http_serve`'s `WranglerPlatform`: a command and a running server meet
+//! on the same files, and SQLite's and the stores' own locks keep them apart. Nothing here keeps a
+//! lock.
+//!
+//! Looking creates nothing: only [`Access::Write`] and the commands that say so make a root. A typo in
+//! a name must not leave an empty bucket behind, which later commands would take for the right one.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -17,15 +38,29 @@ use isobar_storage::walk::WalkOptions;
 
 use crate::remote::{self, Where};
 
+/// The global options, with the configuration that was read for them.
+///
+/// The configuration is read once, at the first use, and kept: its warnings are printed once for each
+/// command, and every lookup of a command sees the same file, even if it is edited meanwhile.
 #[derive(Debug, Args)]
 pub(crate) struct Place {
     /// The wrangler configuration; by default searched for in this folder and its parents
+    ///
+    /// In each folder wrangler.json is taken before wrangler.jsonc and wrangler.toml. A configuration
+    /// that a build tool has written (.wrangler/deploy/config.json) is followed, as by wrangler. Paths
+    /// in it are relative to its own folder.
     #[arg(long, short, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The environment of the configuration
+    ///
+    /// Default: CLOUDFLARE_ENV, or else the top level. As in wrangler, an environment inherits neither
+    /// bindings nor vars: one without buckets of its own has none.
     #[arg(long, short, global = true, value_name = "NAME")]
     env: Option<String>,
     /// The folder of buckets and databases; by default `.isobar` beside the configuration
+    ///
+    /// It is created by the first command that writes, with access for its owner alone. Several
+    /// projects may share one: resources of the same name are then the same.
     #[arg(long, visible_alias = "persist-to", global = true, value_name = "FOLDER")]
     root: Option<PathBuf>,
     #[arg(skip)]
@@ -33,6 +68,9 @@ pub(crate) struct Place {
 }
 
 /// Buckets by name: their binding, and whether they exist locally.
+///
+/// A bucket may be configured and not exist yet, or exist without being configured; either way it is
+/// listed, in byte order of the names.
 pub(crate) type Buckets = BTreeMap<String, (Option<String>, bool)>;
 
 /// The purpose for which a bucket is opened.
@@ -48,6 +86,10 @@ pub(crate) enum Access {
 
 impl Place {
     /// Returns the configuration; `None` where none was named and none exists.
+    ///
+    /// # Errors
+    /// Those of reading the file; that there is none where `--env` was given, which would otherwise be
+    /// ignored.
     pub(crate) fn config(&self) -> Result<Option<Config>, Box<dyn Error>> {
         if let Some(config) = self.read.get() {
             return Ok(config.clone());
@@ -66,6 +108,8 @@ impl Place {
         Ok(self.read.get_or_init(|| config).clone())
     }
 
+    /// Returns the root: that of `--root`, or `.isobar` beside the configuration, or in this folder
+    /// where there is no configuration. It need not exist.
     pub(crate) fn root(&self, config: Option<&Config>) -> PathBuf {
         let beside = || config.map_or_else(|| PathBuf::from(".isobar"), |config| config.resolve_in_project(".isobar"));
         self.root.clone().unwrap_or_else(beside)
@@ -97,6 +141,9 @@ impl Place {
 
     /// Opens a bucket by name or binding, creating it if necessary. A name that is not in the configuration is used as it is, as in
     /// wrangler, and a note is printed when that creates a bucket.
+    ///
+    /// The note is printed once: as soon as the bucket exists, its name is no surprise. Where there is
+    /// no configuration at all every name is as good as another, and none is printed.
     pub(crate) async fn bucket(&self, name: &str) -> Result<LocalStore, Box<dyn Error>> {
         let is_configured = self.config()?.is_none() || self.configured(name)?;
         if !is_configured && !self.is_here(name)? {
@@ -118,6 +165,10 @@ impl Place {
     }
 
     /// Opens a local bucket, or one of the account over S3.
+    ///
+    /// # Errors
+    /// A bucket that is missing and had to exist, with the names of those there are; a missing key for
+    /// the account in the environment; those of opening the store.
     pub(crate) async fn store(
         &self,
         name: &str,
@@ -137,6 +188,9 @@ impl Place {
     }
 
     /// Returns the name of a bucket on the account.
+    ///
+    /// A binding needs a `bucket_name` in the configuration there: locally the binding's own name would
+    /// do, and on the account it would be another bucket.
     pub(crate) fn remote_name(&self, name: &str) -> Result<String, Box<dyn Error>> {
         let config = self.config()?;
         let bound = config.iter().flat_map(|config| &config.r2_buckets).find(|bucket| bucket.binding == name);
@@ -147,6 +201,15 @@ impl Place {
     }
 
     /// Returns a signer of URLs for a bucket that `isobar serve` serves at this address.
+    ///
+    /// The address is only written into URLs: nothing connects to it. The path below it is that under
+    /// which `isobar serve` has the bucket, `/r2/NAME`, with the name and not the binding. The secret
+    /// is made at the first use and stays with the bucket, so that URLs outlive a restart of the
+    /// server.
+    ///
+    /// # Errors
+    /// A bucket that is neither here nor configured; an address that is not a URL; a secret that cannot
+    /// be read or made.
     pub(crate) async fn signer(&self, name: &str, base: &str) -> Result<Signer, Box<dyn Error>> {
         let folder = self.bucket_folder(name)?;
         if !is_here(&folder) {
@@ -162,6 +225,9 @@ impl Place {
     }
 
     /// Opens an existing bucket.
+    ///
+    /// # Errors
+    /// That there is none, with its location and the names of those there are; those of opening it.
     pub(crate) async fn existing_bucket(&self, name: &str) -> Result<LocalStore, Box<dyn Error>> {
         let folder = self.bucket_folder(name)?;
         if !is_here(&folder) {
@@ -195,6 +261,9 @@ impl Place {
     }
 
     /// Returns the local and configured buckets.
+    ///
+    /// # Errors
+    /// The folder of buckets cannot be read; one that does not exist is not an error.
     pub(crate) fn buckets(&self) -> Result<Buckets, Box<dyn Error>> {
         let config = self.config()?;
         let mut buckets = BTreeMap::new();
@@ -218,6 +287,9 @@ impl Place {
     }
 
     /// Returns the folder of a bucket, by its name or binding.
+    ///
+    /// # Errors
+    /// A name that could leave the root: see [`checked`].
     pub(crate) fn bucket_folder(&self, name: &str) -> Result<PathBuf, Box<dyn Error>> {
         let config = self.config()?;
         let bound = config.iter().flat_map(|config| &config.r2_buckets).find(|bucket| bucket.binding == name);
@@ -255,6 +327,13 @@ impl Place {
     }
 
     /// Returns the configuration of a database, found by its name or binding, and the path of its file.
+    ///
+    /// The file need not exist: the caller decides whether a missing one is created, empty, or an
+    /// error.
+    ///
+    /// # Errors
+    /// There is no configuration; the name is neither a database's nor a binding's, with the names of
+    /// those there are.
     pub(crate) fn known_database(&self, name: &str) -> Result<(PathBuf, D1Database, Config), Box<dyn Error>> {
         let config =
             self.config()?.ok_or("no wrangler configuration in this folder or its parents; name one with --config")?;
@@ -276,6 +355,9 @@ impl Place {
     }
 
     /// Opens a database by name or binding, creating it if necessary, and returns its configuration.
+    ///
+    /// For commands that write. Those that read take [`existing_database`](Self::existing_database):
+    /// SQLite would create an empty file for them, which would then count as the database.
     pub(crate) async fn database(&self, name: &str) -> Result<(SqliteDatabase, D1Database, Config), Box<dyn Error>> {
         let (file, database, config) = self.known_database(name)?;
         Ok((open_database(&file).await?, database, config))
@@ -297,6 +379,9 @@ pub(crate) fn no_database(database: &D1Database, file: &Path) -> String {
 }
 
 /// Opens a database without a time limit for statements: a large import may take long, and Ctrl-C ends it.
+///
+/// The limit of 30 s that D1 has for a statement guards a server against its clients; an
+/// operator waits for as long as it takes.
 pub(crate) async fn open_database(file: &Path) -> isobar_db::Result<SqliteDatabase> {
     SqliteDatabase::open_with(file, SqliteOptions::default().with_time_limit(Duration::MAX)).await
 }
@@ -314,16 +399,25 @@ pub(crate) fn folders(folder: &Path) -> Result<Vec<String>, Box<dyn Error>> {
 }
 
 /// Whether a folder is a bucket.
+///
+/// One of three entries is enough: a bucket whose index was lost still has packs, and `r2 fsck
+/// --rebuild` has to find it.
 pub(crate) fn is_here(folder: &Path) -> bool {
     ["index.db", "packs", "blobs"].iter().any(|name| folder.join(name).exists())
 }
 
+/// Whether this folder or one above it has a configuration. [`Config::find`] fails where there is none;
+/// here that is not an error, as buckets can be used without one.
 fn has_config() -> bool {
     let here = std::path::absolute(".").unwrap_or_default();
     here.ancestors().any(|folder| FILE_NAMES.iter().chain([&DEPLOY_CONFIG]).any(|name| folder.join(name).is_file()))
 }
 
 /// Checks that a name stays within its folder.
+///
+/// Neither a separator nor a beginning dot is allowed, so that `..`, absolute paths and hidden files
+/// cannot be named; control characters and blanks are not, so that names can be printed and written in
+/// a shell as they are.
 pub(crate) fn checked(name: &str) -> Result<&str, String> {
     let fine = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(fine) {

@@ -1,4 +1,11 @@
 //! Syncing with a progress bar.
+//!
+//! The comparing and the copying are `isobar_storage::sync`'s; here are the summary that is printed,
+//! and the bars. A plan is made before anything is written, so that `--dry-run` prints exactly what
+//! would be done, and the bar knows the number of bytes.
+//!
+//! Deletions come after every transfer, whichever way: a sync that is broken off has too much in its
+//! target, never too little, and the next run finishes it.
 
 use std::fmt;
 use std::path::Path;
@@ -12,6 +19,10 @@ use isobar_storage::walk::{LeftOut, Reason, WalkOptions};
 const SHOWN: usize = 10;
 
 /// Result of a sync.
+///
+/// `--json` prints it with these names. Numbers are of files or objects unless they are bytes; of
+/// `uploaded`, `downloaded` and `copied` one at most is not 0. In a dry run they are what would have
+/// been done. `deleted` is 0 without `--delete`, however many files the source does not have.
 #[derive(Debug, Default, serde::Serialize)]
 pub(crate) struct Summary {
     pub(crate) uploaded: usize,
@@ -26,6 +37,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
+    /// Summarises a sync from a folder into a bucket.
     pub(crate) fn of(plan: &Plan, delete: bool, dry_run: bool) -> Self {
         Self {
             uploaded: plan.uploads.len(),
@@ -39,6 +51,7 @@ impl Summary {
         }
     }
 
+    /// Summarises a sync from a bucket into a folder.
     pub(crate) fn of_down(plan: &DownPlan, delete: bool, dry_run: bool) -> Self {
         Self {
             downloaded: plan.downloads.len(),
@@ -52,6 +65,7 @@ impl Summary {
         }
     }
 
+    /// Summarises a sync between two buckets. Nothing is walked there, so that nothing is left out.
     pub(crate) fn of_across(plan: &AcrossPlan, delete: bool, dry_run: bool) -> Self {
         Self {
             copied: plan.transfers.len(),
@@ -65,6 +79,8 @@ impl Summary {
     }
 }
 
+/// Names what was left out without the user's asking for it, with the reason: state, secrets, special
+/// files. Files that a filter or `.assetsignore` excludes are not named: that was asked for.
 fn named(left_out: &[LeftOut]) -> Vec<String> {
     left_out.iter().filter(|left_out| left_out.reason != Reason::Filtered).map(ToString::to_string).collect()
 }
@@ -95,6 +111,12 @@ impl fmt::Display for Summary {
 }
 
 /// Plans and applies a sync.
+///
+/// For a copy that is to be like the folder: it deletes what the folder does not have.
+///
+/// # Errors
+/// Those of planning, before anything is written; then the first transfer's, and what was transferred
+/// until then stays.
 pub(crate) async fn run(
     folder: &Path,
     store: &dyn ObjectStore,
@@ -157,6 +179,8 @@ pub(crate) async fn apply_across_with_progress(
 }
 
 /// Creates a progress bar with bytes, rate and remaining time, shown only on a terminal.
+///
+/// The total may be set later, where it is not known before files were read.
 pub(crate) fn progress(bytes: u64) -> ProgressBar {
     let template = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left  {msg}";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

@@ -1,8 +1,18 @@
 //! Tables for terminals.
+//!
+//! Cells come from data that others may have written: names of objects, values of rows. They are
+//! printed on one line each and without control characters, so that a value can neither break the table
+//! nor send a sequence to the terminal. Programs read `--json`, in which values are exact.
 
 use crate::{Outcome, say};
 
 /// Prints rows under headings in aligned columns, with numbers to the right.
+///
+/// All rows are in memory, as their widths decide the columns'; commands whose result has no bound
+/// (`sessions list`, `analytics tail`) print lines of fixed columns, or JSON, as they read.
+///
+/// A width is counted in characters: wide and combining ones, of Chinese or of emoji, shift what
+/// follows them.
 pub(crate) fn print(headings: &[String], rows: &[Vec<String>]) -> Outcome {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).chain(headings.get(column));
@@ -31,6 +41,7 @@ pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
+/// Fills a cell up to a width: a number from the left, any other text from the right.
 fn pad(cell: &str, width: usize) -> String {
     let cell = one_line(cell);
     let space = " ".repeat(width.saturating_sub(cell.chars().count()));

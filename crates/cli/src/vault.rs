@@ -1,4 +1,20 @@
 //! The command `isobar vault`.
+//!
+//! Values are sealed by data keys, which are in the database, wrapped by the key-encryption keys of a
+//! keyring, which is not: a copy of the database without the keyring opens nothing. `isobar_db::vault`
+//! has the cryptography; the commands here are for operators.
+//!
+//! # Rotating
+//!
+//! 1. `isobar vault keygen NAME` prints a line; put it before the others of the keyring, of which the
+//!    first wraps new keys.
+//! 2. `isobar vault rotate DB` makes a data key, wraps all of them under the first line, and seals
+//!    every value anew.
+//! 3. When it has succeeded, the old lines can go from the keyring.
+//!
+//! A server may go on meanwhile, with a keyring that has both lines: it opens values under any data
+//! key, and seals under the newest. Broken off, the database has values under two keys, all of which
+//! open; `--resume` goes on without a third key. Data keys are removed only when no value needs them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +36,8 @@ pub(crate) enum Vault {
     /// Print a new key-encryption key, as a line for the keyring
     Keygen {
         /// Name of the key, of letters, digits and . - _ alone
+        ///
+        /// It is stored beside what the key wraps, so that a date or a number tells keys apart later.
         name: String,
     },
     /// Create a new data key, rewrap all keys under the keyring's first line, and reseal every value
@@ -37,6 +55,9 @@ pub(crate) struct Rebind {
     #[command(flatten)]
     opened: Opened,
     /// The old name, as in vault_columns
+    ///
+    /// Table and column are a part of what a value is sealed for, so that a value cannot be moved to
+    /// another column unnoticed.
     #[arg(long, value_name = "TABLE.COLUMN", value_parser = cell)]
     from: (String, String),
     /// The current name
@@ -44,6 +65,7 @@ pub(crate) struct Rebind {
     to: (String, String),
 }
 
+/// Reads `TABLE.COLUMN`. A table's name may have dots, a column's may not: the last dot divides.
 fn cell(text: &str) -> Result<(String, String), String> {
     let parts = text.rsplit_once('.').filter(|(table, column)| !table.is_empty() && !column.is_empty());
     parts
@@ -65,6 +87,9 @@ pub(crate) struct Opened {
     /// The database's name or binding
     database: String,
     /// File of the keyring; by default the environment variable ISOBAR_KEYRING
+    ///
+    /// The file must not be readable by others (chmod 600). It has a line for each key, as `isobar
+    /// vault keygen` prints it; the first one wraps new keys.
     #[arg(long, value_name = "FILE")]
     keyring: Option<PathBuf>,
     /// Print JSON
@@ -96,6 +121,12 @@ impl Vault {
 
 impl Opened {
     /// Opens the vault. Values are sealed for the database's name, as by the platform.
+    ///
+    /// The database must exist: a vault in a new one has nothing to show, and a mistyped name would
+    /// make one.
+    ///
+    /// # Errors
+    /// A keyring that is missing, readable by others, or malformed; a database that is not there.
     async fn vault(&self, place: &Place) -> Result<Sealer, Box<dyn std::error::Error>> {
         let keyring = match &self.keyring {
             Some(path) => Keyring::from_file(path)?,
@@ -163,6 +194,8 @@ impl Rotate {
 }
 
 /// Fails with the names of values that cannot be opened, if there are any.
+///
+/// Twenty are shown: with the wrong keyring all of them fail.
 fn failed(values: &[String]) -> Outcome {
     if values.is_empty() {
         return Ok(());
@@ -187,6 +220,7 @@ fn warn(missing: &[Column], undeclared: &[Column]) {
     }
 }
 
+/// Prints the keys and the columns, after warnings.
 fn show(status: &Status) -> Outcome {
     warn(&status.missing, &status.undeclared);
     let keys: Vec<_> = status
