@@ -7,7 +7,7 @@
 //!
 //! `Analytics` reads a `ScanSource`, which a backend implements so that its datasets can be queried: it streams arrow record batches
 //! with the fixed columns of Analytics Engine's tables. `MemoryDatasets` and, with feature `local`, `LocalDatasets` are the sources
-//! that exist. An [`Answer`] is written in Analytics Engine's formats.
+//! that exist. An [`Answer`] is written in Analytics Engine's formats. The module `reference` has the language, function by function.
 //!
 //! Within: text -> syntax (`parse`) -> typed plan (`analyze`, `plan`) -> rows (`exec`) -> text (`format`).
 
@@ -45,6 +45,8 @@ mod parse;
 #[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod plan;
 mod position;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+pub mod reference;
 #[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod scan;
 #[cfg(all(feature = "query", not(target_arch = "wasm32")))]
