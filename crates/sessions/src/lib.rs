@@ -72,8 +72,9 @@ pub mod mock;
 pub mod local {
     #[cfg(feature = "catalog")]
     pub use crate::host::{
-        AlarmDetails, Catalog, CatalogEntry, CatalogListOptions, CatalogPage, CatalogWriter, ExportReport,
-        ImportReport, ObjectDetails, OnExisting, QueryBounds, TableDetails,
+        AlarmCursor, AlarmDetails, AlarmListOptions, AlarmPage, Catalog, CatalogEntry, CatalogListOptions, CatalogPage,
+        CatalogWriter, ExportReport, ImportReport, ObjectAlarm, ObjectDetails, OnExisting, QueryBounds, TableDetails,
+        TimerDetails,
     };
     pub use crate::host::{Clock, HostOptions, LocalHost};
 }

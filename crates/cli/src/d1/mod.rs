@@ -4,7 +4,7 @@ mod backup;
 mod dump;
 mod info;
 mod migrations;
-mod time_travel;
+pub(crate) mod time_travel;
 
 use std::error::Error;
 use std::io::Read;

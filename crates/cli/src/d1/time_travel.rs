@@ -119,7 +119,7 @@ impl Travel {
 }
 
 /// A time as wrangler takes it: RFC 3339, with or without seconds, or seconds or milliseconds since 1970.
-pub(super) fn timestamp(text: &str) -> Result<DateTime<Utc>, String> {
+pub(crate) fn timestamp(text: &str) -> Result<DateTime<Utc>, String> {
     let of_number = |number: i64| match text.len() {
         ..=10 => Utc.timestamp_opt(number, 0).single(),
         _ => Utc.timestamp_millis_opt(number).single(),

@@ -1,5 +1,6 @@
 //! The command `isobar sessions`.
 
+mod alarms;
 mod list;
 mod object;
 mod transfer;
@@ -25,6 +26,7 @@ server has the objects, too; what changes them needs the server stopped.
 Examples:
   isobar sessions list
   isobar sessions info Room lobby
+  isobar sessions alarms --until 2026-12-01T00:00:00Z
   isobar sessions sql Room lobby --command 'SELECT * FROM messages LIMIT 5'
   isobar sessions export Room --output rooms.tar
   isobar sessions import Room rooms.tar
@@ -35,6 +37,8 @@ pub(crate) enum Sessions {
     List(list::List),
     /// Show an object's alarm, keys and tables, and check its file
     Info(object::Info),
+    /// List alarms by their time, or the timers of one object
+    Alarms(alarms::Alarms),
     /// Run SQL on an object's database
     Sql(object::Sql),
     /// Write one object, or all of a class, to a file, without loss
@@ -50,6 +54,7 @@ impl Sessions {
         match self {
             Self::List(list) => list.run(place),
             Self::Info(info) => info.run(place),
+            Self::Alarms(alarms) => alarms.run(place),
             Self::Sql(sql) => sql.run(place),
             Self::Export(export) => export.run(place),
             Self::Import(import) => import.run(place),

@@ -107,6 +107,38 @@ fn objects_are_listed_shown_read_changed_and_deleted() {
 }
 
 #[test]
+fn alarms_of_all_classes_are_listed_by_their_time() {
+    let folder = project();
+    let here = folder.path();
+    assert_eq!(json(here, &["sessions", "alarms", "--json"]), serde_json::json!({"alarms": []}));
+    let host = open(here);
+    let options = HostOptions::default().with_threads(1);
+    let others = LocalHost::<Room>::open(here.join(".isobar/sessions/Annex"), "Annex", &options, || ()).unwrap();
+    for (host, name) in [(&host, "lobby"), (&host, "garden"), (&others, "attic")] {
+        write(host, &[name]);
+        std::thread::sleep(std::time::Duration::from_millis(5)); // their alarms are of milliseconds
+    }
+    let of = |arguments: &[&str]| -> Vec<Value> {
+        let list = json(here, &[&["sessions", "alarms", "--json"][..], arguments].concat());
+        list["alarms"].as_array().unwrap().clone()
+    };
+    let names =
+        |list: &[Value]| -> Vec<String> { list.iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect() };
+    let all = of(&[]);
+    assert_eq!(names(&all), ["lobby", "garden", "attic"]);
+    assert!(all[0]["alarm"]["due"].is_string() && all[0]["alarm"]["retries"] == 0 && all[0]["timers"] == 0, "{all:?}");
+    assert_eq!((names(&of(&["ROOMS"])), names(&of(&["--limit", "1"]))), (names(&all[..2]), names(&all[..1])));
+    assert!(of(&["--until", "2026-01-01T00:00:00Z"]).is_empty());
+    let brief = of(&["Annex", "--brief"]);
+    assert!(brief[0]["wakes"].is_string() && brief[0]["alarm"].is_null(), "{brief:?}");
+    assert_eq!(ok(here, &["sessions", "alarms"]).lines().count(), 4);
+    let lobby = json(here, &["sessions", "alarms", "ROOMS", "lobby", "--json"]);
+    assert_eq!((&lobby["object"]["name"], &lobby["timers"]), (&"lobby".into(), &serde_json::json!([])));
+    assert!(ok(here, &["sessions", "alarms", "Room", "lobby"]).starts_with("alarm due 20"));
+    assert!(refused(here, &["sessions", "alarms", "Room", "nobody"]).contains("there is no object \"nobody\""));
+}
+
+#[test]
 fn objects_go_out_and_come_back() {
     let folder = project();
     let here = folder.path();

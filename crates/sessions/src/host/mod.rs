@@ -55,8 +55,9 @@ use crate::{
 
 #[cfg(feature = "catalog")]
 pub use catalog::{
-    AlarmDetails, Catalog, CatalogEntry, CatalogListOptions, CatalogPage, CatalogWriter, ExportReport, ImportReport,
-    ObjectDetails, OnExisting, QueryBounds, TableDetails,
+    AlarmCursor, AlarmDetails, AlarmListOptions, AlarmPage, Catalog, CatalogEntry, CatalogListOptions, CatalogPage,
+    CatalogWriter, ExportReport, ImportReport, ObjectAlarm, ObjectDetails, OnExisting, QueryBounds, TableDetails,
+    TimerDetails,
 };
 pub use options::{Clock, HostOptions};
 

@@ -30,7 +30,7 @@ async fn fill(folder: &Path, names: &[&str]) {
 }
 
 /// Every file with its bytes and times.
-fn state(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
+pub(super) fn state(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -44,7 +44,7 @@ fn state(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     found
 }
 
-fn catalog(folder: &Path) -> Catalog {
+pub(super) fn catalog(folder: &Path) -> Catalog {
     Catalog::open(folder, "Probe").unwrap()
 }
 
@@ -52,7 +52,7 @@ fn count(catalog: &Catalog, name: &str, sql: &str) -> i64 {
     catalog.query(&catalog.id(name), sql, ()).unwrap().unwrap().one().unwrap()
 }
 
-fn file(folder: &Path, catalog: &Catalog, name: &str) -> PathBuf {
+pub(super) fn file(folder: &Path, catalog: &Catalog, name: &str) -> PathBuf {
     let id = catalog.id(name).to_string();
     folder.join("objects").join(&id[..2]).join(id + ".db")
 }

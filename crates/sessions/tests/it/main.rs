@@ -1,6 +1,7 @@
 //! The conformance kit on every host, and what is particular to the local one.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod alarms;
 mod catalog;
 mod faults;
 mod flood;

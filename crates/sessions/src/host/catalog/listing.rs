@@ -15,11 +15,11 @@ use crate::host::{disk, index, rebuild};
 use crate::{ErrorKind, ObjectId, Result};
 
 /// An object as the index has it, or its file.
-struct Row {
-    id: [u8; 32],
+pub(super) struct Row {
+    pub(super) id: [u8; 32],
     name: Option<String>,
     /// When it is woken, in Unix milliseconds.
-    alarm: Option<i64>,
+    pub(super) alarm: Option<i64>,
     /// Whether it has a file, or had one.
     is_stored: bool,
 }
@@ -58,6 +58,13 @@ impl Index {
         self.rows("id > ?1 ORDER BY id LIMIT ?2", params![after, limit])
     }
 
+    /// The objects to be woken after a time and an id, the first one first, until a time; `None` when the index is damaged.
+    pub(super) fn due(&self, after: (i64, &[u8]), until: i64, limit: usize) -> rusqlite::Result<Option<Vec<Row>>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let condition = "alarm IS NOT NULL AND (alarm, id) > (?1, ?2) AND alarm <= ?3 ORDER BY alarm, id LIMIT ?4";
+        self.rows(condition, params![after.0, after.1, until, limit])
+    }
+
     /// The object of this id, if there is one; `None` when the index is damaged.
     fn find(&self, id: &[u8; 32]) -> rusqlite::Result<Option<Vec<Row>>> {
         self.rows("id = ?1", params![id.as_slice()])
@@ -86,7 +93,7 @@ fn whole<T>(result: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
 }
 
 /// Asks the index; `None` where there is none that is whole. A copy is kept for the pages that follow: the host may be gone then.
-fn ask<T>(
+pub(super) fn ask<T>(
     catalog: &Catalog,
     guard: &Guard,
     work: impl FnOnce(&Index) -> rusqlite::Result<Option<T>>,
@@ -149,7 +156,7 @@ pub(super) fn entry_of(catalog: &Catalog, id: &ObjectId, guard: &Guard) -> Resul
 }
 
 /// Looks at an object's file; `None` where it has stored nothing.
-fn entry(catalog: &Catalog, row: Row, check: bool, guard: &Guard) -> Result<Option<CatalogEntry>> {
+pub(super) fn entry(catalog: &Catalog, row: Row, check: bool, guard: &Guard) -> Result<Option<CatalogEntry>> {
     let id = ObjectId::from_parts(row.id, row.name);
     let path = catalog.file(&id);
     let (bytes, changed) = measure(&path).map_err(|error| catalog.failed(&error))?;
@@ -196,7 +203,12 @@ fn measure(path: &Path) -> std::io::Result<(u64, Option<DateTime<Utc>>)> {
 }
 
 /// The objects after one, by their files.
-fn rows_of_files(catalog: &Catalog, guard: &Guard, after: Option<&[u8; 32]>, limit: usize) -> Result<Vec<Row>> {
+pub(super) fn rows_of_files(
+    catalog: &Catalog,
+    guard: &Guard,
+    after: Option<&[u8; 32]>,
+    limit: usize,
+) -> Result<Vec<Row>> {
     let failed = |error: std::io::Error| catalog.failed(&error);
     let objects = catalog.root.join(disk::OBJECTS);
     let after_shard = after.map(|id| hex::encode([id[0]]));

@@ -2,6 +2,7 @@
 //!
 //! Looking takes no lock that a host would meet: an object of a running host is read from a copy ([`snapshot`]).
 
+mod alarms;
 mod archive;
 mod export;
 mod import;
@@ -29,8 +30,8 @@ use super::{LOCK, LOCK_PAUSE, disk, log, recovery};
 use crate::{Cursor, Error, ErrorKind, IdScheme, ObjectId, Parameters, Result};
 
 pub use types::{
-    AlarmDetails, CatalogEntry, CatalogListOptions, CatalogPage, ExportReport, ImportReport, ObjectDetails, OnExisting,
-    QueryBounds, TableDetails,
+    AlarmCursor, AlarmDetails, AlarmListOptions, AlarmPage, CatalogEntry, CatalogListOptions, CatalogPage,
+    ExportReport, ImportReport, ObjectAlarm, ObjectDetails, OnExisting, QueryBounds, TableDetails, TimerDetails,
 };
 pub use writer::CatalogWriter;
 

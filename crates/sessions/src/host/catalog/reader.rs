@@ -1,6 +1,7 @@
 //! Reading of a snapshot: by an object's own SQL rules, and what the host keeps beside it.
 
 use std::ffi::c_int;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,8 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::snapshot::{Snapshot, damaged};
-use super::types::{QueryBounds, TableDetails};
+use super::time;
+use super::types::{QueryBounds, TableDetails, TimerDetails};
 use crate::host::convert::{from_sql, to_sql};
 use crate::host::fault::failure;
 use crate::host::rules::VALUE_BYTES;
@@ -21,6 +23,10 @@ use crate::{Cursor, Error, ErrorKind, Result, Value};
 
 /// The table of an object's timers, as `crate::timers` names it.
 const TIMERS: &str = "_isobar_timers";
+/// Timers in the order in which they run, those that are given up last. A failure's text and a payload may have some MiB each.
+const EACH_TIMER: &str =
+    "SELECT name, scheduled, due_at, cron, retries, substr(failure, 1, 1000), octet_length(payload)
+    FROM _isobar_timers ORDER BY due_at IS NULL, due_at, name";
 /// Tables of the object's own: neither the host's, nor SQLite's, nor those of timers.
 const TABLES: &str = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual')
     AND name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name NOT LIKE '~_cf~_%' ESCAPE '~'
@@ -180,6 +186,32 @@ impl Reader {
     /// The number of timers.
     pub(super) fn timers(&self) -> rusqlite::Result<u64> {
         if self.has_table(TIMERS)? { self.count(TIMERS) } else { Ok(0) }
+    }
+
+    /// Shows the timers one by one, until `each` breaks it off.
+    pub(super) fn each_timer(&self, mut each: impl FnMut(TimerDetails) -> ControlFlow<()>) -> rusqlite::Result<()> {
+        if !self.has_table(TIMERS)? {
+            return Ok(());
+        }
+        self.own(|connection| {
+            let mut statement = connection.prepare(EACH_TIMER)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let timer = TimerDetails {
+                    name: row.get(0)?,
+                    scheduled: time(row.get(1)?),
+                    due: row.get::<_, Option<i64>>(2)?.map(time),
+                    cron: row.get(3)?,
+                    retries: row.get(4)?,
+                    failure: row.get(5)?,
+                    payload_bytes: row.get::<_, i64>(6)?.unsigned_abs(),
+                };
+                if each(timer).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// The number of keys.

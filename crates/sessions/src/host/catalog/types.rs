@@ -56,8 +56,117 @@ impl CatalogListOptions {
     }
 }
 
+/// Options of [`Catalog::alarms`](super::Catalog::alarms).
+///
+/// ```
+/// use isobar_sessions::local::AlarmListOptions;
+///
+/// // Who is woken when, by the host's index alone.
+/// let options = AlarmListOptions::default().with_limit(10).without_files();
+/// assert!(!options.files && options.until.is_none());
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct AlarmListOptions {
+    /// Place after which the page begins: the cursor of the page before. Default: `None`, with the first alarm.
+    pub after: Option<AlarmCursor>,
+    /// Largest number of objects in the page, at least 1. Default: 1000.
+    pub limit: usize,
+    /// Time of the last wake-up that is listed. Default: `None`, all.
+    pub until: Option<DateTime<Utc>>,
+    /// Whether each object's file is read, by which the alarm's failures and the number of timers are known; while a host runs, a
+    /// file is copied for that. Default: `true`.
+    pub files: bool,
+}
+
+impl Default for AlarmListOptions {
+    fn default() -> Self {
+        Self { after: None, limit: 1000, until: None, files: true }
+    }
+}
+
+impl AlarmListOptions {
+    /// Begins the page after this place.
+    #[must_use]
+    pub fn with_after(mut self, after: Option<AlarmCursor>) -> Self {
+        self.after = after;
+        self
+    }
+
+    /// Sets the largest number of objects in the page.
+    #[must_use]
+    pub fn with_limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Lists no object that is woken later.
+    #[must_use]
+    pub fn with_until(mut self, until: DateTime<Utc>) -> Self {
+        self.until = Some(until);
+        self
+    }
+
+    /// Lists by the host's index alone: when objects are woken.
+    #[must_use]
+    pub fn without_files(mut self) -> Self {
+        self.files = false;
+        self
+    }
+}
+
+/// Place in the list of alarms: a time, and an object of those that are woken then.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AlarmCursor {
+    /// In Unix milliseconds.
+    pub(super) at: i64,
+    pub(super) id: [u8; 32],
+}
+
+/// Objects in the order in which they are woken.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct AlarmPage {
+    /// The objects.
+    pub objects: Vec<ObjectAlarm>,
+    /// Place after which the next page begins, which may turn out to be empty; `None` where nothing follows.
+    pub cursor: Option<AlarmCursor>,
+}
+
+/// An object and its alarm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ObjectAlarm {
+    /// The object.
+    pub entry: CatalogEntry,
+    /// Its alarm; `None` where it has none, its file cannot be read, or files are not read.
+    pub alarm: Option<AlarmDetails>,
+    /// Number of its timers (`isobar_sessions::timers`), those that are given up among them. Default: 0, also where its file is not read.
+    pub timers: u64,
+}
+
+/// A named timer of an object, as its file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TimerDetails {
+    /// Its name.
+    pub name: String,
+    /// Time for which it was set; of a cron expression the first that has not run yet.
+    pub scheduled: DateTime<Utc>,
+    /// Time at which it runs: later than `scheduled` after a failure; `None` once it is given up.
+    pub due: Option<DateTime<Utc>>,
+    /// Cron expression of a timer that runs again and again.
+    pub cron: Option<String>,
+    /// Number of runs for this time that have failed, 0 to 7.
+    pub retries: u32,
+    /// First 1000 characters of the last failure, until a run succeeds.
+    pub failure: Option<String>,
+    /// Size of its payload, which is JSON, in bytes.
+    pub payload_bytes: u64,
+}
+
 /// Bounds of [`Catalog::query`](super::Catalog::query), for SQL that comes from others, and the time of
-/// [`Catalog::details`](super::Catalog::details). Default: none.
+/// [`Catalog::details`](super::Catalog::details) and [`Catalog::timers`](super::Catalog::timers). Default: none.
 ///
 /// ```
 /// use std::time::Duration;
