@@ -1,4 +1,7 @@
 //! SQLite's result codes as kinds of errors.
+//!
+//! The only place that knows SQLite's numbers. An extended code says more than the primary one (which constraint,
+//! which I/O step), so it is looked at first; unknown extended codes fall back to their primary one.
 
 use rusqlite::ffi;
 
@@ -9,6 +12,9 @@ const NO_ROOM: [i32; 3] = [28, 122, 69];
 
 /// Returns the kind of an error with this extended code and SQLite's message. `system` is the operating system's error behind it; 0
 /// where that is not known.
+///
+/// The message counts in one case: the authorizer's refusals of functions come as `SQLITE_ERROR` with `not
+/// authorized` in front.
 pub(crate) fn kind(code: i32, message: &str, system: i32) -> ErrorKind {
     match code {
         ffi::SQLITE_CONSTRAINT_UNIQUE => ErrorKind::Constraint(Constraint::Unique),

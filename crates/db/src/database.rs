@@ -1,4 +1,11 @@
 //! The traits.
+//!
+//! Three traits, each the smallest that its user needs: [`Queryable`] runs statements, [`Database`] adds the rest
+//! of D1's interface, [`DatabaseSession`] is a `Queryable` with a bookmark. All are dyn-safe; conveniences that
+//! need generics stand in [`QueryableExt`](crate::QueryableExt).
+//!
+//! Methods with a default body are those that a backend can do better but need not. A wrapper forwards all of them
+//! (`#[deny(clippy::missing_trait_methods)]`), or it would silently give up what its backend does better.
 
 use std::fmt::Debug;
 use std::io::Write;
@@ -34,9 +41,23 @@ use crate::{
 /// # Ok(()) }
 /// # #[cfg(not(feature = "memory"))] fn main() {}
 /// ```
+///
+/// Cancellation: a future that is dropped ends the work where the backend can end it. The local backend interrupts
+/// the statement and rolls back; D1's answer is no longer waited for, and what was sent may run all the same.
 #[async_trait]
 pub trait Queryable: Debug + Send + Sync {
     /// Runs a statement; where it holds several, all of them in one transaction, and the rows are the last one's.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{Queryable, SqliteDatabase, Statement};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let sql = "CREATE TABLE t (a); INSERT INTO t VALUES (1), (2); SELECT a FROM t WHERE a > ?";
+    /// let result = db.query(Statement::new(sql).bind(1)).await?; // the parameter is the last statement's
+    /// assert_eq!(result.rows_as::<i64>()?, [2]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Sql`](crate::ErrorKind::Sql), [`Constraint`](crate::ErrorKind::Constraint),
@@ -45,6 +66,23 @@ pub trait Queryable: Debug + Send + Sync {
     async fn query(&self, statement: Statement) -> Result<QueryResult>;
 
     /// Runs statements in one transaction, all or nothing, one result each. Empty statements among others are dropped.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{Queryable, QueryableExt, SqliteDatabase, Statement};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// db.run_script("CREATE TABLE t (id INTEGER PRIMARY KEY)").await?;
+    /// let insert = |id: i64| Statement::new("INSERT INTO t VALUES (?) RETURNING id").bind(id);
+    /// let results = db.batch(vec![insert(1), insert(2)]).await?;
+    /// assert_eq!(results[1].rows_as::<i64>()?, [2]);
+    ///
+    /// // The second of these fails, and the first is undone.
+    /// let error = db.batch(vec![insert(3), insert(1)]).await.unwrap_err();
+    /// assert_eq!(error.statement_index(), Some(1));
+    /// assert_eq!(db.prepare("SELECT max(id) FROM t").one::<i64>().await?, 2);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`query`](Self::query); an empty batch is one.
@@ -56,6 +94,24 @@ pub trait Queryable: Debug + Send + Sync {
     ///
     /// By default the script is cut by [`sql::split`](crate::sql::split) and run as a [`batch`](Self::batch); the local
     /// backend has SQLite cut it, and its errors have the [line](crate::Error::line).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{Queryable, QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let script = "
+    ///     CREATE TABLE t (a); -- a comment; with a semicolon
+    ///     CREATE TABLE log (a);
+    ///     CREATE TRIGGER log_t AFTER INSERT ON t BEGIN
+    ///         INSERT INTO log VALUES (new.a);
+    ///     END;
+    ///     INSERT INTO t VALUES ('x;y');
+    /// ";
+    /// assert_eq!(db.batch_script(script).await?.len(), 4);
+    /// assert_eq!(db.prepare("SELECT a FROM log").one::<String>().await?, "x;y");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`batch`](Self::batch); [`ErrorKind::NotAuthorized`](crate::ErrorKind::NotAuthorized) for several transactions.
@@ -89,16 +145,39 @@ pub trait Queryable: Debug + Send + Sync {
 /// # Ok(()) }
 /// # #[cfg(not(feature = "memory"))] fn main() {}
 /// ```
+///
+/// Durability: a write that is answered survives a loss of power on the local backend with a file, where the disk
+/// keeps what it has said to have synced. One that is answered with an error has changed nothing, but for the two
+/// exceptions at [`Error::is_retryable`](crate::Error::is_retryable).
 #[async_trait]
 pub trait Database: Queryable {
     /// The SQL dialect.
+    ///
+    /// Every backend of this crate answers [`Dialect::Sqlite`]; it is there for layers that write SQL.
     fn dialect(&self) -> Dialect;
 
     /// Abilities of the backend beyond those of D1's binding.
+    ///
+    /// The answer is the same for as long as the database exists, and asks no one.
     fn capabilities(&self) -> Capabilities;
 
     /// Runs a script of one or more statements a line, in one transaction. A statement may not span lines: use
     /// [`QueryableExt::run_script`](crate::QueryableExt::run_script) for files.
+    ///
+    /// D1's `exec` is like this; its documentation advises against it for anything but maintenance, since nothing can
+    /// be bound. Lines of space or of a `--` comment do not count.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{Database, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let done = db.exec("CREATE TABLE t (a)\n-- two rows\nINSERT INTO t VALUES (1), (2)").await?;
+    /// assert_eq!(done.count, 2);
+    /// let error = db.exec("SELEC 1").await.unwrap_err();
+    /// assert!(error.to_string().starts_with("D1_EXEC_ERROR: Error in line 1: SELEC 1: "));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// `D1_EXEC_ERROR`, with the script's first line; nothing is written then.
@@ -107,6 +186,19 @@ pub trait Database: Queryable {
     /// Checks that the database reads and could write: for readiness. By default it runs a query that reads; the local backend
     /// also begins and ends a write, makes one where the last write has failed, and reports failed syncs and a disk below its
     /// reserve.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{Database, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let status = match db.health().await {
+    ///     Ok(()) => "200 ready".to_owned(),
+    ///     Err(error) => format!("503 {error}"),
+    /// };
+    /// assert_eq!(status, "200 ready");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those that a write would meet: [`ErrorKind::StorageFull`](crate::ErrorKind::StorageFull),
@@ -148,6 +240,10 @@ pub trait Database: Queryable {
     ///
     /// By default it is [`batch_script`](Queryable::batch_script), whose results are in memory until they are counted.
     ///
+    /// The script is one transaction, so a long one holds up other writes, within [the time
+    /// limit](crate::SqliteOptions::time_limit). For a file that becomes a new database there is `dump::import`
+    /// (feature `local`), which has no such limit.
+    ///
     /// # Errors
     /// As [`batch_script`](Queryable::batch_script).
     async fn import(&self, script: &str) -> Result<Imported> {
@@ -156,9 +252,14 @@ pub trait Database: Queryable {
     }
 
     /// Starts a session: its queries see everything that its earlier queries and the bookmark have seen.
+    ///
+    /// It does not fail and asks no one: a session on a database that is gone fails with its first query. See
+    /// [`Consistency`] for an example.
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession>;
 
     /// Returns the database's history, where it keeps one. Default: `None`.
+    ///
+    /// `None` says that bookmarks of this database are positions only, which nothing can go back to.
     fn time_travel(&self) -> Option<&dyn TimeTravel> {
         None
     }
@@ -180,6 +281,9 @@ pub trait Database: Queryable {
 /// # Ok(()) }
 /// # #[cfg(not(feature = "memory"))] fn main() {}
 /// ```
+///
+/// Queries of one session that run at once may be answered by different states; each bookmark is that of the newest
+/// one.
 pub trait DatabaseSession: Queryable {
     /// The newest state that the session has seen; `None` before the first query, unless it was started with a bookmark.
     fn bookmark(&self) -> Option<Bookmark>;

@@ -1,4 +1,7 @@
 //! The fluent way to write statements.
+//!
+//! Blanket methods over [`Queryable`], for `dyn` ones too: the trait has no method of its own that a backend
+//! implements. [`Prepared`] is a [`Statement`] beside the database that will run it.
 
 use std::borrow::Cow;
 
@@ -28,12 +31,36 @@ use crate::{Error, ErrorKind, FromRow, FromValue, Meta, QueryResult, Queryable, 
 #[async_trait]
 pub trait QueryableExt: Queryable {
     /// Starts a statement: `db.prepare(sql).bind(x).all::<T>()`.
+    ///
+    /// Nothing is sent or checked before it is run.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{Queryable, QueryableExt, SqliteDatabase};
+    ///
+    /// async fn answer(db: &dyn Queryable) -> isobar_db::Result<i64> {
+    ///     db.prepare("SELECT ?1 * 2").bind(21).one().await
+    /// }
+    ///
+    /// assert_eq!(answer(&SqliteDatabase::memory().await?).await?, 42);
+    /// # Ok(()) }
+    /// ```
     fn prepare(&self, sql: impl Into<Cow<'static, str>>) -> Prepared<'_, Self> {
         Prepared { database: self, statement: Statement::new(sql) }
     }
 
     /// Runs a whole script - statements that span lines, triggers, comments - in one transaction, one result for each
     /// statement: [`Queryable::batch_script`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let results = db.run_script("CREATE TABLE t (a);\nINSERT INTO t VALUES (1);\nSELECT a FROM t;").await?;
+    /// assert_eq!(results[2].rows_as::<i64>()?, [1]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Queryable::batch_script`].
@@ -43,6 +70,20 @@ pub trait QueryableExt: Queryable {
 
     /// Inserts rows in one batch, all or nothing, within D1's limits of a statement. Returns the number of changed rows, those of
     /// triggers included; without rows nothing is run.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{BulkInsert, QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// db.run_script("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)").await?;
+    /// let mut users = BulkInsert::new("users", ["id", "name"]);
+    /// for (id, name) in [(1, "Ada"), (2, "Grace")] {
+    ///     users.push([id.into(), name.into()])?;
+    /// }
+    /// assert_eq!(db.insert_all(users).await?, 2);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Queryable::batch`] and [`BulkInsert::into_statements`].
@@ -56,6 +97,9 @@ pub trait QueryableExt: Queryable {
 
     /// Reads a page of a query's rows in an order, behind a cursor; see [`Keyset`]. The query has no order and no limit of its own,
     /// and yields the columns of the order.
+    ///
+    /// A `limit` of 0 gives a page without rows and without a cursor. There is no upper bound but D1's on an answer; a
+    /// page of some hundred rows at most is usual.
     ///
     /// # Errors
     /// As [`Queryable::query`] and [`FromRow::from_row`]; [`ErrorKind::Decode`] for the cursor of a list with another order.
@@ -72,6 +116,9 @@ pub trait QueryableExt: Queryable {
     /// Runs reads, decisions and writes as one transaction, on every backend: see [`transaction`](mod@crate::transaction). The work
     /// is run again when another transaction was quicker, so it must have no other effects than those on the database.
     ///
+    /// On a conflict it waits, at random within a time that doubles from 5 ms to 500 ms, and tries 10 times in all:
+    /// [`TransactionOptions`]. Dropping the future between attempts leaves nothing behind, as nothing is locked.
+    ///
     /// # Errors
     /// As [`transaction_with`](Self::transaction_with).
     async fn transaction<'a, T, E, F, Fut>(&'a self, work: F) -> Result<T, E>
@@ -85,6 +132,26 @@ pub trait QueryableExt: Queryable {
     }
 
     /// [`transaction`](Self::transaction) with options, and with the results of the writes.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{QueryableExt, SqliteDatabase, Statement, TransactionOptions};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// db.run_script("CREATE TABLE numbers (n INTEGER PRIMARY KEY)").await?;
+    /// let options = TransactionOptions::default().with_attempts(3);
+    /// let committed = db
+    ///     .transaction_with(options, |tx| async move {
+    ///         let last: Option<i64> = tx.prepare("SELECT max(n) FROM numbers").one().await?;
+    ///         let next = last.unwrap_or(0) + 1;
+    ///         tx.write(Statement::new("INSERT INTO numbers VALUES (?) RETURNING n").bind(next))?;
+    ///         Ok::<_, isobar_db::Error>(next)
+    ///     })
+    ///     .await?;
+    /// assert_eq!((committed.value, committed.attempts), (1, 1));
+    /// assert_eq!(committed.results[0].rows_as::<i64>()?, [1]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Those of the work; [`ErrorKind::Conflict`] when every attempt was overtaken; as [`Queryable::batch`] for the writes. Nothing
@@ -127,6 +194,17 @@ impl<D: Queryable + ?Sized> QueryableExt for D {}
 /// # Ok(()) }
 /// # #[cfg(not(feature = "memory"))] fn main() {}
 /// ```
+///
+/// | method | without a row | with several rows |
+/// |---|---|---|
+/// | [`all`](Self::all) | an empty list | all |
+/// | [`first`](Self::first) | `None` | the first; the others are read and dropped |
+/// | [`one`](Self::one) | [`ErrorKind::Decode`] | the first |
+/// | [`raw`](Self::raw) | the columns' names alone | all, as values |
+/// | [`run`](Self::run) | `meta` | `meta` |
+///
+/// The whole result is in memory: put a `LIMIT` into statements that may have many rows, or read them by
+/// [`page`](QueryableExt::page).
 #[derive(Debug)]
 #[must_use = "a statement does nothing until it is run"]
 pub struct Prepared<'a, D: Queryable + ?Sized> {
@@ -149,6 +227,16 @@ impl<D: Queryable + ?Sized> Prepared<'_, D> {
 
     /// Binds every parameter by its name: see [`Statement::bind_named`].
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let full = db.prepare("SELECT :first || ' ' || :last").bind_named([("last", "Lovelace"), ("first", "Ada")])?;
+    /// assert_eq!(full.one::<String>().await?, "Ada Lovelace");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Statement::bind_named`].
     pub fn bind_named<N: AsRef<str>, V: Into<Value>>(
@@ -160,11 +248,39 @@ impl<D: Queryable + ?Sized> Prepared<'_, D> {
     }
 
     /// The statement, for a [`batch`](Queryable::batch).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{Queryable, QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let one = db.prepare("SELECT ?").bind(1).into_statement();
+    /// let two = db.prepare("SELECT ?").bind(2).into_statement();
+    /// assert_eq!(db.batch(vec![one, two]).await?.len(), 2);
+    /// # Ok(()) }
+    /// ```
     pub fn into_statement(self) -> Statement {
         self.statement
     }
 
     /// All rows as `T`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// #[derive(Debug, PartialEq, serde::Deserialize)]
+    /// struct Point {
+    ///     x: i64,
+    ///     label: Option<String>,
+    /// }
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let points: Vec<Point> = db.prepare("SELECT 1 AS x, NULL AS label UNION ALL SELECT 2, 'b'").all().await?;
+    /// assert_eq!(points[0], Point { x: 1, label: None });
+    /// assert_eq!(points[1].label.as_deref(), Some("b"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Queryable::query`] and [`FromRow::from_row`].
@@ -182,6 +298,8 @@ impl<D: Queryable + ?Sized> Prepared<'_, D> {
 
     /// A column of the first row, or `None` where there is no row.
     ///
+    /// Where several columns share the name, it is the last of them, as D1 collapses them.
+    ///
     /// # Errors
     /// As [`Queryable::query`]; [`ErrorKind::ColumnNotFound`], [`ErrorKind::Decode`].
     pub async fn first_column<T: FromValue>(self, column: &str) -> Result<Option<T>> {
@@ -198,6 +316,20 @@ impl<D: Queryable + ?Sized> Prepared<'_, D> {
     }
 
     /// Runs it for its effect.
+    ///
+    /// Rows that it yields are dropped; take [`all`](Self::all) for those of `RETURNING`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// db.prepare("CREATE TABLE t (id INTEGER PRIMARY KEY, a)").run().await?;
+    /// let id = db.prepare("INSERT INTO t (a) VALUES ('x')").run().await?.last_row_id;
+    /// assert_eq!(id, Some(1));
+    /// assert_eq!(db.prepare("UPDATE t SET a = 'y' WHERE id = 9").run().await?.changes, 0);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Queryable::query`].

@@ -1,4 +1,7 @@
 //! A backend that records its calls and fails, waits or holds as scripted, over any other backend.
+//!
+//! For tests of what a program does when its database fails: a real backend stays underneath, so that everything
+//! that is not scripted works as it does in production. Calls are recorded before they are passed on.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -33,6 +36,9 @@ use crate::{
 /// # Ok(()) }
 /// # #[cfg(not(feature = "memory"))] fn main() {}
 /// ```
+///
+/// Clones share the script and the record. Sessions, and [`time_travel`](Database::time_travel), are the backend's
+/// own; the operations of a session go through the script, those of time travel do not.
 #[derive(Debug, Clone)]
 pub struct MockDatabase {
     inner: Arc<dyn Database>,
@@ -46,6 +52,19 @@ impl MockDatabase {
     }
 
     /// The script and the record of calls.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::mock::{MockDatabase, Operation};
+    /// use isobar_db::{Database, Queryable, SqliteDatabase};
+    ///
+    /// let db = MockDatabase::new(SqliteDatabase::memory().await?);
+    /// db.exec("CREATE TABLE t (a)").await?;
+    /// db.batch(vec!["INSERT INTO t VALUES (1)".into(), "INSERT INTO t VALUES (2)".into()]).await?;
+    /// assert_eq!((db.script().count(Operation::Exec), db.script().count(Operation::Batch)), (1, 1));
+    /// assert_eq!(db.script().count(Operation::Query), 0);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn script(&self) -> &Script<Error> {
         &self.script

@@ -1,4 +1,6 @@
 //! The operations of the traits, by name.
+//!
+//! Names are what logs, metrics and scripts of mocks show, so they do not change: a new operation is a new name.
 
 isobar_base::operations! {
     /// An operation of [`Queryable`](crate::Queryable) and [`Database`](crate::Database), by one name everywhere: in

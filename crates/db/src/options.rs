@@ -1,4 +1,7 @@
 //! Dialects, capabilities, consistency.
+//!
+//! Plain values without I/O: what a caller may set, with the defaults and their sources. Options are
+//! `#[non_exhaustive]`, begin with `Default`, and are changed by `with_*`, so that a new field breaks no program.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,6 +15,22 @@ pub enum Dialect {
 }
 
 /// Abilities of a backend beyond those of D1's binding.
+///
+/// | | local | D1 by its binding | D1 over REST |
+/// |---|---|---|---|
+/// | `row_counts` | no | yes | yes |
+/// | `exact_integers` | yes | no | no |
+/// | `export` | yes | no | no |
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{Database, SqliteDatabase};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// let capabilities = db.capabilities();
+/// assert!(capabilities.export && capabilities.has("exact_integers") && !capabilities.has("flight"));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -76,6 +95,22 @@ impl Default for SqliteOptions {
 
 impl SqliteOptions {
     /// Sets [`time_limit`](Self::time_limit).
+    ///
+    /// [`Duration::MAX`] is no limit. A limit of a few milliseconds also ends the opening, which has to run within it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use std::time::Duration;
+    ///
+    /// use isobar_db::{ErrorKind, QueryableExt, SqliteDatabase, SqliteOptions};
+    ///
+    /// let options = SqliteOptions::default().with_time_limit(Duration::from_secs(1));
+    /// let db = SqliteDatabase::memory_with(options).await?;
+    /// let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+    /// let error = db.prepare(endless).run().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Unavailable);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = limit;
@@ -83,6 +118,9 @@ impl SqliteOptions {
     }
 
     /// Sets [`disk_reserve`](Self::disk_reserve).
+    ///
+    /// A full disk hurts more than a database that refuses writes: logs cannot be written, other programs fail, and
+    /// SQLite needs room even to delete. Reads go on below the reserve.
     #[must_use]
     pub fn with_disk_reserve(mut self, bytes: u64) -> Self {
         self.disk_reserve = bytes;
@@ -111,6 +149,9 @@ impl SqliteOptions {
 /// let options = SqliteOptions::default().with_history(week);
 /// assert_eq!(options.history.map(|history| history.max_bytes), Some(256 << 20));
 /// ```
+///
+/// Both bounds hold at once: a state is kept while it is younger than `max_age` and the whole is smaller than
+/// `max_bytes`. The thread removes whole files, so it is the oldest snapshot and its commits that go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HistoryOptions {
@@ -159,6 +200,12 @@ impl HistoryOptions {
 /// # Ok(()) }
 /// # #[cfg(not(feature = "memory"))] fn main() {}
 /// ```
+///
+/// | | D1 | local |
+/// |---|---|---|
+/// | `FirstUnconstrained` | the nearest copy answers, perhaps with an older state | there is one copy: always the newest state |
+/// | `FirstPrimary` | the first query sees the newest state | as above |
+/// | `Bookmark` | a copy that has this state answers | as above; the bookmark is what [`bookmark`](crate::DatabaseSession::bookmark) begins with |
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Consistency {
     /// Any replica will do: `first-unconstrained`.
@@ -173,11 +220,23 @@ pub enum Consistency {
 /// A point in a database's history, from [`DatabaseSession::bookmark`](crate::DatabaseSession::bookmark). A session that begins
 /// with it sees at least what was seen there. It is text, to be handed to the client and back in a header or a cookie; bookmarks
 /// compare as text, and the greater one is later. Source: D1's documentation, "Read replication".
+///
+/// The local backend's have D1's form, four hexadecimal numbers with `-` between; those of a database with a
+/// history name a commit, others grow with time alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bookmark(String);
 
 impl Bookmark {
     /// A bookmark kept as text; D1 takes any.
+    ///
+    /// ```
+    /// use isobar_db::{Bookmark, Consistency};
+    ///
+    /// let from_cookie = "00000001-00000002-00000000-00000000000000000000000000000000";
+    /// let consistency = Consistency::Bookmark(Bookmark::new(from_cookie));
+    /// assert!(Bookmark::new("00000001-00000003") > Bookmark::new(from_cookie));
+    /// # let _ = consistency;
+    /// ```
     pub fn new(bookmark: impl Into<String>) -> Self {
         Self(bookmark.into())
     }
@@ -221,6 +280,9 @@ pub struct ExportOptions {
 }
 
 /// Parts of a database that an export has.
+///
+/// `Schema` without rows makes an empty copy; `Rows` fills one whose tables come from migrations. An export of the
+/// rows alone names no columns' types, so the target has to have the same ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Content {
@@ -235,6 +297,9 @@ pub enum Content {
 
 impl ExportOptions {
     /// Sets [`tables`](Self::tables).
+    ///
+    /// Upper and lower case (ASCII) do not matter. A name that is no table's is [`ErrorKind::Sql`](crate::ErrorKind::Sql);
+    /// SQLite's and Cloudflare's own tables are never exported. Called again it replaces the names of before.
     #[must_use]
     pub fn with_tables(mut self, tables: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.tables = tables.into_iter().map(Into::into).collect();

@@ -13,6 +13,15 @@ use crate::{Error, ErrorKind, Result};
 /// The script without the `BEGIN TRANSACTION` and `COMMIT` around it, as sqlite3's `.dump` writes them and wrangler removes
 /// them: the whole script runs in one transaction anyway. Lines and offsets do not change.
 ///
+/// ```
+/// use isobar_db::sql::without_transaction;
+///
+/// let dump = "BEGIN TRANSACTION;\nCREATE TABLE t (a);\nCOMMIT;";
+/// let script = without_transaction(dump)?;
+/// assert_eq!((script.trim(), script.len()), ("CREATE TABLE t (a);", dump.len()));
+/// # Ok::<(), isobar_db::Error>(())
+/// ```
+///
 /// # Errors
 /// [`ErrorKind::NotAuthorized`] where the script has several transactions, as wrangler.
 pub fn without_transaction(script: &str) -> Result<Cow<'_, str>> {

@@ -1,4 +1,7 @@
 //! Values on their way into SQLite and out of it.
+//!
+//! Integers, texts and blobs pass unchanged. Two rules are D1's: a REAL that is not finite is bound as NULL, and text
+//! that is not UTF-8 is read with U+FFFD in place of what is wrong.
 
 use bytes::Bytes;
 use rusqlite::types::ValueRef;
