@@ -1,4 +1,30 @@
 //! The command `isobar deploy`.
+//!
+//! A deploy is a new manifest over files that are stored by their hashes (`isobar_site::deploy`): a
+//! file that an earlier deploy has is not uploaded, and the switch to the new deploy is one
+//! compare-and-swap of a small object. Visitors see the old site or the new one.
+//!
+//! # Order
+//!
+//! 1. Read `.assetsignore` and the globs, and walk the folder. A link out of it, an unreadable folder
+//!    and server code (`_worker.js`) end the command here.
+//! 2. Read `_headers` and `_redirects`, and print their ignored lines.
+//! 3. Hash every file, ask the bucket for those it has, upload the rest.
+//! 4. Write the manifest, and switch.
+//!
+//! Broken off before the switch, the site is as it was, and the next deploy of the same files uploads
+//! only what is missing. Of two deploys at once both become whole, and the later switch is the one that
+//! is served. What no deploy needs stays until `isobar deploy prune`.
+//!
+//! Deploys are refused while `prune` deletes; the command waits for its end: see
+//! [`deploy_between_prunes`].
+//!
+//! # wrangler
+//!
+//! `wrangler deploy` uploads assets with a Worker's version, to Cloudflare alone. Here the target is a
+//! bucket, of this machine, of the account, or of any S3 server, and a Worker serves it by
+//! `isobar_site` with the option for deploys. `.assetsignore`, the rules of `_worker.js` and the limit
+//! of 100,000 files are wrangler's.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -52,30 +78,51 @@ pub(crate) struct Deploy {
     #[command(subcommand)]
     command: Option<Command>,
     /// The folder of the site
+    ///
+    /// Its index.html becomes /. It is read while the command runs: a file that changes meanwhile is an
+    /// error, and nothing is switched.
     #[arg(required = true)]
     folder: Option<PathBuf>,
     /// BUCKET/PREFIX under which the site is served
+    ///
+    /// BUCKET is a name or a binding. The prefix is that of `isobar serve --prefix`, which is static/
+    /// by default.
     #[arg(required = true)]
     target: Option<String>,
     /// A message for this deploy
+    ///
+    /// `isobar deploy list` shows it; for example --message "$(git log -1 --format=%s)".
     #[arg(long, short)]
     message: Option<String>,
-    /// Number of earlier deploys whose files that never change stay reachable, for pages that are still open
+    /// Number of earlier deploys whose files that never change stay reachable, for pages that are still
+    /// open
+    ///
+    /// A page that was loaded before a deploy loads its scripts, named by their hashes, after it. 0
+    /// makes them disappear at once.
     #[arg(long, default_value_t = 3, value_name = "N")]
     retain: usize,
-    /// Files that never change under their name, in addition to those with a hash in it (app-3f9a1c2b.js)
+    /// Files that never change under their name, in addition to those with a hash in it
+    /// (app-3f9a1c2b.js)
+    ///
+    /// They are cached for a year, and kept by --retain. A glob without a slash matches names in every
+    /// folder.
     #[arg(long, value_name = "GLOB")]
     immutable: Vec<String>,
     /// Exclude files that match this glob
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
     /// Number of concurrent transfers
+    ///
+    /// More help with small files over a slow connection.
     #[arg(long, default_value_t = 16)]
     concurrency: usize,
     /// Follow links that lead out of the folder
     #[arg(long)]
     follow_links: bool,
     /// Only print what would be deployed
+    ///
+    /// It lists every file of the deploy, also those that the bucket has already. The bucket is not
+    /// asked, and none is created.
     #[arg(long)]
     dry_run: bool,
     /// Ignored: this command never asks for confirmation
@@ -224,6 +271,13 @@ impl Deploy {
 }
 
 /// Deploys; while another process prunes, tries again every second.
+///
+/// A prune ends within seconds for most sites; 30 attempts are the limit. A prune that was killed
+/// blocks deploys for up to ten minutes. Files that were uploaded by an attempt are not uploaded again
+/// by the next one.
+///
+/// # Errors
+/// Those of `Deploys::deploy`; [`ErrorKind::Unavailable`] only after the last attempt.
 async fn deploy_between_prunes(
     deploys: &Deploys,
     source: &Directory,
@@ -245,6 +299,9 @@ async fn deploy_between_prunes(
 
 impl Deploy {
     /// Prints the outcome that a deploy would have.
+    ///
+    /// # Errors
+    /// There are no files: a deploy would refuse that, too.
     fn would_deploy(&self, target: &str, found: &Walk) -> Outcome {
         let files = || found.files.iter().filter(|(name, _)| !RULES.contains(&name.as_str()));
         let count = files().count();
@@ -266,6 +323,12 @@ impl Deploy {
 }
 
 /// Prints warnings about ignored lines of the rules.
+///
+/// They are read once more here, as the deploy reads them from the source after the upload has begun; a
+/// warning should come before. A line that is not UTF-8 is warned of with replacement characters.
+///
+/// # Errors
+/// A file of rules that exists and cannot be read.
 fn warn_of_rules(folder: &Path) -> Outcome {
     let read = |name: &str| {
         let path = folder.join(name);
@@ -288,6 +351,8 @@ pub(crate) fn warn_of(file: &str, warnings: &[RuleWarning]) {
     }
 }
 
+/// Prints all deploys, the newest first. The current one has a `*`, which need not be the newest after
+/// a rollback.
 async fn list(target: &str, deploys: &Deploys, shared: &Shared) -> Outcome {
     let deploys = deploys.list().await?;
     if shared.json {
@@ -310,6 +375,9 @@ async fn list(target: &str, deploys: &Deploys, shared: &Shared) -> Outcome {
 }
 
 /// Opens the deploys of an existing bucket.
+///
+/// # Errors
+/// A bucket that does not exist: a typo must not say that nothing was deployed.
 async fn deploys(place: &Place, target: &str, shared: &Shared) -> Result<Deploys, Box<dyn Error>> {
     let (bucket, prefix) = bucket_and_prefix(target);
     Ok(Deploys::new(place.store(bucket, &shared.reach, Access::Existing).await?, prefix))

@@ -1,4 +1,32 @@
 //! The command `isobar serve`.
+//!
+//! It is the place of a program for whoever has only a site: the same `App` as in an application, put
+//! together from options. There is no Worker code in it; `wrangler dev` runs that, and an application
+//! of isobar is a program of its own (`examples/platform`). Session bindings and cron triggers of the
+//! configuration are therefore left out, with a warning for each.
+//!
+//! # Order
+//!
+//! 1. The log, or telemetry where its endpoint is in the environment.
+//! 2. The configuration. There has to be one: it says what is served.
+//! 3. All listeners, the metrics' and the doors' too. A port in use ends the command here, before it
+//!    has created or changed anything.
+//! 4. The root, the bindings of the configuration, the site's files: its bucket, or a copy of its
+//!    folder (see `copy`).
+//! 5. The doors, and last of all the line `serving on ...`: a script may wait for it. Connections that
+//!    came before it were accepted by the kernel and are answered now.
+//! 6. After SIGINT or SIGTERM, or an error of the server: telemetry, doors, stores, in this order, so
+//!    that everything that requests have counted is written. The lock of the copy is given back when
+//!    the last request has ended.
+//!
+//! The exit code is 0 after a signal, and 1 if the server or the closing has failed. Requests in flight
+//! have 30 s to finish; a second signal is ignored meanwhile. SIGKILL loses what was not durable yet:
+//! events of the last moments, and uses of keys.
+//!
+//! # Tests
+//!
+//! `tests/it/site.rs` runs the command and asks it over HTTP; `tests/it/doors.rs` does so for the
+//! doors.
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
@@ -52,48 +80,84 @@ Examples:
 )]
 pub(crate) struct Serve {
     /// Port to listen on; 0 selects a free one
+    ///
+    /// The line `serving on` names the one that was selected.
     #[arg(long, short, default_value_t = 8787)]
     port: u16,
     /// Address to listen on
+    ///
+    /// 0.0.0.0 is every address by IPv4, :: every address by IPv6 and, where the system maps it, IPv4.
     #[arg(long, default_value = "127.0.0.1")]
     ip: IpAddr,
     /// Listen on a Unix domain socket instead of a port
+    ///
+    /// For a proxy on the same machine, such as nginx: proxy_pass http://unix:PATH. TLS is the proxy's
+    /// then.
     #[cfg(unix)]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["port", "ip", "tls_certificate"])]
     unix: Option<PathBuf>,
     /// Serve over TLS with this certificate chain (PEM), which is reloaded when it changes
+    ///
+    /// The server's certificate comes first, those of its issuers after it, as certbot writes them into
+    /// fullchain.pem. Connections by HTTP without TLS are not accepted on the same port.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
     /// Private key of the certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
     /// Size of the site's cache in MiB; 0 disables it
+    ///
+    /// It is memory of this process, beside that of the system for files. Objects that do not fit in
+    /// are served from the store.
     #[arg(long, default_value_t = 256, value_name = "MIB")]
     cache: u64,
     /// List folders without an index, as a page or as JSON
+    ///
+    /// JSON is for requests whose Accept prefers it. Files that are never served are not listed; the names
+    /// of all others become public.
     #[arg(long)]
     listing: bool,
     /// Send Server-Timing with the rule, the state of the cache and the binding of each response
+    ///
+    /// For looking into a site's rules by a browser's developer tools; it shows visitors how the site
+    /// is configured.
     #[arg(long)]
     server_timing: bool,
     /// Serve Prometheus metrics under /metrics on this address, which should not be public
+    ///
+    /// It is a listener of its own, without TLS and without a key: use 127.0.0.1, or an address of a
+    /// private network.
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
     /// Sample one request in N for events; each event has the number of requests it stands for
+    ///
+    /// Use sum(_sample_interval) in place of count() to count requests. --events-rate samples by load
+    /// instead.
     #[arg(long, default_value_t = 1, value_name = "N")]
     sample: u32,
     /// Request header with the client's country, as set by a proxy in front, for example cf-ipcountry
+    ///
+    /// Only with such a proxy: clients can send any header, and events would have any country.
     #[arg(long, value_name = "NAME")]
     country_header: Option<HeaderName>,
-    /// Address or range (CIDR) of a proxy whose headers are trusted: Forwarded, X-Forwarded-For, X-Forwarded-Proto,
-    /// X-Forwarded-Host, CF-Connecting-IP; may be given several times
+    /// Address or range (CIDR) of a proxy whose headers are trusted: Forwarded, X-Forwarded-For,
+    /// X-Forwarded-Proto, X-Forwarded-Host, CF-Connecting-IP; may be given several times
+    ///
+    /// For example --trusted-proxy 127.0.0.1 or --trusted-proxy 173.245.48.0/20. The client's address
+    /// is the last one in the header that is not such a proxy's. By default no header is trusted.
     #[arg(long, value_name = "CIDR")]
     trusted_proxy: Vec<TrustedProxies>,
-    /// Expect a PROXY protocol header (version 1 or 2) at the start of every connection; with --trusted-proxy, only from
-    /// those addresses
+    /// Expect a PROXY protocol header (version 1 or 2) at the start of every connection; with
+    /// --trusted-proxy, only from those addresses
+    ///
+    /// A connection without the header is closed. Load balancers that forward TCP send it, such as
+    /// HAProxy by send-proxy-v2.
     #[arg(long)]
     proxy_protocol: bool,
     /// Send Strict-Transport-Security over TLS, with this number of seconds
+    ///
+    /// 31536000 is a year. Browsers then refuse the site without TLS for as long, whatever happens to
+    /// the certificate: begin with a small number.
     #[arg(long, value_name = "SECONDS")]
     hsts: Option<u64>,
     /// Most concurrent connections; further ones get 503
@@ -104,34 +168,53 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N")]
     connections_per_address: Option<usize>,
     /// Days for which events are kept; 0 keeps them forever
+    ///
+    /// It is for the datasets of the configuration. Whole segments are removed, once their newest point
+    /// is older.
     #[arg(long, value_name = "DAYS", default_value_t = 90)]
     events_days: u64,
     /// Size limit of each dataset of events in MiB; 0 for no limit
+    ///
+    /// The oldest segments are removed first.
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     events_size: u64,
     /// Events per second above which requests are sampled, with a weight in each event; 0 writes all
+    ///
+    /// Sums that are weighted by _sample_interval stay right on average.
     #[arg(long, value_name = "N", default_value_t = 200)]
     events_rate: u32,
     /// Number of connection threads; by default one for each processor
+    ///
+    /// More than the machine has processors gain nothing.
     #[arg(long)]
     threads: Option<usize>,
     /// Follow links that lead out of the site's directory
+    ///
+    /// Files that they lead to become public. Links that stay inside are followed anyway.
     #[arg(long)]
     follow_links: bool,
     /// Serve the site's directory as it was at the start, ignoring later changes
+    ///
+    /// For a site that changes by deploying and restarting: it saves the scans of the directory, a few
+    /// each second.
     #[arg(long)]
     no_watch: bool,
     /// Binding of the site's bucket; by default the first one of the configuration
     #[arg(long)]
     bucket: Option<String>,
-    /// Files to cache for a year because they never change, in place of those with a hash in the name (app-3f9a1c2b.js). A glob
-    /// without a slash matches names in every folder
+    /// Files to cache for a year because they never change, in place of those with a hash in the name
+    /// (app-3f9a1c2b.js). A glob without a slash matches names in every folder
+    ///
+    /// For example `--immutable 'assets/**' --immutable '*.woff2'`. A file that does change under its
+    /// name stays old in browsers for a year.
     #[arg(long, value_name = "GLOB", conflicts_with = "no_immutable")]
     immutable: Vec<String>,
     /// Cache no file for a year, also with a hash in its name
     #[arg(long)]
     no_immutable: bool,
     /// Prefix of the site's keys
+    ///
+    /// It is for a bucket; a directory is served whole.
     #[arg(long, default_value = "static/")]
     prefix: String,
     #[command(flatten)]
@@ -139,6 +222,10 @@ pub(crate) struct Serve {
 }
 
 /// The files of the site.
+///
+/// Rules of precedence: `[assets]` with a directory, then `--bucket`, then the first bucket of the
+/// configuration. A bucket of which nothing is below the prefix is served all the same, with a warning:
+/// the first deploy may come while the server runs.
 struct Source {
     store: Arc<dyn ObjectStore>,
     prefix: String,
@@ -149,6 +236,8 @@ struct Source {
 
 impl Source {
     /// The deploys of the site, where it is not a folder's.
+    ///
+    /// A folder's copy has no deploys: it follows the folder.
     fn deploys(&self, config: &Config) -> Option<SiteDeploys> {
         let bucket = config.r2_buckets.iter().find(|bucket| bucket.binding == self.binding)?;
         let is_bucket = self.copied.is_none();
@@ -157,6 +246,12 @@ impl Source {
 }
 
 impl Serve {
+    /// Serves until a signal, in the order of the module's documentation.
+    ///
+    /// # Errors
+    /// Arguments and configuration that contradict each other, a listener that cannot be bound, a store
+    /// that cannot be opened, a folder that cannot be copied; later, a server that fails, and stores
+    /// that cannot be closed.
     pub(crate) async fn run(self, place: &Place) -> Outcome {
         let telemetry = match Telemetry::is_wanted() {
             true => Some(Telemetry::init()?),
@@ -242,6 +337,9 @@ impl Serve {
     }
 
     /// Returns the options of the site, with the rules of its files.
+    ///
+    /// Rules are read once here, and again by the site as its files change. Lines that are ignored are
+    /// printed here, as nobody looks into the log of a server that has just been started.
     async fn options_of(&self, source: &Source, options: SiteOptions) -> Result<SiteOptions, Box<dyn Error>> {
         let mut options = options.with_prefix(&*source.prefix).with_rules_of(&*source.store).await?;
         options = options.with_deploys(source.copied.is_none()).with_listing(self.listing);
@@ -259,6 +357,8 @@ impl Serve {
     }
 
     /// Sets the options of the application.
+    ///
+    /// The first dataset of the configuration gets the requests' events. Without one there are none.
     fn configure(&self, mut app: App, config: &Config, platform: &Platform) -> Result<App, Box<dyn Error>> {
         if self.cache > 0 {
             app = app.cache(CacheOptions::default().with_max_bytes(self.cache.saturating_mul(1024 * 1024)));
@@ -275,6 +375,8 @@ impl Serve {
         Ok(app.event_rate(self.events_rate).ready_with(platform).sample_rate(self.sample))
     }
 
+    /// Returns how long events are kept. 0 is no limit, in both options; a limit of 0 would keep
+    /// nothing, which is what leaving the dataset out of the configuration does.
     fn event_options(&self) -> EventOptions {
         let age = Duration::from_secs(self.events_days.saturating_mul(24 * 60 * 60));
         EventOptions::default()
@@ -312,6 +414,9 @@ impl Serve {
 }
 
 /// Closes what has something to write, however the serving has ended: the doors, and the stores.
+///
+/// The doors first: their requests use the stores. Both are closed whatever the first one says, and the
+/// first error is returned.
 async fn closed(doors: Option<OpenDoors>, platform: &Platform) -> Outcome {
     let closed = match doors {
         Some(doors) => doors.close().await,
@@ -341,6 +446,9 @@ fn configuration(place: &Place) -> Result<Config, Box<dyn Error>> {
 }
 
 /// Serves the signed URLs of each bucket.
+///
+/// The secret of each bucket is made here if it has none yet, so that `isobar r2 presign` on another
+/// terminal and this server agree.
 async fn with_signed_urls(
     mut app: App,
     place: &Place,
@@ -358,6 +466,9 @@ async fn with_signed_urls(
 }
 
 /// Serves the metrics of the application on a server of their own.
+///
+/// It ends with the process. Its failure is printed and does not end the site: a scrape that is missing
+/// is an alarm of its own.
 fn with_metrics(app: App, server: Server) -> Result<App, Box<dyn Error>> {
     let metrics = Metrics::new();
     say!("Prometheus metrics on {}/metrics", server.url());

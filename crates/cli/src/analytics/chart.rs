@@ -1,4 +1,8 @@
 //! Bar charts in the terminal.
+//!
+//! Bars are made of block characters of an eighth of a column, so that 50 columns show 400 steps.
+//! Values stand beside them: a bar is for the eye. Control characters in labels are replaced, as in
+//! tables.
 
 use isobar_analytics::query::{Answer, Type};
 
@@ -13,6 +17,9 @@ const EIGHTHS: [&str; 9] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉",
 ///
 /// # Errors
 /// No column is numeric; standard output is closed.
+///
+/// Bars begin at 0 and the longest has the full width; rows keep the order of the answer, so that
+/// `ORDER BY` decides it. `NULL` counts as 0.
 pub(crate) fn print(answer: &Answer) -> Outcome {
     let columns = answer.columns().len();
     let number = (0..columns).rev().find(|column| is_number(&answer.columns()[*column].ty));
@@ -36,6 +43,7 @@ pub(crate) fn print(answer: &Answer) -> Outcome {
     Ok(())
 }
 
+/// Whether values of a column can be drawn. Times and texts are labels.
 fn is_number(ty: &Type) -> bool {
     use Type as T;
     matches!(ty, T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 | T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::Float64)

@@ -1,4 +1,9 @@
 //! `isobar analytics compact`, `retention` and `erase`.
+//!
+//! A server does the first two by itself, in its background; the commands are for datasets that no
+//! server has, and for doing it now. Each is durable step by step. Broken off, `compact` and
+//! `retention` can be run again; so can `erase`, and must be, since points may be left until it has
+//! said that it is done.
 
 use std::time::Duration;
 
@@ -49,6 +54,9 @@ pub(crate) struct Retention {
     #[command(flatten)]
     dataset: Dataset,
     /// Remove segments whose newest point is older than this, for example 90d or 12h
+    ///
+    /// Units are s, m, h and d. Points of the same segment go together, so that some that are older may
+    /// stay.
     #[arg(long, value_name = "AGE", value_parser = age, required_unless_present = "max_bytes")]
     max_age: Option<Duration>,
     /// Remove the oldest segments until the dataset and its next log segment (64 MiB, or a quarter of this size if that is less) fit into
@@ -66,11 +74,14 @@ impl Retention {
     }
 }
 
+/// Points are erased from the dataset's files. Exports, copies and a file system's snapshots keep them.
 #[derive(Debug, Args)]
 pub(crate) struct Erase {
     #[command(flatten)]
     dataset: Dataset,
     /// Index (the value of index1) whose points are erased
+    ///
+    /// It is compared as a whole: tenant-1 does not erase tenant-17.
     index: String,
     /// Do not ask for confirmation; needed without a terminal
     #[arg(long, short)]
@@ -104,6 +115,9 @@ impl Erase {
 }
 
 /// Reads an age: a number followed by s, m, h or d.
+///
+/// # Errors
+/// Another form, and ages beyond 2^64 seconds.
 fn age(text: &str) -> Result<Duration, String> {
     let wrong = || format!("invalid age {text:?}: use a number followed by s, m, h or d, for example 90d");
     let unit = match text.chars().last() {
@@ -118,6 +132,12 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a size: a number of bytes, or a number followed by kB, MB, GB, KiB, MiB or GiB.
+///
+/// Units are case-sensitive, and so are those of `dd` and `du`: kB is 1,000 bytes, KiB 1,024. Fractions
+/// are not accepted.
+///
+/// # Errors
+/// Another form, and sizes beyond 2^64 bytes.
 fn bytes(text: &str) -> Result<u64, String> {
     let wrong = || {
         format!(

@@ -1,4 +1,23 @@
 //! The command `isobar analytics`.
+//!
+//! A dataset is a folder with a log, which servers append to, and with Parquet segments, which
+//! compaction makes of the log. Every command works while a server writes to the dataset; only `erase`
+//! wants it stopped, and says so. Files are never changed in place: a command that is broken off leaves
+//! the dataset as it was before the last step that it had finished.
+//!
+//! | command | reads | writes |
+//! |---|---|---|
+//! | `query`, `tables` | log and segments | nothing |
+//! | `tail` | log and segments, again and again | nothing |
+//! | `compact` | the log | segments; removes the part of the log that is in them |
+//! | `retention` | the ages and sizes of segments | removes the oldest |
+//! | `erase` | all of it | segments without the index; a compacted log |
+//! | `export` | log and segments | one file, which must not exist |
+//! | `import` | one file | a segment of its points |
+//!
+//! On Cloudflare, Analytics Engine compacts and expires by itself, after three months; erasing,
+//! exporting and importing have no counterpart there, and neither has wrangler a command for datasets.
+//! `query --remote` uses Cloudflare's SQL API.
 
 mod chart;
 mod maintain;
@@ -53,6 +72,7 @@ pub(crate) enum Analytics {
 }
 
 impl Analytics {
+    /// Runs the command.
     pub(crate) async fn run(self, place: &Place) -> Outcome {
         match self {
             Self::Query(run) => run.run(place).await,
@@ -71,15 +91,21 @@ impl Analytics {
 #[derive(Debug, Args)]
 pub(crate) struct Dataset {
     /// Name or binding of the dataset
+    ///
+    /// A binding is one of analytics_engine_datasets in the configuration.
     dataset: String,
 }
 
 impl Dataset {
     /// Opens the dataset, which must exist.
+    ///
+    /// # Errors
+    /// That there is no such dataset, with the names of those there are; those of opening it.
     fn open(&self, place: &Place) -> Result<LocalSink, Box<dyn Error>> {
         self.open_with(place, without_retention())
     }
 
+    /// As [`open`](Self::open), with options: `retention` alone sets limits.
     fn open_with(&self, place: &Place, options: LocalOptions) -> Result<LocalSink, Box<dyn Error>> {
         let folder = place.dataset_folder(&self.dataset)?;
         if !folder.is_dir() {
@@ -98,13 +124,16 @@ fn without_retention() -> LocalOptions {
     LocalOptions::default().with_retain_for(None).with_retain_bytes(None)
 }
 
-/// Prints a report as JSON.
+/// Prints a report as JSON, over several lines.
 fn print_json(report: &impl Serialize) -> Outcome {
     say!("{}", serde_json::to_string_pretty(report)?);
     Ok(())
 }
 
 /// Warns of damage that was met.
+///
+/// Damage does not end a command: the rest of a dataset is worth having. The warning goes to standard
+/// error, so that it is seen beside a result that is piped.
 fn warn_of(damage: &Damage) {
     if !damage.is_none() {
         let files: Vec<_> = damage.files.iter().map(String::as_str).collect();

@@ -1,4 +1,11 @@
 //! The commands `isobar analytics query` and `tables`.
+//!
+//! Local queries run in this process, on the files of the datasets: no server is asked, and none is
+//! slowed down but by the disk. They see every point that was durable when they began.
+//!
+//! The same SQL goes to Cloudflare with `--remote`; what differs between both engines is listed in the
+//! guide, "Analytics Engine's SQL". Names of columns that a schema file gives are replaced by positions
+//! (`blob1`, `double2`) here, before the query is sent, so that they work in both places.
 
 use std::error::Error;
 use std::io::Write;
@@ -30,6 +37,10 @@ pub(crate) struct Where {
 }
 
 impl Where {
+    /// Returns an executor. The time limit is for local queries; Cloudflare has its own.
+    ///
+    /// # Errors
+    /// The account's id or token is missing in the environment.
     fn executor(&self, place: &Place, time_limit: Option<Duration>) -> Result<Box<dyn QueryExecutor>, Box<dyn Error>> {
         if self.remote {
             return Ok(Box::new(AnalyticsEngineSql::new(Account::from_env()?)));
@@ -56,9 +67,16 @@ pub(crate) struct Run {
     /// The query. The answer is printed as a table, unless FORMAT, --json, --format or --chart says otherwise
     sql: String,
     /// Value of the next query parameter, starting with $1; always passed as text
+    ///
+    /// It is quoted as a literal, so that no value can become SQL. Convert where a number is meant:
+    /// toUInt32($1).
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     param: Vec<String>,
-    /// Schema file with the column names of a dataset, which the query may use. Default: schemas/DATASET.json in the project
+    /// Schema file with the column names of a dataset, which the query may use. Default:
+    /// schemas/DATASET.json in the project
+    ///
+    /// It is JSON: {"dataset": "visits", "index": "tenant", "blobs": ["page"], "doubles": ["ms"]}. May
+    /// be given several times, for several datasets.
     #[arg(long, value_name = "FILE")]
     schema: Vec<PathBuf>,
     /// Print the answer as JSON, as --format JSON does
@@ -74,6 +92,8 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with_all = ["json", "format", "chart", "remote"])]
     explain: bool,
     /// Time limit of a local query in seconds
+    ///
+    /// A query that takes longer ends with an error and without rows.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     time_limit: u64,
     #[command(flatten)]
@@ -109,6 +129,12 @@ impl Run {
 }
 
 /// Returns the schema of a dataset: one of these, or that of its file in the folder.
+///
+/// Files named by `--schema` go before that of the project. A dataset's name that could leave the
+/// folder has no file.
+///
+/// # Errors
+/// A file that cannot be read or parsed; the project's file with the schema of another dataset.
 fn find_schema(schemas: &[Schema], folder: &Path, dataset: &str) -> Result<Option<Schema>, AnalyticsError> {
     if let Some(schema) = schemas.iter().find(|schema| schema.dataset == dataset) {
         return Ok(Some(schema.clone()));

@@ -1,4 +1,15 @@
 //! `isobar analytics tail`.
+//!
+//! There is no channel from a server to this command: it reads the dataset's files again and again, a
+//! few times each second, and prints what it has not printed yet. So it works with any number of
+//! servers, and without one, and costs them nothing.
+//!
+//! A point carries the time of its writing, and becomes durable, and with it readable, a little later;
+//! points of several processes become so in any order. Each look therefore goes back [`LATE`], and
+//! [`Seen`] sorts out what was printed. A point that took longer is missed; it is in the dataset all
+//! the same.
+//!
+//! The command ends by Ctrl-C, by `--limit`, or when the reader of its output has gone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -70,6 +81,9 @@ impl Tail {
 }
 
 /// The points that were printed, by time and text; equal ones by their number.
+///
+/// Points have no ids: two equal ones, to the millisecond, are told apart by counting how many of them
+/// a look has met. Memory is bounded by the points of the last [`LATE`].
 #[derive(Debug)]
 struct Seen {
     is_first: bool,

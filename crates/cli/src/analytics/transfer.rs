@@ -1,4 +1,8 @@
 //! `isobar analytics export` and `import`.
+//!
+//! A Parquet export has every column and can be imported again, here or on another machine; CSV and
+//! Arrow are for other programs. An import is not idempotent: a file that is imported twice has its
+//! points in the dataset twice.
 
 use std::path::PathBuf;
 
@@ -19,9 +23,14 @@ pub(crate) struct Export {
     #[arg(long)]
     format: ExportFormat,
     /// File to create; it must not exist
+    ///
+    /// It appears under its name when it is whole, and is durable when the command has ended.
     #[arg(long, short)]
     output: PathBuf,
     /// Export only points at or after this time, for example 2026-11-01T00:00:00Z
+    ///
+    /// Together with --until a month is exported without gap or overlap: --from 2026-11-01T00:00:00Z
+    /// --until 2026-12-01T00:00:00Z.
     #[arg(long, value_name = "TIME")]
     from: Option<DateTime<Utc>>,
     /// Export only points before this time
@@ -46,6 +55,8 @@ pub(crate) struct Import {
     #[command(flatten)]
     dataset: Dataset,
     /// Parquet file that isobar analytics export has written
+    ///
+    /// All of its points appear at once, or none: a row beyond a limit refuses the whole file.
     file: PathBuf,
 }
 

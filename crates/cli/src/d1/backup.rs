@@ -1,4 +1,18 @@
 //! The commands `isobar d1 backup`, `restore` and `verify`.
+//!
+//! A backup is of a database with a history: its snapshots and commits become objects of a target, a
+//! folder or a prefix of a bucket. Each run puts what is new. Objects are never changed, and each
+//! prefix of the puts is a consistent backup, so that a run can be broken off anywhere, also by a power
+//! failure, and the next goes on. `isobar_db::backup` has the format.
+//!
+//! `--every` makes a process of it, for a service manager to run beside the server. A failure that may
+//! pass, such as a network that is down, is a warning there, and the next run tries again; any other
+//! ends the command with 1. The interval begins when a run has ended.
+//!
+//! One process at a time backs up into a target: nothing keeps a second one out, and it could remove
+//! what the first still counts on.
+//!
+//! wrangler has no counterpart: D1's Time Travel is its backup, and ends with the account.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -37,8 +51,12 @@ pub(crate) struct Save {
     /// The database's name or binding
     database: String,
     /// A folder, or r2://BUCKET/PREFIX
+    ///
+    /// BUCKET is a name or binding. A folder should be on another disk than the database.
     target: String,
     /// Back up again after this number of seconds, until Ctrl-C
+    ///
+    /// A machine that is lost takes at most the commits since the last run with it.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     every: Option<u64>,
     /// Print JSON, one line for each run
@@ -62,6 +80,8 @@ pub(crate) struct Load {
     /// A folder, or r2://BUCKET/PREFIX
     target: String,
     /// Restore the state of this bookmark
+    ///
+    /// Each run of `backup` prints one. Default: the newest state.
     #[arg(long, conflicts_with = "timestamp")]
     bookmark: Option<String>,
     /// Restore the state at this time: RFC 3339, or seconds since 1970
@@ -99,7 +119,8 @@ struct BucketTarget {
     prefix: String,
 }
 
-/// An error of a store, in a database's kinds.
+/// An error of a store, in a database's kinds. Everything but a full or forbidden target may pass, and
+/// `--every` tries again.
 fn failed(error: isobar_storage::Error) -> isobar_db::Error {
     let kind = match error.kind() {
         isobar_storage::ErrorKind::StorageFull => ErrorKind::StorageFull,
@@ -145,6 +166,9 @@ impl BackupTarget for BucketTarget {
 }
 
 /// Opens a target: a prefix in a bucket, or a folder.
+///
+/// # Errors
+/// `--remote` with a folder; those of opening the bucket.
 async fn open(
     target: &str,
     place: &Place,

@@ -1,4 +1,13 @@
 //! The commands `isobar d1 export` and `isobar d1 import`.
+//!
+//! Both work on files of SQLite, in a thread of their own, without a server: an export is a read
+//! transaction, which sees one moment while writers go on; an import builds a database beside its name
+//! and moves it there.
+//!
+//! wrangler's export is for what D1 can take back: it refuses virtual tables, and its numbers go
+//! through JavaScript. This one is without loss: 64-bit integers, texts with a zero byte, blobs, FTS5
+//! tables, triggers and the order of rows. It has no `--remote`: a file that wrangler's `d1 export
+//! --remote` has written can be imported here.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
@@ -24,9 +33,13 @@ pub(crate) struct Export {
     /// The database's name or binding
     database: String,
     /// The file to write, or - for standard output
+    ///
+    /// It appears under its name when it is whole. A file of that name is replaced.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// Export this table alone; can be given several times
+    ///
+    /// Its indexes and triggers are in the export, too. Tables that its foreign keys refer to are not.
     #[arg(long, value_name = "TABLE")]
     table: Vec<String>,
     /// Leave the schema out
@@ -53,6 +66,8 @@ pub(crate) struct Import {
     /// The database's name or binding
     database: String,
     /// The file of SQL, or - for standard input
+    ///
+    /// It is read as it comes, so that its size is bounded by the disk alone.
     file: PathBuf,
     /// Print the number of tables, rows and bytes as JSON
     #[arg(long)]
@@ -124,6 +139,7 @@ impl Import {
     }
 }
 
+/// Draws the counts so far. Called for each batch of rows.
 fn show(bar: &ProgressBar, report: &Report) {
     bar.set_message(format!(
         "{} tables, {} rows, {}",
@@ -134,6 +150,7 @@ fn show(bar: &ProgressBar, report: &Report) {
     bar.tick();
 }
 
+/// Prints the counts at the end.
 fn summary(report: &Report, json: bool, done: &str) -> Outcome {
     if json {
         say!("{}", serde_json::to_string_pretty(report)?);

@@ -1,4 +1,8 @@
 //! The commands `isobar d1 list` and `isobar d1 info`.
+//!
+//! `list` merges the configuration with the folder of databases, without opening one; a file that no
+//! configuration names is listed, too, since `--root` may be shared. `info` opens one and counts its
+//! rows: that reads every table once, which on the account is billed as rows read.
 
 use std::collections::BTreeMap;
 
@@ -90,11 +94,14 @@ impl List {
 }
 
 /// Bytes of a database's file and its log.
+///
+/// The log counts, as commits may stand in it alone until the next checkpoint.
 fn size(file: &std::path::Path) -> std::io::Result<u64> {
     let log = std::fs::metadata(SqliteFile::Wal.beside(file)).map_or(0, |log| log.len());
     Ok(std::fs::metadata(file)?.len() + log)
 }
 
+/// A database as `info` prints it as JSON.
 #[derive(Debug, Serialize)]
 struct Described {
     name: String,
@@ -109,6 +116,8 @@ struct Described {
     migrations_applied: usize,
 }
 
+/// A table as `info` prints it. Shadow tables of virtual tables are left out: they are in their
+/// owner's.
 #[derive(Debug, Serialize)]
 struct TableInfo {
     name: String,

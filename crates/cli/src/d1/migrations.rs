@@ -1,4 +1,25 @@
 //! The command `isobar d1 migrations`.
+//!
+//! Names, order, table (`d1_migrations`) and the fields of the configuration (`migrations_dir`,
+//! `migrations_table`, `migrations_pattern`) are wrangler's: either tool goes on where the other has
+//! stopped. Checksums are in a table of their own beside it, so that wrangler does not notice them.
+//!
+//! # Applying
+//!
+//! The pending files are applied in their order, each with its record in one transaction. A file that
+//! fails changes nothing and ends the command; those before it stay applied, and the next run begins
+//! with the one that failed. Two processes at once apply each file once: who comes second finds the
+//! record and goes on.
+//!
+//! | | wrangler | here |
+//! |---|---|---|
+//! | without a terminal | applies | applies |
+//! | the question is declined | exit code 0 | exit code 1 |
+//! | `--dry-run` | none | runs them in a transaction that is rolled back |
+//! | a file that was changed after it was applied | unnoticed | `status` says so |
+//! | undoing | none | `down`, by files of one's own |
+//! | an existing database | its records by hand | `baseline` |
+//! | a new file's name | `0001_the message as it is` with `_` for blanks | in lower case, letters and digits, `_` between the words |
 
 use std::error::Error;
 use std::fs::OpenOptions;
@@ -28,6 +49,8 @@ pub(crate) enum Migrations {
         /// The database's name or binding
         database: String,
         /// Print the names as JSON
+        ///
+        /// An array of texts, in the order in which they would be applied; [] where none is pending.
         #[arg(long)]
         json: bool,
         #[command(flatten)]
@@ -52,6 +75,8 @@ pub(crate) struct Create {
     /// The description, from which the file's name is made
     message: String,
     /// Create the file that undoes it, too
+    ///
+    /// It goes into the folder `down` within that of the migrations, which wrangler does not look into.
     #[arg(long)]
     down: bool,
 }
@@ -63,6 +88,9 @@ pub(crate) struct Status {
     /// The database's name or binding
     database: String,
     /// Compare the schema with the one that the applied files give
+    ///
+    /// They are run in an empty database in memory, and both schemas are compared. A difference is
+    /// printed and is not an error; an applied migration without a file is one.
     #[arg(long)]
     drift: bool,
     /// Print JSON
@@ -79,6 +107,8 @@ pub(crate) struct Apply {
     /// The database's name or binding
     database: String,
     /// Run them in a transaction that is rolled back
+    ///
+    /// A file that would fail, fails. A local database that does not exist is not created.
     #[arg(long)]
     dry_run: bool,
     /// Do not ask for confirmation; without a terminal it is not asked for either
@@ -100,6 +130,9 @@ pub(crate) struct Down {
     /// The database's name or binding
     database: String,
     /// Number of migrations to undo
+    ///
+    /// The one that was applied last is undone first, each in a transaction with the removal of its
+    /// record.
     #[arg(long, default_value_t = 1, value_name = "N")]
     count: usize,
     /// Do not ask for confirmation; needed without a terminal
@@ -116,6 +149,8 @@ pub(crate) struct Baseline {
     /// The database's name or binding
     database: String,
     /// The last file to record; by default all
+    ///
+    /// Later files stay pending.
     #[arg(long, value_name = "NAME")]
     up_to: Option<String>,
     /// Do not ask for confirmation; needed without a terminal
@@ -145,6 +180,12 @@ impl Opened {
     }
 
     /// Returns the folder of the migrations, the migrations, and their migrator.
+    ///
+    /// Prints a hint where the pattern matches nothing and that of Drizzle and others
+    /// (`NAME/migration.sql`) would.
+    ///
+    /// # Errors
+    /// A folder that cannot be read; a `migrations_pattern` outside `migrations_dir`.
     fn migrations(&self) -> Result<(PathBuf, Vec<Migration>, Migrator), Box<dyn Error>> {
         let (folder, pattern) = self.location()?;
         let files = migrations::from_pattern(&folder, &pattern)?;
@@ -200,6 +241,10 @@ impl Create {
 }
 
 /// Returns the number after the highest one of the folder's files.
+///
+/// Gaps are left as they are. Two branches that create a migration at once get the same number and
+/// different names, which is fine: files are ordered by their names, and `status` shows one that came
+/// too late as out of order.
 fn next_number(folder: &Path) -> Result<u64, Box<dyn Error>> {
     if !folder.exists() {
         return Ok(1);
@@ -211,6 +256,9 @@ fn next_number(folder: &Path) -> Result<u64, Box<dyn Error>> {
 }
 
 /// Creates a file that does not exist, and its folder.
+///
+/// # Errors
+/// The file exists, or cannot be created.
 fn write_new(path: &Path, text: &str) -> Outcome {
     let write = || {
         path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
@@ -221,6 +269,7 @@ fn write_new(path: &Path, text: &str) -> Outcome {
     Ok(())
 }
 
+/// Prints the pending files. Reads only; wrangler creates its table first.
 async fn list(opened: &Opened, json: bool) -> Outcome {
     let (folder, files, migrator) = opened.migrations()?;
     let pending = migrator.pending(&*opened.looked_at().await?, &files).await?;
@@ -338,6 +387,8 @@ impl Baseline {
 }
 
 /// Shows the names where it asks, and asks.
+///
+/// Without a terminal, or with `--yes`, the names appear once: in the list of what was applied.
 fn ask<'n>(yes: bool, names: impl Iterator<Item = &'n str>, question: &str, unattended: Unattended) -> Outcome {
     if !yes && std::io::stdin().is_terminal() {
         for name in names {

@@ -1,4 +1,36 @@
 //! The command `isobar d1`.
+//!
+//! | module | commands |
+//! |---|---|
+//! | here | `execute`, `copy`, and what they share: [`Where`] and [`Opened`] |
+//! | `migrations` | `migrations create`, `list`, `status`, `apply`, `down`, `baseline` |
+//! | `dump` | `export`, `import` |
+//! | `backup` | `backup`, `restore`, `verify` |
+//! | `time_travel` | `time-travel info`, `restore`, `enable`, `disable` |
+//! | `info` | `list`, `info` |
+//!
+//! A server may have the database open meanwhile: SQLite's locks order the writes of both, and a write
+//! of either waits for the other's.
+//!
+//! # Whether a database is created
+//!
+//! A command that reads gets an empty database in memory in place of one that does not exist
+//! ([`Opened::looked_at`]), so that `migrations list` works in a fresh checkout and leaves no file; one
+//! that shows or restores wants an existing one; only a command that writes creates one, and only once
+//! it is about to write.
+//!
+//! # wrangler
+//!
+//! Grammar and files are wrangler's: `d1_databases`, migrations and their table, `execute` with its
+//! JSON. Differences:
+//!
+//! - The local database is `d1/NAME.sqlite` below the root, a file with a name; wrangler's lies in
+//!   `.wrangler/state` under a hash.
+//! - `execute` never asks, and prints JSON with `--json` alone; wrangler does so wherever standard
+//!   output is not a terminal.
+//! - A script runs in one transaction. wrangler sends the files of `--file --remote` through D1's
+//!   import.
+//! - Numbers of local databases are exact to 64 bits, in JSON too.
 
 mod backup;
 mod dump;
@@ -55,9 +87,14 @@ pub(crate) enum D1 {
 #[derive(Debug, Args)]
 pub(crate) struct Where {
     /// Use the database on this machine (default)
+    ///
+    /// It exists so that scripts can say it, and for compatibility with wrangler.
     #[arg(long, conflicts_with = "remote")]
     local: bool,
     /// Use the database on Cloudflare; needs CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN
+    ///
+    /// The token needs the permission D1 Edit, or D1 Read for commands that only read. The
+    /// configuration has the database's id.
     #[arg(long)]
     remote: bool,
 }
@@ -73,6 +110,10 @@ struct Opened {
 
 impl Where {
     /// Opens the database of this name. Does not create a local one.
+    ///
+    /// # Errors
+    /// A name that is not configured; with `--remote`, a database without an id in the configuration,
+    /// or a missing account or token. The account's database is not asked yet.
     async fn look(&self, place: &Place, name: &str) -> Result<Opened, Box<dyn Error>> {
         let (file, known, config) = place.known_database(name)?;
         let database: Option<Arc<dyn Database>> = if self.remote {
@@ -124,12 +165,19 @@ pub(crate) struct Execute {
     /// The database's name or binding
     database: String,
     /// The SQL to run
+    ///
+    /// Several statements are divided by semicolons and run in one transaction.
     #[arg(long, required_unless_present = "file", conflicts_with = "file")]
     command: Option<String>,
     /// A file with SQL, or - for standard input; runs in one transaction
+    ///
+    /// An error names its line, and nothing of the file has been done. For a dump of a whole database
+    /// `isobar d1 import` is quicker and has no limits of D1.
     #[arg(long)]
     file: Option<PathBuf>,
     /// Print JSON
+    ///
+    /// An array with an object for each statement, as wrangler prints it: results, success, meta.
     #[arg(long)]
     json: bool,
     /// Ignored, for compatibility with wrangler: this command never asks
@@ -167,9 +215,13 @@ pub(crate) struct Copy {
     /// The database to copy into: its name or binding
     to: String,
     /// The map of tables and columns, a TOML file
+    ///
+    /// Tables are copied in the order of the file: one that others refer to comes before them.
     #[arg(long, value_name = "FILE")]
     map: PathBuf,
     /// Write nothing; print what would be copied, and what would be skipped and why
+    ///
+    /// It reads all rows of the old database, and needs the new one with its tables.
     #[arg(long)]
     dry_run: bool,
     /// Print the report as JSON
@@ -196,6 +248,8 @@ impl D1 {
 }
 
 /// The result of a statement as D1 returns it, with the columns in order.
+///
+/// `success` is always true: a statement that fails is the command's error.
 #[derive(Serialize)]
 struct Printed<'a> {
     results: &'a [Row],
@@ -210,6 +264,13 @@ impl<'a> Printed<'a> {
 }
 
 impl Execute {
+    /// Runs the script and prints its results, all of them after the transaction was committed.
+    ///
+    /// A script in which every statement reads is run on an empty database in memory where there is
+    /// none. `SELECT` from a table then fails as it would in a new database, and no file is left.
+    ///
+    /// # Errors
+    /// Those of the script, with the file's name and the line; nothing of it has been done.
     async fn run(self, place: &Place) -> Outcome {
         let opened = self.at.look(place, &self.database).await?;
         let script = self.script()?;
@@ -228,6 +289,7 @@ impl Execute {
         results.iter().try_for_each(show)
     }
 
+    /// Returns the SQL. Standard input is read to its end before anything runs.
     fn script(&self) -> Result<String, String> {
         match (&self.command, &self.file) {
             (Some(command), _) => Ok(command.clone()),
@@ -246,6 +308,15 @@ impl Execute {
 }
 
 impl Copy {
+    /// Copies rows, and prints a report.
+    ///
+    /// Both databases are local. Rows go page by page, in the order of the old keys, and a copy that is
+    /// broken off can be run again: rows whose new ids exist count as present. Skipped rows are printed
+    /// with their reason and are not an error.
+    ///
+    /// # Errors
+    /// A map that cannot be read, or names a table or column that does not exist; a source that does
+    /// not exist; a database into itself.
     async fn run(self, place: &Place) -> Outcome {
         let shown = self.map.display();
         let text = std::fs::read_to_string(&self.map).map_err(|error| format!("cannot read {shown}: {error}"))?;
@@ -285,6 +356,7 @@ impl Copy {
     }
 }
 
+/// Prints the rows of a statement as a table, or the number of those it changed.
 fn show(result: &QueryResult) -> Outcome {
     if result.columns.is_empty() {
         say!("{} rows changed", result.meta.changes);

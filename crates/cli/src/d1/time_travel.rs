@@ -1,4 +1,21 @@
 //! The commands `isobar d1 time-travel`.
+//!
+//! Grammar, times and JSON are wrangler's, with D1's bookmarks for `--remote`. A local database keeps a
+//! history only after `enable`: it costs the disk a copy of each commit's pages, which a database for
+//! development does not need.
+//!
+//! The history is kept by whichever isobar process commits, in a folder beside the database. A program
+//! that writes by another SQLite goes past it; `info` shows such a gap, and the states on both sides of
+//! it can be restored.
+//!
+//! Restoring is a commit like any other, and the state before it stays in the history: it is undone by
+//! restoring the previous bookmark, which is printed. Broken off, it has happened or it has not.
+//!
+//! | | wrangler | here |
+//! |---|---|---|
+//! | asks before it restores | with a terminal; without one it restores | with a terminal; without one `--yes` is needed |
+//! | `--json` | restores without a question | likewise |
+//! | how far back | 30 days, 7 on the free plan | `--days` and `--size` of `enable`; with `--remote` as D1 |
 
 use std::error::Error;
 use std::time::Duration;
@@ -63,6 +80,8 @@ pub(crate) struct Restore {
     /// The database's name or binding
     database: String,
     /// The bookmark to restore
+    ///
+    /// `isobar d1 time-travel info` prints them. A bookmark belongs to one database.
     #[arg(long, required_unless_present = "timestamp", conflicts_with = "timestamp")]
     bookmark: Option<String>,
     /// The time to restore: RFC 3339, or seconds since 1970
@@ -89,9 +108,13 @@ pub(crate) struct Enable {
     /// The database's name or binding
     database: String,
     /// Days for which states are kept
+    ///
+    /// 1 to 3650. Run the command again to change it.
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3650))]
     days: u64,
     /// Size limit of the history in MiB; the newest snapshot is kept in any case
+    ///
+    /// The oldest states go first. A busy database may therefore go back fewer days than --days.
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     size: u64,
 }
@@ -119,6 +142,12 @@ impl Travel {
 }
 
 /// A time as wrangler takes it: RFC 3339, with or without seconds, or seconds or milliseconds since 1970.
+///
+/// A number of up to ten characters is of seconds, which lasts until 2286; a longer one is of
+/// milliseconds.
+///
+/// # Errors
+/// Any other text. A date without a time is refused: it would be a guess which of its moments is meant.
 pub(crate) fn timestamp(text: &str) -> Result<DateTime<Utc>, String> {
     let of_number = |number: i64| match text.len() {
         ..=10 => Utc.timestamp_opt(number, 0).single(),
@@ -135,6 +164,9 @@ pub(crate) fn timestamp(text: &str) -> Result<DateTime<Utc>, String> {
 }
 
 /// The history of a database that has one.
+///
+/// # Errors
+/// It keeps none; the message says how one begins.
 fn history_of<'d>(database: &'d dyn Database, name: &str) -> Result<&'d dyn TimeTravel, Box<dyn Error>> {
     let none =
         || format!("the database {name} keeps no history: `isobar d1 time-travel enable {name}` begins one").into();
