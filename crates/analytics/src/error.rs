@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use isobar_base::error::Parts;
-#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+#[cfg(all(any(feature = "layers", feature = "local"), not(target_arch = "wasm32")))]
 use isobar_base::io::Class;
 
 /// A result of this crate.
@@ -115,7 +115,7 @@ impl Error {
     }
 
     /// Creates an error from an I/O error and its path.
-    #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+    #[cfg(all(any(feature = "layers", feature = "local"), not(target_arch = "wasm32")))]
     pub(crate) fn io(path: &std::path::Path, error: std::io::Error) -> Self {
         let kind = match Class::of(&error) {
             Class::Denied => ErrorKind::PermissionDenied,

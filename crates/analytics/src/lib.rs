@@ -3,7 +3,7 @@
 //! [`EventSink`] is the dyn-safe trait: writing never blocks and never fails, and dropped events are counted.
 //! Backends: [`memory::MemorySink`] (default), `local::LocalSink` (feature `local`: durable segments in a folder),
 //! `cloudflare::AnalyticsEngineDataset` (feature `cloudflare-binding`: inside Workers) and `mock::MockSink` (feature `mock`)
-//! over any of them. `layers` (feature `layers`) are sinks over these: several as one.
+//! over any of them. `layers` (feature `layers`) are sinks over these: several as one, and one that scrubs points.
 //!
 //! [`query::QueryExecutor`] is the dyn-safe trait of asking a dataset in Analytics Engine's SQL: the local executor (feature `query`),
 //! `cloudflare::AnalyticsEngineSql` (feature `cloudflare-http`) from outside, `cloudflare::AnalyticsSqlBinding` (feature

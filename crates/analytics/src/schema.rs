@@ -117,6 +117,14 @@ impl Schema {
         self.columns().find(|(_, known)| *known == name).map(|(column, _)| column)
     }
 
+    /// Returns the column with this name, for code that cannot do without it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Schema`] where no column has the name.
+    pub fn require(&self, name: &str) -> Result<Position> {
+        self.position(name).ok_or_else(|| invalid(format!("dataset {} has no column {name}", self.dataset)))
+    }
+
     /// Returns the columns that have a name: the index, the blobs, the doubles.
     pub fn columns(&self) -> impl Iterator<Item = (Position, &str)> {
         let index = self.index.as_deref().map(|name| (Position::Index, name));
