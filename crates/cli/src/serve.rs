@@ -37,6 +37,7 @@ use std::time::Duration;
 use clap::Args;
 use http::HeaderName;
 use isobar_cloudflare::wrangler::Config;
+use isobar_db::slow_queries::SlowQueryOptions;
 use isobar_http_serve::native::{
     EventOptions, Server, ServerError, ServerOptions, TrustedProxies, init_log, shutdown_signal,
 };
@@ -123,6 +124,12 @@ pub(crate) struct Serve {
     /// is configured.
     #[arg(long)]
     server_timing: bool,
+    /// Log SQL statements of databases that take this long (100ms, 2s, 1m), with their plan
+    ///
+    /// By default the duration in ISOBAR_SLOW_QUERIES, and no statement without it; 0ms logs all. Values that were bound are
+    /// not logged.
+    #[arg(long, value_name = "DURATION", value_parser = threshold)]
+    slow_queries: Option<Duration>,
     /// Serve Prometheus metrics under /metrics on this address, which should not be public
     ///
     /// It is a listener of its own, without TLS and without a key: use 127.0.0.1, or an address of a
@@ -272,7 +279,7 @@ impl Serve {
         let assets = config.assets.clone().unwrap_or_default();
         let options = site_options(&assets)?;
         let first_served = worker_first(&assets)?;
-        let platform = WranglerPlatform::new(config.clone()).events(self.event_options()).local(&root).await?;
+        let platform = self.platform(&config)?.local(&root).await?;
         let source = self.source(place, &config, &root, &platform).await?;
         let base = server.address().map_or_else(|| "http://localhost".to_owned(), |_| server.url());
         let mut app = with_signed_urls(App::new(), place, &config, &platform, &base).await?;
@@ -375,6 +382,18 @@ impl Serve {
         Ok(app.event_rate(self.events_rate).ready_with(platform).sample_rate(self.sample))
     }
 
+    /// Returns the platform that is to be opened.
+    fn platform(&self, config: &Config) -> Result<WranglerPlatform, String> {
+        let mut slow = self.slow_queries;
+        let text = std::env::var_os("ISOBAR_SLOW_QUERIES").filter(|text| slow.is_none() && !text.is_empty());
+        if let Some(text) = text {
+            let duration = threshold(&text.to_string_lossy());
+            slow = Some(duration.map_err(|error| format!("ISOBAR_SLOW_QUERIES: {error}"))?);
+        }
+        let slow = slow.map(|threshold| SlowQueryOptions::default().with_threshold(threshold));
+        Ok(WranglerPlatform::new(config.clone()).events(self.event_options()).slow_queries(slow))
+    }
+
     /// Returns how long events are kept. 0 is no limit, in both options; a limit of 0 would keep
     /// nothing, which is what leaving the dataset out of the configuration does.
     fn event_options(&self) -> EventOptions {
@@ -411,6 +430,20 @@ impl Serve {
         }
         Server::bind_with(SocketAddr::new(self.ip, self.port), options).await
     }
+}
+
+/// Reads a duration: a number with its unit.
+fn threshold(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("invalid duration {text:?}: use 100ms, 2s or 1m");
+    let (number, unit) = text.split_at(text.trim_end_matches(|char: char| char.is_ascii_alphabetic()).len());
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(wrong)
 }
 
 /// Closes what has something to write, however the serving has ended: the doors, and the stores.

@@ -8,7 +8,8 @@
 //! wrangler's table and order, and [`migrations!`] embeds the files in the program. [`transaction`](mod@transaction) has optimistic
 //! transactions for every backend, [`page`](mod@page) pages by keyset, [`schema`](mod@schema) the description of a database;
 //! [`dump`](mod@dump) has the export of a database as SQL, and with the feature `local` the import of a file. A local database with
-//! [`HistoryOptions`] keeps its history: [`TimeTravel`] goes back to any commit.
+//! [`HistoryOptions`] keeps its history: [`TimeTravel`] goes back to any commit. `slow_queries` reports statements that take long, with
+//! their plan.
 //!
 //! ```
 //! use isobar_db::{Database, QueryableExt, SqliteDatabase};
@@ -38,6 +39,8 @@ pub mod page;
 mod result;
 mod row;
 pub mod schema;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod slow_queries;
 pub mod sql;
 mod statement;
 mod time_travel;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use isobar_analytics::EventSink;
 use isobar_analytics::query::QueryExecutor;
 use isobar_cloudflare::wrangler::{self, Config};
+#[cfg(feature = "native")]
+use isobar_db::slow_queries::{SlowQueries, SlowQueryOptions};
 use isobar_sessions::triggers::{CronTrigger, CronTriggers};
 use isobar_sessions::{DeferredNamespace, SessionNamespace, SessionObject};
 
@@ -43,6 +45,8 @@ pub struct WranglerPlatform {
     events: isobar_analytics::local::LocalOptions,
     #[cfg(feature = "native")]
     history: Option<isobar_db::HistoryOptions>,
+    #[cfg(feature = "native")]
+    slow_queries: Option<SlowQueryOptions>,
     #[cfg(feature = "browser")]
     browsers: Option<Arc<dyn isobar_objects::browser::BrowserEngine>>,
 }
@@ -171,6 +175,8 @@ impl WranglerPlatform {
             events: Default::default(),
             #[cfg(feature = "native")]
             history: None,
+            #[cfg(feature = "native")]
+            slow_queries: None,
             #[cfg(feature = "browser")]
             browsers: None,
         }
@@ -210,6 +216,14 @@ impl WranglerPlatform {
     #[must_use]
     pub fn history(mut self, options: Option<isobar_db::HistoryOptions>) -> Self {
         self.history = options;
+        self
+    }
+
+    /// Reports slow statements of the local databases, which are named by their bindings. Default: `None`, no reports.
+    #[cfg(feature = "native")]
+    #[must_use]
+    pub fn slow_queries(mut self, options: Option<SlowQueryOptions>) -> Self {
+        self.slow_queries = options;
         self
     }
 
@@ -304,7 +318,10 @@ impl WranglerPlatform {
             let options = self.history.into_iter().fold(options, isobar_db::SqliteOptions::with_history);
             let opened = isobar_db::SqliteDatabase::open_with(file, options).await;
             let opened = opened.map_err(|error| PlatformError::Database(database.binding.clone(), error))?;
-            builder = builder.with_database(&database.binding, opened);
+            builder = match self.slow_queries.clone().map(|options| options.with_name(&*database.binding)) {
+                Some(options) => builder.with_database(&database.binding, SlowQueries::new(opened, options)),
+                None => builder.with_database(&database.binding, opened),
+            };
         }
         let builder = self.local_datasets(builder, &root.join("analytics"))?;
         let sessions = root.join("sessions");

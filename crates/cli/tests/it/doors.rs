@@ -6,16 +6,22 @@ use serde_json::Value;
 #[cfg(unix)]
 use crate::keys::created;
 #[cfg(unix)]
-use crate::ok;
-#[cfg(unix)]
 use crate::site::{Served, ask};
+#[cfg(unix)]
+use crate::{CONFIG, ok};
 use crate::{folder, refused};
+
+/// The address of the REST API.
+#[cfg(unix)]
+fn rest(server: &Served) -> &str {
+    let line = server.said.iter().find_map(|line| line.strip_prefix("REST API on http://")).unwrap();
+    line.split('/').next().unwrap()
+}
 
 /// The status of a check of this token.
 #[cfg(unix)]
 fn verified(server: &Served, token: &str) -> u16 {
-    let line = server.said.iter().find_map(|line| line.strip_prefix("REST API on http://")).unwrap();
-    let address = line.split('/').next().unwrap();
+    let address = rest(server);
     let head = format!("GET /client/v4/user/tokens/verify HTTP/1.1\r\nAuthorization: Bearer {token}");
     ask(address, &head, "")[9..12].parse().unwrap()
 }
@@ -34,6 +40,49 @@ fn uses_are_written_at_the_end_and_revoked_keys_refused_at_once() {
     server.terminate();
     let listed: Value = serde_json::from_str(&ok(here, &["keys", "list", "--json"])).unwrap();
     assert_eq!(listed[0]["uses"], 1);
+}
+
+#[test]
+#[cfg(unix)]
+fn slow_queries_are_logged_with_their_plan_and_without_their_values() {
+    const ID: &str = "00000000-0000-4000-8000-000000000001";
+    let folder = folder();
+    let here = folder.path();
+    let named = "database_name = \"business\"";
+    let config = CONFIG.replace(named, &format!("{named}\ndatabase_id = \"{ID}\""));
+    std::fs::write(here.join("wrangler.toml"), config).unwrap();
+    let key = created(here, &["--scope", "d1:read"]);
+    let path = format!("/client/v4/accounts/{}/d1/database/{ID}/query", key["account_id"].as_str().unwrap());
+    let body = r#"{"sql": "SELECT name FROM sqlite_master WHERE name = ?", "params": ["a secret"]}"#;
+    let token = key["token"].as_str().unwrap();
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}");
+    // The lines of slow queries in the log of a server that was asked once.
+    let logged = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let server = Served::start(here, &[&["--rest", "127.0.0.1:0"], arguments].concat(), variables);
+        let answer = ask(rest(&server), &head, body);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let log = server.end();
+        log.lines().filter(|line| line.contains("slow query")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all = [("ISOBAR_SLOW_QUERIES", "0ms")];
+    for lines in [logged(&["--slow-queries", "0ms"], &[]), logged(&[], &all)] {
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for part in ["DB", "SELECT name FROM sqlite_master WHERE name = ?", "SCAN sqlite_"] {
+            assert!(lines[0].contains(part), "{part}: {lines:?}");
+        }
+        assert!(!lines[0].contains("a secret"), "{lines:?}");
+    }
+    assert!(logged(&["--slow-queries", "1m"], &all).is_empty(), "the flag overrides the environment");
+}
+
+#[test]
+fn an_invalid_threshold_is_refused() {
+    let folder = folder();
+    for duration in ["100", "ms", "1h", "-1s", "99999999999999999999s"] {
+        let told = refused(folder.path(), &["serve", "--port", "0", &format!("--slow-queries={duration}")]);
+        assert!(told.contains("use 100ms, 2s or 1m"), "{told}");
+    }
 }
 
 #[test]

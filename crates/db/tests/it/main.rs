@@ -8,6 +8,7 @@ mod faults;
 mod history;
 mod migrations;
 mod restrictions;
+mod slow_queries;
 mod transactions;
 mod transfer;
 mod vault;
