@@ -1,4 +1,10 @@
 //! Bodies: bytes of a known length, whole or streamed.
+//!
+//! A body has one of three sources: bytes in memory, a stream that is compared with its announced length as it passes, or a file of a
+//! backend of this crate (`Opened`), which is read in one piece where the whole is wanted, and in chunks otherwise. Files are a source of
+//! their own because a chunk costs a task on a blocking thread: a body of 1 MiB as a whole costs one, in chunks of 256 KiB at least four.
+//!
+//! The length is checked at one place, `exactly`: who reads a body can rely on getting as many bytes as it announces, or an error.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -14,7 +20,18 @@ pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 
 /// The bytes of an object, of a known length, in one piece or as a stream.
 ///
-/// R2 wants to know the length before it takes a body, so there is no body without one.
+/// R2 wants to know the length before it takes a body, so there is no body without one. A stream of unknown length is for
+/// [`ObjectStoreExt::write_stream`](crate::ObjectStoreExt::write_stream).
+///
+/// Bytes, vectors, texts and static slices become bodies by `into()`, without a copy:
+///
+/// ```
+/// use isobar_storage::Body;
+///
+/// let body: Body = vec![0; 1024].into();
+/// assert_eq!(body.length(), 1024);
+/// assert_eq!(Body::from("text").as_bytes().map(|bytes| &bytes[..]), Some(&b"text"[..]));
+/// ```
 pub struct Body {
     length: u64,
     source: Source,
@@ -37,14 +54,33 @@ pub(crate) trait Opened: Send {
 }
 
 impl Body {
-    /// An empty body.
+    /// An empty body. An object of no bytes is an object like any other.
+    ///
+    /// ```
+    /// assert_eq!(isobar_storage::Body::empty().length(), 0);
+    /// ```
     #[must_use]
     pub fn empty() -> Self {
         Bytes::new().into()
     }
 
     /// A body of exactly `length` bytes out of a stream. A stream that yields more or less fails the operation that
-    /// reads it; nothing is stored then.
+    /// reads it; nothing is stored then. It is read when the operation has room for the next chunk, so a slow disk slows the sender.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{Body, ErrorKind, Key, ObjectStoreExt};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let chunks = || futures_util::stream::iter([Ok("hello, ".into()), Ok("world".into())]);
+    /// let store = MemoryStore::new();
+    /// let meta = store.write(&Key::new("a")?, Body::from_stream(12, chunks())).await?;
+    /// assert_eq!(meta.size, 12);
+    /// let error = store.write(&Key::new("b")?, Body::from_stream(13, chunks())).await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Body);
+    /// assert!(store.read(&Key::new("b")?).await?.is_none());
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     pub fn from_stream<S>(length: u64, chunks: S) -> Self
     where
         S: Stream<Item = Result<Bytes>> + Send + 'static,
@@ -78,13 +114,25 @@ impl Body {
         Self { length, source: Source::Opened(Box::new(opened)) }
     }
 
-    /// The body's length in bytes.
+    /// The body's length in bytes, known before the first of them is read.
+    ///
+    /// ```
+    /// assert_eq!(isobar_storage::Body::from("ü").length(), 2);
+    /// ```
     #[must_use]
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// The body's bytes, where it is in memory already.
+    /// The body's bytes, where it is in memory already. For what can be done to such a body alone: sending it twice, hashing it beforehand.
+    ///
+    /// ```
+    /// use isobar_storage::Body;
+    ///
+    /// assert!(Body::from("in memory").as_bytes().is_some());
+    /// let chunks = futures_util::stream::iter([Ok("streamed".into())]);
+    /// assert!(Body::from_stream(8, chunks).as_bytes().is_none());
+    /// ```
     #[must_use]
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match &self.source {
@@ -95,8 +143,25 @@ impl Body {
 
     /// Reads the whole body into memory: for bodies whose [length](Self::length) the caller has looked at.
     ///
+    /// A body in memory is handed over without a copy, and so is a stream of one chunk.
+    ///
     /// # Errors
     /// The error of the source; [`ErrorKind::Body`] if it is not of the announced length.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{GetOptions, Key, ObjectStore, ObjectStoreExt};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// const LARGEST: u64 = 1 << 20;
+    /// let store = MemoryStore::new();
+    /// store.write(&Key::new("config.json")?, "{}").await?;
+    /// let found = store.get(&Key::new("config.json")?, GetOptions::default()).await?;
+    /// let (_, body) = found.into_object().expect("it was written");
+    /// assert!(body.length() <= LARGEST, "refused before a byte of it is in memory");
+    /// assert_eq!(body.bytes().await?, "{}");
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     pub async fn bytes(self) -> Result<Bytes> {
         match self.source {
             Source::Whole(bytes) => Ok(bytes),
@@ -115,11 +180,23 @@ impl Body {
         }
     }
 
-    /// Returns the body as a stream of chunks.
+    /// Returns the body as a stream of chunks, none of them empty where the source is memory or a file. A body in memory is one chunk; a file's
+    /// chunks have at most 256 KiB.
     ///
     /// # Errors
     /// In place of a chunk, and as the last item: the error of the body's source, or [`ErrorKind::Body`] where the body is not as long
     /// as was announced.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use futures_util::TryStreamExt;
+    /// use isobar_storage::Body;
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let mut chunks = Body::from("text").into_stream();
+    /// assert_eq!(chunks.try_next().await?.as_deref(), Some(&b"text"[..]));
+    /// assert_eq!(chunks.try_next().await?, None);
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + Unpin + 'static {
         match self.source {
             Source::Whole(bytes) => Box::pin(stream::iter((!bytes.is_empty()).then_some(Ok(bytes)))) as Chunks,

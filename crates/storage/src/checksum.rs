@@ -1,4 +1,7 @@
 //! Checksums: the five that R2 takes, and the hashing of a body as it passes.
+//!
+//! Two users: the backends of this crate hash each body once as it is written ([`Digests`]), and callers state or read a [`Checksum`].
+//! The functions are an enum and not a generic parameter, since which one it is comes with the request.
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
@@ -7,6 +10,13 @@ use crate::{Error, ErrorKind, Result};
 
 /// Hash functions that R2 verifies and stores. Every object that was put whole has its md5; of the others it has the one that was
 /// given with the `put`. Source: R2's documentation, "Workers API reference", `R2PutOptions`.
+///
+/// ```
+/// use isobar_storage::ChecksumAlgorithm;
+///
+/// assert_eq!(ChecksumAlgorithm::ALL.map(ChecksumAlgorithm::digest_bytes), [16, 20, 32, 48, 64]);
+/// assert_eq!(serde_json::to_string(&ChecksumAlgorithm::Sha256).unwrap(), r#""sha256""#);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names are the documentation")]
@@ -19,10 +29,14 @@ pub enum ChecksumAlgorithm {
 }
 
 impl ChecksumAlgorithm {
-    /// All of them.
+    /// All of them, from the shortest digest to the longest.
     pub const ALL: [Self; 5] = [Self::Md5, Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
 
     /// Its name as R2's messages write it.
+    ///
+    /// ```
+    /// assert_eq!(isobar_storage::ChecksumAlgorithm::Sha384.name(), "SHA-384");
+    /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -34,7 +48,11 @@ impl ChecksumAlgorithm {
         }
     }
 
-    /// The length of its digests in bytes.
+    /// The length of its digests in bytes; in hexadecimal they have twice as many characters.
+    ///
+    /// ```
+    /// assert_eq!(isobar_storage::ChecksumAlgorithm::Md5.digest_bytes(), 16);
+    /// ```
     #[must_use]
     pub fn digest_bytes(self) -> usize {
         match self {
@@ -75,6 +93,17 @@ impl Checksum {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when it is not hexadecimal or not of the function's length.
+    ///
+    /// ```
+    /// use isobar_storage::{Checksum, ChecksumAlgorithm, ErrorKind};
+    ///
+    /// // As a client sends it in a header of its own.
+    /// let sent = Checksum::from_hex(ChecksumAlgorithm::Sha1, "AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D")?;
+    /// assert_eq!(sent, Checksum::of(ChecksumAlgorithm::Sha1, b"hello"));
+    /// let odd = Checksum::from_hex(ChecksumAlgorithm::Md5, &"x".repeat(32));
+    /// assert_eq!(odd.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    /// # Ok::<_, isobar_storage::Error>(())
+    /// ```
     pub fn from_hex(algorithm: ChecksumAlgorithm, hex: &str) -> Result<Self> {
         let name = algorithm.name();
         let want = algorithm.digest_bytes() * 2;
@@ -94,6 +123,15 @@ impl Checksum {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when it is not of the function's length.
+    ///
+    /// ```
+    /// use isobar_storage::{Checksum, ChecksumAlgorithm};
+    ///
+    /// let checksum = Checksum::from_bytes(ChecksumAlgorithm::Md5, &[0xab; 16])?;
+    /// assert_eq!(checksum.hex, "ab".repeat(16));
+    /// assert!(Checksum::from_bytes(ChecksumAlgorithm::Sha256, &[0xab; 16]).is_err());
+    /// # Ok::<_, isobar_storage::Error>(())
+    /// ```
     pub fn from_bytes(algorithm: ChecksumAlgorithm, digest: &[u8]) -> Result<Self> {
         let want = algorithm.digest_bytes();
         let got = digest.len();
@@ -104,7 +142,14 @@ impl Checksum {
         Ok(Self { algorithm, hex: hex::encode(digest) })
     }
 
-    /// The checksum of bytes at hand.
+    /// The checksum of bytes at hand. It hashes on the calling thread; for a body that streams, see [`Digests`].
+    ///
+    /// ```
+    /// use isobar_storage::{Checksum, ChecksumAlgorithm};
+    ///
+    /// // An empty object's etag.
+    /// assert_eq!(Checksum::of(ChecksumAlgorithm::Md5, b"").hex, "d41d8cd98f00b204e9800998ecf8427e");
+    /// ```
     #[must_use]
     pub fn of(algorithm: ChecksumAlgorithm, bytes: &[u8]) -> Self {
         let mut hasher = Hasher::new(algorithm);
@@ -140,7 +185,8 @@ pub struct Digests {
 }
 
 impl Digests {
-    /// Begins a body, with the checksum that the caller has sent, if any.
+    /// Begins a body, with the checksum that the caller has sent, if any. An md5 that was sent is compared with the one that is made anyway,
+    /// so that it costs nothing; any other function hashes each byte once more.
     #[must_use]
     pub fn new(asked: Option<Checksum>) -> Self {
         Self {
@@ -159,10 +205,21 @@ impl Digests {
         }
     }
 
-    /// Returns the checksums to store, md5 first.
+    /// Returns the checksums to store, md5 first: one, or two where the caller has sent one of another function.
     ///
     /// # Errors
-    /// [`ErrorKind::BadDigest`] when the body is not what the caller's checksum says.
+    /// [`ErrorKind::BadDigest`] when the body is not what the caller's checksum says. The message has both digests, in R2's words.
+    ///
+    /// ```
+    /// use isobar_storage::rules::Digests;
+    /// use isobar_storage::{Checksum, ChecksumAlgorithm};
+    ///
+    /// let md5 = Checksum::of(ChecksumAlgorithm::Md5, b"hello");
+    /// let mut digests = Digests::new(Some(md5.clone()));
+    /// digests.update(b"hello");
+    /// assert_eq!(digests.finish()?, [md5]);
+    /// # Ok::<_, isobar_storage::Error>(())
+    /// ```
     pub fn finish(self) -> Result<Vec<Checksum>> {
         let md5 = self.md5.finish();
         let Some((hasher, asked)) = self.asked else { return Ok(vec![md5]) };

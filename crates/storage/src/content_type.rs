@@ -1,9 +1,13 @@
 //! Content types by the key's extension.
+//!
+//! One table for all that writes files into a bucket (uploads, `sync`, [`ObjectStoreExt::write`](crate::ObjectStoreExt::write)) and for what
+//! serves a folder as it is ([`Directory`](crate::directory::Directory)): a site has the same types from either, and those that Cloudflare
+//! would answer with. [`ObjectStore::put`](crate::ObjectStore::put) guesses nothing, as R2 does not.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// Content type of a key without a known extension.
+/// Content type of a key without a known extension, for an answer that has to have one. Such an object itself is stored without.
 pub const DEFAULT: &str = "application/octet-stream";
 
 /// The types that Workers Static Assets answers with, by extension: `EXTENSION<tab>TYPE` a line, sorted. Written by `cargo xtask

@@ -12,6 +12,17 @@ use isobar_base::random::NoRandomness;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Kind of an error, for code that decides by it.
+///
+/// | the caller should | kinds |
+/// |---|---|
+/// | try again later | [`Unavailable`](Self::Unavailable) |
+/// | send it again, whole | [`BadDigest`](Self::BadDigest), [`Body`](Self::Body) |
+/// | change the request | [`InvalidKey`](Self::InvalidKey), [`MetadataTooLarge`](Self::MetadataTooLarge), [`InvalidListLimit`](Self::InvalidListLimit), [`InvalidRange`](Self::InvalidRange), [`UnequalParts`](Self::UnequalParts), [`PartTooSmall`](Self::PartTooSmall), [`TooLarge`](Self::TooLarge), [`InvalidArgument`](Self::InvalidArgument) |
+/// | send the part, or begin the upload, again | [`InvalidPart`](Self::InvalidPart), [`NoSuchUpload`](Self::NoSuchUpload) |
+/// | do it in another way | [`Unsupported`](Self::Unsupported) |
+/// | fetch the operator | [`PermissionDenied`](Self::PermissionDenied), [`StorageFull`](Self::StorageFull), [`Corrupt`](Self::Corrupt), [`Internal`](Self::Internal) |
+///
+/// A missing object and a condition that does not hold are results, not errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -62,6 +73,9 @@ pub enum ErrorKind {
 /// assert_eq!(error.to_string(), "get: the disk is busy");
 /// assert!(error.is_retryable());
 /// ```
+///
+/// Cloning is cheap: source and texts are shared or short. It is one type for all backends, so that code over `dyn ObjectStore` decides by
+/// the [`kind`](Self::kind) and need not know which it has.
 #[derive(Debug, Clone)]
 pub struct Error {
     parts: Parts<ErrorKind>,
@@ -69,13 +83,27 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of this kind; the operation is filled in by the backend ([`during`](Self::during)).
+    /// An error of this kind, with Cloudflare's code for it; the operation is filled in by the backend ([`during`](Self::during)).
+    ///
+    /// ```
+    /// use isobar_storage::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::InvalidRange, "the object has 10 bytes");
+    /// assert_eq!(error.to_string(), "the object has 10 bytes (10039)");
+    /// ```
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { parts: Parts::new(kind, message), code: default_code(kind) }
     }
 
     /// Names the operation, an [`Operation`](crate::Operation) or one of the backend's own (`fsck`), unless a deeper layer has
     /// already done so.
+    ///
+    /// ```
+    /// use isobar_storage::{Error, ErrorKind, Operation};
+    ///
+    /// let error = Error::new(ErrorKind::Corrupt, "a row is damaged").during("fsck").during(Operation::Get);
+    /// assert_eq!(error.operation(), "fsck");
+    /// ```
     #[must_use]
     pub fn during(mut self, operation: impl Into<&'static str>) -> Self {
         self.parts.name_operation(operation);
@@ -83,6 +111,16 @@ impl Error {
     }
 
     /// Attaches the cause.
+    ///
+    /// ```
+    /// use std::error::Error as _;
+    ///
+    /// use isobar_storage::{Error, ErrorKind};
+    ///
+    /// let cause = std::io::Error::other("no route to host");
+    /// let error = Error::new(ErrorKind::Unavailable, "the bucket cannot be reached").with_source(cause);
+    /// assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("no route to host"));
+    /// ```
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.parts.set_source(source);
@@ -90,6 +128,15 @@ impl Error {
     }
 
     /// Overrides Cloudflare's code: the same kind has different codes in different operations.
+    ///
+    /// ```
+    /// use isobar_storage::rules;
+    ///
+    /// // An upload that never was: 10024 to a part, 10001 to a completion.
+    /// assert_eq!(rules::no_such_upload().code(), Some(10024));
+    /// assert_eq!(rules::unknown_upload().code(), Some(10001));
+    /// assert_eq!(rules::no_such_upload().kind(), rules::unknown_upload().kind());
+    /// ```
     #[must_use]
     pub fn with_code(mut self, code: u32) -> Self {
         self.code = Some(code);
@@ -120,7 +167,14 @@ impl Error {
         self.code
     }
 
-    /// Whether the same call may succeed later.
+    /// Whether the same call may succeed later, without a change of the request: [`ErrorKind::Unavailable`] alone. A write that failed so may
+    /// have been done; [`Retried`](crate::layers) repeats those for which that does no harm.
+    ///
+    /// ```
+    /// use isobar_storage::{Error, ErrorKind};
+    ///
+    /// assert!(!Error::new(ErrorKind::StorageFull, "no space left on device").is_retryable());
+    /// ```
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.kind() == ErrorKind::Unavailable

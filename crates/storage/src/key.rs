@@ -36,6 +36,16 @@ impl Key {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidKey`] when it is empty or longer than [`limits::KEY_BYTES`].
+    ///
+    /// ```
+    /// use isobar_storage::Key;
+    ///
+    /// // Nothing is resolved, decoded or cut: the key is the text.
+    /// assert_eq!(Key::new("/a/../b%20c")?.as_str(), "/a/../b%20c");
+    /// let error = Key::new("k".repeat(1025)).unwrap_err();
+    /// assert_eq!(error.code(), Some(10020));
+    /// # Ok::<_, isobar_storage::Error>(())
+    /// ```
     pub fn new(key: impl AsRef<str>) -> Result<Self> {
         let key = key.as_ref();
         match key.len() {
@@ -51,6 +61,14 @@ impl Key {
     }
 
     /// The key as text.
+    ///
+    /// ```
+    /// use isobar_storage::Key;
+    ///
+    /// let key = Key::new("a.txt")?;
+    /// assert!(key.as_str().ends_with(".txt"));
+    /// # Ok::<_, isobar_storage::Error>(())
+    /// ```
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

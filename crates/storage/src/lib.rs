@@ -88,6 +88,17 @@ pub use store::ObjectStore;
 pub use upload::Multipart;
 
 /// Limits of R2, which every backend keeps. Source: R2's documentation, "Limits".
+///
+/// | limit | checked by | error |
+/// |---|---|---|
+/// | [`KEY_BYTES`](limits::KEY_BYTES) | [`Key::new`] | [`ErrorKind::InvalidKey`] |
+/// | [`METADATA_BYTES`](limits::METADATA_BYTES) | [`rules::check_metadata`] | [`ErrorKind::MetadataTooLarge`] |
+/// | [`SINGLE_PUT_BYTES`](limits::SINGLE_PUT_BYTES) | [`rules::check_size`] | [`ErrorKind::TooLarge`] |
+/// | [`LIST_KEYS`](limits::LIST_KEYS) | [`rules::check_limit`] | [`ErrorKind::InvalidListLimit`] |
+/// | [`DELETE_KEYS`](limits::DELETE_KEYS) | [`rules::check_delete`] | [`ErrorKind::InvalidArgument`] |
+/// | [`PART_NUMBER`](limits::PART_NUMBER) | [`rules::check_part_number`] | [`ErrorKind::InvalidArgument`] |
+/// | [`PART_MIN_BYTES`](limits::PART_MIN_BYTES) | [`rules::complete_parts`] | [`ErrorKind::PartTooSmall`] |
+/// | [`UPLOAD_DAYS`](limits::UPLOAD_DAYS) | every operation on the upload | [`ErrorKind::NoSuchUpload`] |
 pub mod limits {
     /// Bytes of UTF-8 in a key.
     pub const KEY_BYTES: usize = 1024;

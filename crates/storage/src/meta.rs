@@ -39,7 +39,7 @@ pub struct ObjectMeta {
     pub size: u64,
     /// The etag without quotes: the md5 in hexadecimal, or `<md5 of the parts' md5s>-<parts>` for a multipart object.
     pub etag: String,
-    /// When it was written, to the millisecond.
+    /// When it was written, to the millisecond, by the store's clock. Of a multipart object: when it was completed.
     pub uploaded: DateTime<Utc>,
     /// HTTP metadata. Empty in a listing that did not [include](crate::ListOptions::include_http) it.
     pub http: HttpMetadata,
@@ -53,6 +53,15 @@ pub struct ObjectMeta {
 
 impl ObjectMeta {
     /// Metadata as a backend builds it; everything else starts empty.
+    ///
+    /// ```
+    /// use isobar_storage::{Key, ObjectMeta, StorageClass, rules};
+    ///
+    /// let version = rules::random_id()?;
+    /// let meta = ObjectMeta::new(Key::new("a")?, version, 5, "5d41402abc4b2a76b9719d911017c592".into(), chrono::Utc::now());
+    /// assert!(meta.checksums.is_empty() && meta.custom.is_empty() && meta.storage_class == StorageClass::Standard);
+    /// # Ok::<_, isobar_storage::Error>(())
+    /// ```
     #[must_use]
     pub fn new(key: Key, version: String, size: u64, etag: String, uploaded: DateTime<Utc>) -> Self {
         Self {
@@ -69,12 +78,31 @@ impl ObjectMeta {
     }
 
     /// The etag as HTTP writes it: in quotes.
+    ///
+    /// ```
+    /// use isobar_storage::{Key, ObjectMeta};
+    ///
+    /// let meta = ObjectMeta::new(Key::new("a")?, "version".into(), 0, "abc".into(), Default::default());
+    /// assert_eq!(meta.http_etag(), r#""abc""#);
+    /// # Ok::<_, isobar_storage::Error>(())
+    /// ```
     #[must_use]
     pub fn http_etag(&self) -> String {
         format!("\"{}\"", self.etag)
     }
 
-    /// The stored checksum of this function.
+    /// The stored checksum of this function; `None` where the object was put without it, and of an object out of parts.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{ChecksumAlgorithm, Key, ObjectStoreExt};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let meta = MemoryStore::new().write(&Key::new("a")?, "hello").await?;
+    /// assert_eq!(meta.checksum(ChecksumAlgorithm::Md5).map(|md5| &md5.hex), Some(&meta.etag));
+    /// assert_eq!(meta.checksum(ChecksumAlgorithm::Sha256), None);
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     #[must_use]
     pub fn checksum(&self, algorithm: ChecksumAlgorithm) -> Option<&Checksum> {
         self.checksums.iter().find(|checksum| checksum.algorithm == algorithm)
@@ -118,19 +146,38 @@ pub struct HttpMetadata {
     /// `Cache-Control`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_control: Option<String>,
-    /// `Expires`.
+    /// `Expires`, to the second where it goes through a header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_expiry: Option<DateTime<Utc>>,
 }
 
 impl HttpMetadata {
     /// Nothing but a content type.
+    ///
+    /// ```
+    /// use isobar_storage::HttpMetadata;
+    ///
+    /// let http = HttpMetadata::with_content_type("text/css");
+    /// assert_eq!((http.content_type.as_deref(), http.cache_control), (Some("text/css"), None));
+    /// ```
     #[must_use]
     pub fn with_content_type(content_type: impl Into<String>) -> Self {
         Self { content_type: Some(content_type.into()), ..Self::default() }
     }
 
-    /// Takes over what a request's headers say; an `Expires` that is no HTTP date is ignored.
+    /// Takes over what a request's headers say; an `Expires` that is no HTTP date is ignored, as are values that are not visible ASCII.
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderValue, header};
+    /// use isobar_storage::HttpMetadata;
+    ///
+    /// let mut headers = HeaderMap::new();
+    /// headers.insert(header::EXPIRES, HeaderValue::from_static("Tue, 14 Nov 2023 22:13:20 GMT"));
+    /// let http = HttpMetadata::from_headers(&headers);
+    /// assert_eq!(http.cache_expiry.map(|at| at.timestamp()), Some(1_700_000_000));
+    /// headers.insert(header::EXPIRES, HeaderValue::from_static("0"));
+    /// assert_eq!(HttpMetadata::from_headers(&headers).cache_expiry, None);
+    /// ```
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
@@ -146,7 +193,18 @@ impl HttpMetadata {
         }
     }
 
-    /// Writes the headers; a value that HTTP cannot carry is left out.
+    /// Writes the headers, in place of those of the same names; a value that HTTP cannot carry is left out.
+    ///
+    /// ```
+    /// use http::HeaderMap;
+    /// use isobar_storage::HttpMetadata;
+    ///
+    /// let mut http = HttpMetadata::with_content_type("text/plain");
+    /// http.content_disposition = Some("attachment; filename=\"a\nb\"".into());
+    /// let mut headers = HeaderMap::new();
+    /// http.write_headers(&mut headers);
+    /// assert_eq!(headers.len(), 1); // a header cannot have a line break
+    /// ```
     pub fn write_headers(&self, headers: &mut HeaderMap) {
         let Self { content_type, content_language, content_disposition, content_encoding, cache_control, cache_expiry } =
             self;

@@ -16,6 +16,13 @@ pub struct UploadId(String);
 
 impl UploadId {
     /// An id that was kept as text. Nothing is checked until it is used, as R2 has it.
+    ///
+    /// ```
+    /// use isobar_storage::UploadId;
+    ///
+    /// let kept = UploadId::new("0f3c").to_string();
+    /// assert_eq!(UploadId::new(kept).as_str(), "0f3c");
+    /// ```
     pub fn new(id: impl Into<String>) -> Self {
         Self(id.into())
     }
@@ -33,7 +40,15 @@ impl fmt::Display for UploadId {
     }
 }
 
-/// An uploaded part, as `complete_multipart` wants it back.
+/// An uploaded part, as `complete_multipart` wants it back. Its JSON is that of R2's binding (`R2UploadedPart`), so that a browser can hold
+/// it between two requests.
+///
+/// ```
+/// use isobar_storage::Part;
+///
+/// let part: Part = serde_json::from_str(r#"{"partNumber":1,"etag":"abc"}"#).unwrap();
+/// assert_eq!((part.part_number, &*part.etag), (1, "abc"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Part {
@@ -111,20 +126,59 @@ pub struct ListUploadsOptions {
 
 impl ListUploadsOptions {
     /// Only uploads whose keys start with this.
+    ///
+    /// ```
+    /// use isobar_storage::{Key, ListUploadsOptions, UploadId};
+    ///
+    /// let films = ListUploadsOptions::default().with_prefix("films/");
+    /// assert!(films.covers(&Key::new("films/1.mp4").unwrap(), &UploadId::new("id")));
+    /// assert!(!films.covers(&Key::new("film.mp4").unwrap(), &UploadId::new("id")));
+    /// ```
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// Only uploads behind this key, or behind this upload of the key.
+    /// Only uploads behind this key, or behind this upload of the key: the last one of a page asks for the next.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{Key, ListUploadsOptions, MultipartOptions, ObjectStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// for name in ["a", "a", "b"] {
+    ///     store.create_multipart(&Key::new(name)?, MultipartOptions::default()).await?;
+    /// }
+    /// let mut options = ListUploadsOptions::default().with_limit(2);
+    /// let mut keys = Vec::new();
+    /// loop {
+    ///     let page = store.list_uploads(options.clone()).await?;
+    ///     let Some(last) = page.last() else { break };
+    ///     options = options.with_after(last.key.as_str(), Some(last.id.clone()));
+    ///     keys.extend(page.into_iter().map(|upload| upload.key.to_string()));
+    /// }
+    /// assert_eq!(keys, ["a", "a", "b"]);
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     #[must_use]
     pub fn with_after(mut self, key: impl Into<String>, upload: Option<UploadId>) -> Self {
         self.after = Some((key.into(), upload));
         self
     }
 
-    /// Most uploads.
+    /// Most uploads: 1 to 1,000, which is the default.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{ErrorKind, ListUploadsOptions, ObjectStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let error = MemoryStore::new().list_uploads(ListUploadsOptions::default().with_limit(0)).await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::InvalidListLimit);
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     #[must_use]
     pub fn with_limit(mut self, limit: usize) -> Self {
         self.limit = Some(limit);
@@ -132,6 +186,16 @@ impl ListUploadsOptions {
     }
 
     /// Reports whether an upload is among those asked for, whatever the limit: for backends.
+    ///
+    /// ```
+    /// use isobar_storage::{Key, ListUploadsOptions, UploadId};
+    ///
+    /// let key = Key::new("film.mp4").unwrap();
+    /// let behind_key = ListUploadsOptions::default().with_after("film.mp4", None);
+    /// let behind_upload = ListUploadsOptions::default().with_after("film.mp4", Some(UploadId::new("a")));
+    /// assert!(!behind_key.covers(&key, &UploadId::new("b")));
+    /// assert!(behind_upload.covers(&key, &UploadId::new("b")));
+    /// ```
     #[must_use]
     pub fn covers(&self, key: &Key, id: &UploadId) -> bool {
         let is_behind = match &self.after {
@@ -172,7 +236,20 @@ pub struct MultipartOptions {
 }
 
 impl MultipartOptions {
-    /// The HTTP headers to store.
+    /// The HTTP headers to store. They are given when the upload begins: R2 takes none when it ends.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{HttpMetadata, Key, MultipartOptions, ObjectStoreExt};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let options = MultipartOptions::default().with_http(HttpMetadata::with_content_type("video/mp4"));
+    /// let store = MemoryStore::new();
+    /// let upload = store.multipart(&Key::new("film")?, options).await?;
+    /// let part = upload.upload_part(1, "frames").await?;
+    /// assert_eq!(upload.complete(vec![part]).await?.http.content_type.as_deref(), Some("video/mp4"));
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     #[must_use]
     pub fn with_http(mut self, http: HttpMetadata) -> Self {
         self.http = http;

@@ -46,6 +46,14 @@ pub struct ByteRange {
 
 impl Range {
     /// The first `length` bytes.
+    ///
+    /// ```
+    /// use isobar_storage::{ByteRange, Range};
+    ///
+    /// // The beginning of a file says what it is.
+    /// assert_eq!(Range::first(512).resolve(10_000)?, ByteRange { offset: 0, length: 512 });
+    /// # Ok::<_, isobar_storage::Error>(())
+    /// ```
     #[must_use]
     pub fn first(length: u64) -> Self {
         Self::From { offset: 0, length: Some(length) }
@@ -53,6 +61,20 @@ impl Range {
 
     /// Reads a `Range` header as R2 does: a single range of bytes; several ranges, another unit or nonsense are `None`
     /// and mean the whole object.
+    ///
+    /// | header | range |
+    /// |---|---|
+    /// | `bytes=0-99` | the first 100 bytes |
+    /// | `bytes=100-` | all from the 101st on |
+    /// | `bytes=-100` | the last 100 |
+    /// | `bytes=5-2`, `bytes=-`, `bytes=0-1,5-6`, `lines=0-1` | none |
+    ///
+    /// ```
+    /// use isobar_storage::Range;
+    ///
+    /// assert_eq!(Range::from_header("bytes=0-99"), Some(Range::first(100)));
+    /// assert_eq!(Range::from_header("bytes=5-2"), None);
+    /// ```
     #[must_use]
     pub fn from_header(value: &str) -> Option<Self> {
         let (unit, spec) = value.split_once('=')?;
@@ -77,7 +99,15 @@ impl Range {
     /// The bytes this range means in an object of `size` bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidRange`] (10039) when it starts at or after the end, or asks for no byte.
+    /// [`ErrorKind::InvalidRange`] (10039) when it starts at or after the end, or asks for no byte. Of an empty object every range does.
+    ///
+    /// ```
+    /// use isobar_storage::{ByteRange, Range};
+    ///
+    /// assert_eq!(Range::Suffix(300).resolve(250)?, ByteRange { offset: 0, length: 250 });
+    /// assert!(Range::Suffix(0).resolve(250).is_err() && Range::Suffix(1).resolve(0).is_err());
+    /// # Ok::<_, isobar_storage::Error>(())
+    /// ```
     pub fn resolve(self, size: u64) -> Result<ByteRange> {
         let unsatisfiable = || Error::new(ErrorKind::InvalidRange, "The requested range is not satisfiable");
         match self {
