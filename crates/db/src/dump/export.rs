@@ -23,6 +23,25 @@ const INSERT_BYTES: usize = 50_000;
 
 /// Writes the database in a file as SQL: the state of one moment, while others may go on writing.
 ///
+/// `progress` is called as the export goes on, on the calling thread, with growing counts.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use isobar_db::dump::{Content, ExportOptions, export};
+/// use isobar_db::{QueryableExt, SqliteDatabase};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let file = folder.path().join("app.sqlite");
+/// let db = SqliteDatabase::open(&file).await?;
+/// db.run_script("CREATE TABLE t (a); INSERT INTO t VALUES (1);").await?;
+///
+/// let mut sql = Vec::new();
+/// export(&file, &mut sql, &ExportOptions::default().with_content(Content::Schema), &mut |_| ())?;
+/// let sql = String::from_utf8(sql)?;
+/// assert!(sql.contains("CREATE TABLE t (a);") && !sql.contains("INSERT"));
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 /// [`ErrorKind::PermissionDenied`] and [`Corrupt`](ErrorKind::Corrupt) for the file; [`ErrorKind::Sql`] for a table that is named and
 /// does not exist; [`ErrorKind::Unsupported`] for a virtual table whose rows cannot be had out of it (FTS5 with `content=''`); those of

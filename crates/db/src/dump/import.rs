@@ -1,4 +1,9 @@
 //! The import.
+//!
+//! The script is read in chunks that end where a statement does, at least 64 KiB each, so memory is bounded by the
+//! longest statement. It fills a file `NAME.importing` without a journal and without syncs, which is quick and
+//! leaves rubbish after a crash; the file is checked, synced and renamed at the end, which is what makes the import
+//! all or nothing.
 
 use std::fs;
 use std::io::{self, BufRead};
@@ -17,6 +22,23 @@ const CHUNK: usize = 64 << 10;
 /// Runs a script of SQL into a new database, which appears under its name when all of it is there, is consistent, and is durable; until
 /// then, and if anything fails, there is none. The script may be this crate's export, wrangler's, or that of `sqlite3 FILE .dump`; its
 /// statements are not limited to D1's 100,000 bytes. Foreign keys may refer to rows that come later.
+///
+/// ```
+/// use isobar_db::dump::import;
+/// use isobar_db::{Constraint, ErrorKind};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let file = folder.path().join("new.sqlite");
+/// let script = "CREATE TABLE p (id INTEGER PRIMARY KEY);\nCREATE TABLE c (p REFERENCES p (id));\nINSERT INTO c VALUES (7);";
+/// let error = import(&file, &mut script.as_bytes(), &mut |_| ()).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Constraint(Constraint::ForeignKey));
+/// assert!(!file.exists(), "all of it or nothing");
+///
+/// let script = format!("{script}\nINSERT INTO p VALUES (7);");
+/// let report = import(&file, &mut script.as_bytes(), &mut |_| ())?;
+/// assert_eq!((report.tables, report.rows), (2, 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`ErrorKind::PermissionDenied`] where the file exists, or a log or journal that SQLite has left beside its name, or it cannot be
@@ -54,6 +76,9 @@ fn check_free(file: &Path) -> Result<()> {
 }
 
 /// The file that an import fills. It gets the database's name when it is finished, and is removed otherwise.
+///
+/// Three states: claimed (the file is there, locked), finished (renamed), dropped unfinished (removed). A crash
+/// leaves the first, which the next import into the same name takes over, since the lock went with its process.
 struct Unfinished {
     path: PathBuf,
     /// The file, locked, so that no other import fills it, too.

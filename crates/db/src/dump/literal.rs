@@ -1,4 +1,7 @@
 //! Values as literals of SQL that every version of SQLite reads back exactly.
+//!
+//! Exactly means bit by bit: a REAL comes back as the same 64 bits, a text with its NULs, its line ends and its
+//! invalid UTF-8. Forms that newer versions of SQLite alone can read are not used.
 
 use std::fmt::Write;
 

@@ -62,6 +62,8 @@ fn failed(error: &rusqlite::Error) -> Error {
 }
 
 /// The error of reading or writing.
+///
+/// A full disk is a kind of its own; everything else may pass, and is `Unavailable`.
 #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 fn io_failed(what: &str, error: std::io::Error) -> Error {
     let kind = match isobar_base::io::Class::of(&error) {

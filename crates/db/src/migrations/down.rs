@@ -1,4 +1,9 @@
 //! Undoing migrations by files of their own.
+//!
+//! wrangler has no way back, so a file that undoes is ours alone: its name ends with `.down.sql`, which
+//! [`from_folder`](super::from_folder) passes over. The removal of the record stands on the first line of the
+//! file's script, in its transaction: a script that fails leaves its migration applied, and two processes that undo
+//! at once cannot both succeed.
 
 use super::{Migration, Migrator, records};
 use crate::{Error, ErrorKind, Queryable, QueryableExt, Result};
@@ -6,6 +11,18 @@ use crate::{Error, ErrorKind, Queryable, QueryableExt, Result};
 /// The file that undoes a migration: of `0001_users.sql` it is `0001_users.down.sql`, beside it or in the folder `down` within the
 /// folder of migrations. wrangler takes every `*.sql` beside the others for a migration: where it is used too, the folder `down` is
 /// the place. Returns its SQL under the migration's name, or `None`.
+///
+/// ```
+/// use isobar_db::migrations::down_file;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// std::fs::write(folder.join("0001_users.down.sql"), "DROP TABLE users;")?;
+/// let down = down_file(folder, "0001_users.sql")?.expect("it was written");
+/// assert_eq!((down.name.as_str(), down.sql.as_str()), ("0001_users.sql", "DROP TABLE users;"));
+/// assert_eq!(down_file(folder, "0002_posts.sql")?, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`ErrorKind::Migration`] when a file cannot be read.
@@ -28,6 +45,8 @@ pub fn down_file(folder: impl AsRef<std::path::Path>, name: &str) -> Result<Opti
 
 impl Migrator {
     /// Returns the names of the migrations that were applied last, the last one first.
+    ///
+    /// The order is that in which they were applied, which is not that of the files where one was added behind.
     ///
     /// # Errors
     /// As [`applied`](Self::applied); [`ErrorKind::Migration`] where fewer are applied.

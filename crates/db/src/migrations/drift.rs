@@ -1,4 +1,8 @@
 //! The schema that the applied files give, against the one that the database has.
+//!
+//! The expected schema is not computed but made: the applied files run on an empty database in memory, and both
+//! schemas are read in the same way. So whatever SQLite does to a definition (renames within it, its quoting)
+//! happens to both.
 
 use super::{Migration, Migrator};
 use crate::schema::{Difference, Schema};
@@ -22,6 +26,9 @@ impl Migrator {
     /// assert_eq!(drift[0].to_string(), "column users.hurried is not expected");
     /// # Ok(()) }
     /// ```
+    ///
+    /// Rows are not compared, nor are the tables of records themselves. A migration that fills a column from rows runs
+    /// on empty tables here.
     ///
     /// # Errors
     /// [`ErrorKind::Migration`] where an applied migration has no file; the failing file's where one does not run on empty tables.

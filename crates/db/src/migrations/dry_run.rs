@@ -1,4 +1,8 @@
 //! Trying migrations: they run in a transaction that is rolled back.
+//!
+//! D1 has no transaction that could be left open and undone, so the dry run is a batch whose last statement fails
+//! on purpose. All pending files run first as one; only where that fails do growing prefixes run, to find the first
+//! file that fails.
 
 use std::borrow::Cow;
 
@@ -11,6 +15,21 @@ use crate::{Error, ErrorKind, Queryable, Result, Statement, sql};
 const ROLL_BACK: &str = "isobar_dry_run";
 
 /// A pending migration that a dry run has tried.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::SqliteDatabase;
+/// use isobar_db::migrations::{self, Migration, Migrator};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// let users = Migration::new("0001_users.sql", "CREATE TABLE users (id)");
+/// let posts = Migration::new("0002_posts.sql", "CREATE TABLE posts (id); CREATE INDEX by_id ON posts (id)");
+/// let planned = Migrator::default().dry_run(&db, &[posts, users]).await?;
+/// let shown: Vec<_> = planned.iter().map(|file| format!("{}: {}", file.name, file.statements)).collect();
+/// assert_eq!(shown, ["0001_users.sql: 1", "0002_posts.sql: 2"]);
+/// assert!(migrations::applied(&db).await?.is_empty(), "nothing has happened");
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Planned {
@@ -51,6 +70,9 @@ impl Migrator {
     /// Runs all pending migrations in one transaction that is rolled back, on the database itself with its rows. Returns them in
     /// their order. Whatever the files hold, the database is then as it was; a PRAGMA in them that lasts as long as the connection,
     /// such as `recursive_triggers`, stays set for as long.
+    ///
+    /// It takes the write lock for as long as the files run, with the rows that are there: on a large database, and on
+    /// D1, other writes wait.
     ///
     /// # Errors
     /// As [`apply`](Self::apply): those of the first file that would fail.

@@ -41,6 +41,10 @@ pub const PATTERN: &str = "*.sql";
 const DOWN: &str = ".down.sql";
 
 /// A migration: a file's name, with its `.sql`, and its SQL.
+///
+/// The SQL is a script, as [`batch_script`](crate::Queryable::batch_script) runs it. A `BEGIN TRANSACTION` and
+/// `COMMIT` around it are skipped. `PRAGMA defer_foreign_keys = ON` at its beginning lets it rebuild tables that
+/// others refer to; `PRAGMA foreign_keys = OFF` has no effect in a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migration {
     /// The file's name; of one in a folder within, its path with `/`.
@@ -114,6 +118,15 @@ pub struct Applied {
 
 /// The `.sql` files of a folder, in order: [`from_pattern`] with [`PATTERN`].
 ///
+/// ```
+/// use isobar_db::migrations::from_folder;
+///
+/// let files = from_folder("tests/migrations")?;
+/// assert_eq!(files[0].name, "1_users.sql");
+/// assert!(from_folder("no/such/folder").is_err());
+/// # Ok::<(), isobar_db::Error>(())
+/// ```
+///
 /// # Errors
 /// [`ErrorKind::Migration`] when the folder or a file cannot be read.
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
@@ -124,6 +137,20 @@ pub fn from_folder(folder: impl AsRef<std::path::Path>) -> Result<Vec<Migration>
 /// The files of a folder that a pattern matches, in order; wrangler's `migrations_pattern` without the folder before it, like
 /// `*/migration.sql`. `*` and `?` do not match `/`. Hidden files and folders (`._0001_a.sql`, as macOS makes them) are skipped, and so
 /// are files that undo a migration (`0001_a.down.sql`), which wrangler would take for migrations unless they stand in a folder within.
+///
+/// ```
+/// use isobar_db::migrations::from_pattern;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// std::fs::create_dir(folder.join("0000_init"))?;
+/// std::fs::write(folder.join("0000_init/migration.sql"), "CREATE TABLE users (id);")?;
+/// std::fs::write(folder.join("0000_init/snapshot.json"), "{}")?;
+/// let files = from_pattern(folder, "*/migration.sql")?; // as Drizzle names them
+/// assert_eq!(files.len(), 1);
+/// assert_eq!(files[0].name, "0000_init/migration.sql");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`ErrorKind::Migration`] when the pattern is not one, or the folder or a file cannot be read.
@@ -165,6 +192,16 @@ pub fn from_pattern(folder: impl AsRef<std::path::Path>, pattern: &str) -> Resul
 /// The folder of a database's migrations and the pattern of their files within it, for [`from_pattern`], by wrangler's rules
 /// for `migrations_dir` (default: `migrations`) and `migrations_pattern` (default: [`PATTERN`] in the folder).
 ///
+/// ```
+/// use isobar_db::migrations::location;
+///
+/// assert_eq!(location(None, None)?, ("migrations".to_owned(), "*.sql".to_owned()));
+/// let (folder, pattern) = location(Some("drizzle"), Some("./drizzle/*/migration.sql"))?;
+/// assert_eq!((folder.as_str(), pattern.as_str()), ("drizzle", "*/migration.sql"));
+/// assert!(location(Some("drizzle"), Some("other/*.sql")).is_err());
+/// # Ok::<(), isobar_db::Error>(())
+/// ```
+///
 /// # Errors
 /// [`ErrorKind::Migration`] for a pattern without a folder beside it, or one that does not begin with the folder.
 pub fn location(folder: Option<&str>, pattern: Option<&str>) -> Result<(String, String)> {
@@ -203,6 +240,14 @@ fn normal(path: &str) -> String {
 }
 
 /// wrangler's order, folder by folder: by leading number, then by name; files without a number come last.
+///
+/// ```
+/// use isobar_db::migrations::{Migration, sort};
+///
+/// let mut files = ["10_posts.sql", "notes.sql", "9_users.sql"].map(|name| Migration::new(name, ""));
+/// sort(&mut files);
+/// assert_eq!(files.map(|file| file.name), ["9_users.sql", "10_posts.sql", "notes.sql"]);
+/// ```
 pub fn sort(migrations: &mut [Migration]) {
     let number = |name: &str| {
         let digits = name.bytes().take_while(u8::is_ascii_digit).count();
@@ -251,6 +296,22 @@ impl Migrator {
 
     /// Keeps the SHA-256 of each file in a table beside that of the names, `d1_migrations_checksums`, which wrangler does not touch;
     /// [`apply`](Self::apply) refuses to go on where the file of an applied migration has been changed. Default: no.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::SqliteDatabase;
+    /// use isobar_db::migrations::{Migration, Migrator};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let migrator = Migrator::default().with_checksums();
+    /// migrator.apply(&db, &[Migration::new("0001_users.sql", "CREATE TABLE users (id)")]).await?;
+    ///
+    /// let edited = Migration::new("0001_users.sql", "CREATE TABLE users (id, name)");
+    /// let new = Migration::new("0002_posts.sql", "CREATE TABLE posts (id)");
+    /// let error = migrator.apply(&db, &[edited, new]).await.unwrap_err();
+    /// assert!(error.to_string().starts_with("0001_users.sql changed after being applied"));
+    /// # Ok(()) }
+    /// ```
     #[cfg(feature = "checksums")]
     #[must_use]
     pub fn with_checksums(mut self) -> Self {
@@ -260,6 +321,19 @@ impl Migrator {
 
     /// Returns the applied migrations, oldest first; none where the table is missing. Creates nothing.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::SqliteDatabase;
+    /// use isobar_db::migrations::{Migration, Migrator};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let migrator = Migrator::default();
+    /// assert!(migrator.applied(&db).await?.is_empty(), "there is no table yet");
+    /// migrator.apply(&db, &[Migration::new("0001_users.sql", "CREATE TABLE users (id)")]).await?;
+    /// assert_eq!(migrator.applied(&db).await?[0].name, "0001_users.sql");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Queryable::query`].
     pub async fn applied(&self, database: &(impl Queryable + ?Sized)) -> Result<Vec<Applied>> {
@@ -267,6 +341,8 @@ impl Migrator {
     }
 
     /// Those of `migrations` that have not been applied, in order.
+    ///
+    /// A migration counts as applied by its name alone. One that was renamed is pending again, and is applied again.
     ///
     /// # Errors
     /// As [`applied`](Self::applied).
@@ -284,6 +360,25 @@ impl Migrator {
 
     /// Applies the pending migrations, each file and its record in one transaction, and stops at the first failure; earlier
     /// files stay applied. Returns the names of those applied here, without any that another process applied at the same time.
+    ///
+    /// Several processes may apply at once, as when two instances start: each file is applied by one of them. A crash
+    /// leaves whole files applied, and the next call goes on with the one behind.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::migrations::{Migration, Migrator};
+    /// use isobar_db::{ErrorKind, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let good = Migration::new("0001_users.sql", "CREATE TABLE users (id)");
+    /// let wrong = Migration::new("0002_posts.sql", "CREATE TABLE posts (id);\nINSERT INTO nope VALUES (1)");
+    /// let migrator = Migrator::default();
+    /// let error = migrator.apply(&db, &[good, wrong]).await.unwrap_err();
+    /// assert_eq!((error.kind(), error.line()), (ErrorKind::Sql, Some(2)));
+    /// assert!(error.to_string().starts_with("0002_posts.sql, line 2: no such table: nope"));
+    /// assert_eq!(migrator.applied(&db).await?.len(), 1, "the first stays applied");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The failing file's, with its name, the line and the statement (where the backend reports them), and SQLite's message.

@@ -1,4 +1,8 @@
 //! The tables that record which migrations are applied: wrangler's, and beside it that of the checksums. All SQL on them is here.
+//!
+//! wrangler's table has `id`, `name` (unique) and `applied_at`, and is made by the same statement, so that either
+//! tool finds its own. Checksums are in a table beside it, since a column more would be one that wrangler does not
+//! write.
 
 #[cfg(feature = "checksums")]
 use std::collections::BTreeMap;
@@ -70,6 +74,9 @@ impl Records {
     }
 
     /// The SQL that records a migration as applied, on one line.
+    ///
+    /// The name is a literal, not a parameter: a script has none. It comes before the file's own SQL, so the unique
+    /// name makes the second of two processes fail before it has run anything.
     pub(super) fn insert(&self, file: &Migration) -> String {
         let name = sql::literal(&file.name);
         #[allow(unused_mut, reason = "without checksums it is complete")]
@@ -145,6 +152,14 @@ async fn exists(database: &(impl Queryable + ?Sized), table: &str) -> Result<boo
 }
 
 /// SHA-256 of a migration's SQL, in hexadecimal digits. Line ends count as one, `\r\n` or `\n`, since git may change them.
+///
+/// ```
+/// use isobar_db::migrations::checksum;
+///
+/// assert_eq!(checksum("SELECT 1;\r\n"), checksum("SELECT 1;\n"));
+/// assert_ne!(checksum("SELECT 1;"), checksum("SELECT 2;"));
+/// assert_eq!(checksum("").len(), 64);
+/// ```
 #[cfg(feature = "checksums")]
 #[must_use]
 pub fn checksum(sql: &str) -> String {

@@ -6,6 +6,18 @@ use super::{Migration, Migrator, checksum, sort};
 use crate::{Error, ErrorKind, Queryable, Result, Statement};
 
 /// State of a migration.
+///
+/// | state | recorded | file | checksum |
+/// |---|---|---|---|
+/// | `Applied` | yes | there | the file's |
+/// | `AppliedUnchecked` | yes | there | not known |
+/// | `Changed` | yes | there | another one |
+/// | `FileMissing` | yes | none | |
+/// | `Pending` | no | behind all applied ones | |
+/// | `OutOfOrder` | no | before an applied one | |
+///
+/// `Changed`, `FileMissing` and `OutOfOrder` call for a look; [`apply`](Migrator::apply) refuses the first alone,
+/// and only with [checksums](Migrator::with_checksums).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -40,6 +52,21 @@ impl Migrator {
     /// Returns the state of every migration that is applied or has a file: applied ones in the order in which they were applied, then
     /// the pending ones. Creates nothing.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::SqliteDatabase;
+    /// use isobar_db::migrations::{Migration, Migrator, State};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let files = ["1_a", "2_b", "3_c"].map(|name| Migration::new(format!("{name}.sql"), format!("CREATE TABLE t{name} (x)")));
+    /// let migrator = Migrator::default().with_checksums();
+    /// migrator.apply(&db, &[files[0].clone(), files[2].clone()]).await?;
+    /// let states: Vec<_> = migrator.status(&db, &files).await?.into_iter().map(|one| (one.name, one.state)).collect();
+    /// assert_eq!(states[1], ("3_c.sql".to_owned(), State::Applied));
+    /// assert_eq!(states[2], ("2_b.sql".to_owned(), State::OutOfOrder));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`applied`](Self::applied).
     pub async fn status(&self, database: &(impl Queryable + ?Sized), migrations: &[Migration]) -> Result<Vec<Status>> {
@@ -73,6 +100,22 @@ impl Migrator {
     /// Records pending migrations as applied without running them, up to this one, or all: for a database whose tables exist already.
     /// Applied ones whose checksum is not known, or is another one than their file's, get that of the file. Returns the names of the
     /// migrations that were recorded, in one transaction.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::migrations::{Migration, Migrator};
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// db.run_script("CREATE TABLE users (id)").await?; // by hand, long ago
+    /// let users = Migration::new("0001_users.sql", "CREATE TABLE users (id)");
+    /// let posts = Migration::new("0002_posts.sql", "CREATE TABLE posts (id)");
+    /// let files = [users, posts];
+    /// let migrator = Migrator::default();
+    /// assert_eq!(migrator.baseline(&db, &files, Some("0001_users.sql")).await?, ["0001_users.sql"]);
+    /// assert_eq!(migrator.apply(&db, &files).await?, ["0002_posts.sql"]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Migration`] where `up_to` is none of the files; as [`Queryable::batch`].

@@ -1,4 +1,8 @@
 //! Differences of two schemas.
+//!
+//! Columns, indexes and foreign keys are compared by their parts, for messages that name what differs; what remains
+//! is compared by the words of the SQL, which sees a CHECK or a collation that the PRAGMAs do not report, and does
+//! not see space, comments, quotes and case.
 
 use std::fmt;
 
@@ -7,6 +11,13 @@ use serde::Serialize;
 use super::{Column, Schema, Table};
 
 /// A difference of two schemas: of the one that is expected and the one that was found. It displays as a sentence.
+///
+/// | object | messages |
+/// |---|---|
+/// | `table users`, `view v`, `trigger t` | `is missing`, `is not expected`, `has another definition` |
+/// | `column users.email` | `is missing`, `is not expected`, `is TEXT and not TEXT NOT NULL` |
+/// | `index by_email` | `is missing`, `is not expected`, `has another definition` |
+/// | `foreign key posts (author) to users` | `is missing`, `is not expected` |
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Difference {

@@ -1,4 +1,7 @@
 //! The schema of a database: tables with columns, indexes and foreign keys, views, triggers; and what two of them differ in.
+//!
+//! Two uses: to show a schema (the types serialize to JSON), and to [compare](Schema::differences) two of them.
+//! Nothing here writes.
 
 mod difference;
 mod read;
@@ -54,6 +57,21 @@ pub enum TableKind {
 }
 
 /// A table.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::schema::{ColumnKind, Schema};
+/// use isobar_db::{QueryableExt, SqliteDatabase};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// db.run_script("CREATE TABLE items (price INTEGER NOT NULL, shown TEXT AS (price || ' cents')) STRICT").await?;
+/// let schema = Schema::read(&db).await?;
+/// let items = schema.table("ITEMS").expect("names have no case");
+/// assert!(items.is_strict && !items.is_without_rowid);
+/// assert_eq!(items.column("shown").map(|column| column.kind), Some(ColumnKind::Virtual));
+/// assert_eq!(items.column("price").map(|column| column.declared_type.as_str()), Some("INTEGER"));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Table {

@@ -1,4 +1,8 @@
 //! Reading a schema, by the PRAGMAs that D1 allows.
+//!
+//! Three rounds of queries: `sqlite_schema`; for all tables the PRAGMAs `table_xinfo`, `foreign_key_list` and
+//! `index_list` in one batch; for each table with indexes a batch of `index_xinfo`. They are not one transaction,
+//! so a table that goes in between shows as [`ErrorKind::Conflict`], or by a result that does not fit.
 
 use super::{Column, ColumnKind, ForeignKey, Index, IndexColumn, Schema, Table, TableKind, Trigger, View};
 use crate::{Error, ErrorKind, QueryResult, Queryable, QueryableExt, Result, Statement, sql};
@@ -14,6 +18,8 @@ struct Object {
 
 impl Schema {
     /// Reads the schema of a database, in a few batches.
+    ///
+    /// A schema of very many tables makes a long batch: three statements for each table.
     ///
     /// # Errors
     /// As [`Queryable::batch`]; [`ErrorKind::Conflict`] where the schema is changed meanwhile.

@@ -27,6 +27,54 @@
 //! # Ok(()) }
 //! # #[cfg(not(feature = "memory"))] fn main() {}
 //! ```
+//!
+//! The work may have errors of its own, which end the transaction without a write. The error type has to take this
+//! crate's:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+//! use isobar_db::{QueryableExt, SqliteDatabase, Statement};
+//!
+//! #[derive(Debug)]
+//! enum Refused {
+//!     TooLittle { balance: i64 },
+//!     Database(isobar_db::Error),
+//! }
+//! impl From<isobar_db::Error> for Refused {
+//!     fn from(error: isobar_db::Error) -> Self {
+//!         Self::Database(error)
+//!     }
+//! }
+//!
+//! let db = SqliteDatabase::memory().await?;
+//! db.run_script("CREATE TABLE accounts (id PRIMARY KEY, balance INTEGER); INSERT INTO accounts VALUES ('a', 70)").await?;
+//! let paid = db
+//!     .transaction(|tx| async move {
+//!         let balance: i64 = tx.prepare("SELECT balance FROM accounts WHERE id = 'a'").one().await?;
+//!         if balance < 100 {
+//!             return Err(Refused::TooLittle { balance });
+//!         }
+//!         tx.write(Statement::new("UPDATE accounts SET balance = balance - 100 WHERE id = 'a'"))?;
+//!         Ok::<_, Refused>(())
+//!     })
+//!     .await;
+//! assert!(matches!(paid, Err(Refused::TooLittle { balance: 70 })));
+//! # Ok(()) }
+//! ```
+//!
+//! | at the end of an attempt | the transaction |
+//! |---|---|
+//! | the work succeeded, its reads hold | commits the writes in one batch, and answers |
+//! | the work succeeded, a read has changed | waits and runs the work again |
+//! | the work failed, its reads hold | answers the work's error; nothing is written |
+//! | the work failed, a read has changed | waits and runs the work again: the error may come of states that never met |
+//! | a write fails | answers its error; nothing is written, and nothing is tried again |
+//! | the last attempt was overtaken, too | answers [`ErrorKind::Conflict`] |
+//!
+//! Costs: a batch for the commit, and for each read one query, or two where its text is new. Every result that was
+//! read is sent a second time as hexadecimal text and compared by the database, so read what the decision needs and
+//! no more. Where a condition can be written into the statement itself (`UPDATE ... WHERE balance >= 100`), a plain
+//! [`batch`](crate::Queryable::batch) is cheaper and never conflicts.
 
 mod read;
 mod wait;
@@ -56,6 +104,9 @@ const SHAPE_ATTEMPTS: usize = 16;
 /// let patient = TransactionOptions::default().with_attempts(50).with_waits(Duration::from_millis(1), Duration::from_secs(1));
 /// assert_eq!(patient.attempts, 50);
 /// ```
+///
+/// After the n-th lost attempt the wait is a random part of `first_wait * 2^(n-1)`, at most of `longest_wait`; with
+/// the defaults a transaction that loses every attempt has waited for 2 s at most before it gives up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransactionOptions {
@@ -113,6 +164,24 @@ pub struct Committed<T> {
 /// Reads do not see the transaction's own writes, which are run at the end. Several reads may come from different states of the
 /// database; where they do, the attempt is run again, errors of the work included, so work must not rely on their agreement for
 /// more than its result.
+///
+/// A read of any other kind is refused before it is sent:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{Error, ErrorKind, QueryableExt, SqliteDatabase};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// let refused = db
+///     .transaction(|tx| async move {
+///         tx.prepare("DELETE FROM users").run().await?; // a write goes to write()
+///         Ok::<_, Error>(())
+///     })
+///     .await
+///     .unwrap_err();
+/// assert_eq!(refused.kind(), ErrorKind::Unsupported);
+/// # Ok(()) }
+/// ```
 pub struct Transaction<'a, D: Queryable + ?Sized> {
     database: &'a D,
     attempt: Arc<Mutex<Attempt>>,
@@ -123,6 +192,9 @@ pub struct Transaction<'a, D: Queryable + ?Sized> {
 type Shapes = Arc<Mutex<HashMap<String, Arc<[String]>>>>;
 
 /// Reads and writes of an attempt.
+///
+/// `guards` has each read once: one that is repeated with the same parameters has to give the same result, or the
+/// attempt is `torn`.
 #[derive(Debug, Default)]
 struct Attempt {
     guards: Vec<Guard>,
@@ -150,6 +222,9 @@ impl<D: Queryable + ?Sized> fmt::Debug for Transaction<'_, D> {
 impl<D: Queryable + ?Sized> Transaction<'_, D> {
     /// Adds a statement to those that are run when the work has returned, in their order, if nothing that was read has changed.
     ///
+    /// It is not checked here: a fault in its SQL shows at the commit. Results of the writes are in
+    /// [`Committed::results`].
+    ///
     /// # Errors
     /// [`ErrorKind::Internal`] when the attempt has ended: the transaction was carried out of its work.
     pub fn write(&self, statement: impl Into<Statement>) -> Result<()> {
@@ -159,6 +234,8 @@ impl<D: Queryable + ?Sized> Transaction<'_, D> {
         Ok(())
     }
 
+    /// Reads rows. A text of SQL is asked for twice the first time: plain, for its columns, and with digests, which
+    /// need their number. Between the two the table may be altered, so that the numbers differ; then it asks again.
     async fn read(&self, statement: &Statement) -> Result<QueryResult> {
         self.attempt.lock().ignore_poison().check_open()?;
         let query = Query::parse(statement)?;
@@ -244,6 +321,9 @@ impl Attempt {
     }
 
     /// Verifies the reads and runs these writes, as one.
+    ///
+    /// The guards come first, so that a conflict is found before a write has an error of its own (a UNIQUE that another
+    /// transaction has filled).
     async fn commit<D: Queryable + ?Sized>(
         &mut self,
         database: &D,
@@ -276,6 +356,9 @@ impl Attempt {
 }
 
 /// Runs work as a transaction: see [`QueryableExt::transaction_with`](crate::QueryableExt::transaction_with).
+///
+/// `shapes` outlives the attempts, as the columns of a text seldom change; everything else is the attempt's own. A
+/// transaction that the work has carried out of its future finds its attempt ended.
 pub(crate) async fn run<'a, D, T, E, F, Fut>(
     database: &'a D,
     options: TransactionOptions,

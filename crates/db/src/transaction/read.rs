@@ -20,6 +20,9 @@ pub(super) struct Query {
 }
 
 /// A read's result, as the final batch compares it.
+///
+/// Its size in the batch is that of the result in hexadecimal, twice the bytes of texts and blobs; D1's limit of a
+/// value bounds it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Guard {
     sql: String,

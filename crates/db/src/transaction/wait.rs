@@ -1,4 +1,7 @@
 //! Waits between two attempts.
+//!
+//! Natively by a timer that needs no runtime, as the crate's futures run on any executor; in Workers by
+//! `setTimeout`.
 
 use std::time::Duration;
 
