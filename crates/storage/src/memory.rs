@@ -4,6 +4,9 @@
 //! conditions, ranges, checksums, listings with cursors, multipart uploads with their limits and their expiry. So a test against
 //! it sees the errors that R2 answers. It keeps nothing when it is dropped, and does no I/O: every operation is ready at once, so
 //! that a test needs no runtime. Bodies are in memory whole.
+//!
+//! Everything stands behind one lock, which is held for a look-up or an insertion and never while a body is read: a put reads its body first,
+//! then judges its conditions and stores in one go. Uploads that have ended stay in the map, as R2 answers them otherwise than unknown ones.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -66,12 +69,36 @@ struct Upload {
 
 impl MemoryStore {
     /// An empty bucket.
+    ///
+    /// ```
+    /// use isobar_storage::memory::MemoryStore;
+    ///
+    /// assert_eq!(format!("{:?}", MemoryStore::new()), "MemoryStore(0 objects)");
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::with_clock(system_clock())
     }
 
-    /// An empty bucket that takes the time from `clock`.
+    /// An empty bucket that takes the time from `clock`: for tests of what depends on it, as the seven days of an upload.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+    /// use std::sync::Arc;
+    ///
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{ErrorKind, Key, MultipartOptions, ObjectStoreExt};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let seconds = Arc::new(AtomicI64::new(1_700_000_000));
+    /// let ticking = Arc::clone(&seconds);
+    /// let clock = move || chrono::DateTime::from_timestamp(ticking.load(Relaxed), 0).expect("a time in range");
+    /// let store = MemoryStore::with_clock(Arc::new(clock));
+    /// let upload = store.multipart(&Key::new("film.mp4")?, MultipartOptions::default()).await?;
+    /// seconds.fetch_add(7 * 24 * 3600, Relaxed);
+    /// assert_eq!(upload.upload_part(1, "late").await.unwrap_err().kind(), ErrorKind::NoSuchUpload);
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     #[must_use]
     pub fn with_clock(clock: Clock) -> Self {
         Self { state: Arc::default(), clock }

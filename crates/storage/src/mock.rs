@@ -1,4 +1,7 @@
 //! A backend that records its calls and fails, waits or holds as scripted, over any other backend.
+//!
+//! For a user's tests of what their code does when storage fails, and for the crate's own of layers. It is a wrapper and no fake: what it
+//! does not fail, the backend does, so that a test sees real answers between the faults.
 
 use std::sync::Arc;
 
@@ -37,11 +40,33 @@ pub struct MockStore {
 
 impl MockStore {
     /// A mock over this backend; without a script it only records.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::mock::MockStore;
+    /// use isobar_storage::{Key, ObjectStore, Operation};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MockStore::new(MemoryStore::new());
+    /// store.head(&Key::new("a")?).await?;
+    /// let calls = store.script().calls();
+    /// assert_eq!((calls[0].operation, calls[0].subject.as_str()), (Operation::Head.name(), "a"));
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     pub fn new(inner: impl ObjectStore + 'static) -> Self {
         Self { inner: Arc::new(inner), script: Script::new(Operation::ALL), has_generation: true }
     }
 
     /// As a backend that cannot tell whether anything has changed: [`generation`](ObjectStore::generation) is `None`.
+    ///
+    /// ```
+    /// use isobar_storage::ObjectStore;
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::mock::MockStore;
+    ///
+    /// assert!(MockStore::new(MemoryStore::new()).generation().is_some());
+    /// assert_eq!(MockStore::new(MemoryStore::new()).without_generation().generation(), None);
+    /// ```
     #[must_use]
     pub fn without_generation(mut self) -> Self {
         self.has_generation = false;
@@ -49,6 +74,20 @@ impl MockStore {
     }
 
     /// The script and the record of calls.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::mock::MockStore;
+    /// use isobar_storage::{Error, ErrorKind, Key, ObjectStoreExt, Operation};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MockStore::new(MemoryStore::new());
+    /// store.script().fail_next(Operation::Put, Error::new(ErrorKind::StorageFull, "no space left on device"));
+    /// let full = store.write(&Key::new("a")?, "1").await.unwrap_err();
+    /// assert_eq!(full.to_string(), "put: no space left on device");
+    /// store.write(&Key::new("a")?, "1").await?; // one step fails one call
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     #[must_use]
     pub fn script(&self) -> &Script<Error> {
         &self.script

@@ -65,6 +65,12 @@ pub fn decide_get(found: Option<ObjectMeta>, options: &GetOptions) -> Result<Get
 ///
 /// # Errors
 /// [`ErrorKind::Internal`] where the system has no randomness.
+///
+/// ```
+/// let id = isobar_storage::rules::random_id()?;
+/// assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+/// # Ok::<_, isobar_storage::Error>(())
+/// ```
 pub fn random_id() -> Result<String> {
     Ok(isobar_base::random::hex_id()?)
 }
@@ -98,6 +104,16 @@ pub fn check_metadata(custom: &BTreeMap<String, String>) -> Result<()> {
 ///
 /// # Errors
 /// [`ErrorKind::TooLarge`].
+///
+/// ```
+/// use isobar_storage::{Body, ErrorKind, limits, rules};
+///
+/// // The length is announced: no byte has to be read for it.
+/// let announced = |length| Body::from_stream(length, futures_util::stream::empty());
+/// assert!(rules::check_size(&announced(limits::SINGLE_PUT_BYTES)).is_ok());
+/// let error = rules::check_size(&announced(limits::SINGLE_PUT_BYTES + 1)).unwrap_err();
+/// assert_eq!((error.kind(), error.code()), (ErrorKind::TooLarge, Some(100_100)));
+/// ```
 pub fn check_size(body: &Body) -> Result<()> {
     if body.length() <= limits::SINGLE_PUT_BYTES {
         return Ok(());
@@ -115,6 +131,13 @@ pub(crate) fn only_read<T>(operation: crate::Operation) -> Result<T> {
 ///
 /// # Errors
 /// [`ErrorKind::InvalidArgument`].
+///
+/// ```
+/// use isobar_storage::{Key, rules};
+///
+/// let keys = vec![Key::new("a").unwrap(); 1001];
+/// assert!(rules::check_delete(&keys[..1000]).is_ok() && rules::check_delete(&keys).is_err());
+/// ```
 pub fn check_delete(keys: &[Key]) -> Result<()> {
     if keys.len() <= limits::DELETE_KEYS {
         return Ok(());
@@ -127,6 +150,13 @@ pub fn check_delete(keys: &[Key]) -> Result<()> {
 ///
 /// # Errors
 /// [`ErrorKind::InvalidArgument`].
+///
+/// ```
+/// use isobar_storage::rules::check_part_number;
+///
+/// assert!(check_part_number(0).is_err() && check_part_number(1).is_ok());
+/// assert!(check_part_number(10_000).is_ok() && check_part_number(10_001).is_err());
+/// ```
 pub fn check_part_number(number: u16) -> Result<()> {
     if (1..=limits::PART_NUMBER).contains(&number) {
         return Ok(());
@@ -137,12 +167,23 @@ pub fn check_part_number(number: u16) -> Result<()> {
 }
 
 /// Returns R2's error of `complete` and `abort` for an unknown upload (10001).
+///
+/// ```
+/// let error = isobar_storage::rules::unknown_upload().during("completeMultipartUpload");
+/// let expected = "completeMultipartUpload: We encountered an internal error. Please try again. (10001)";
+/// assert_eq!(error.to_string(), expected);
+/// ```
 #[must_use]
 pub fn unknown_upload() -> Error {
     Error::new(ErrorKind::NoSuchUpload, "We encountered an internal error. Please try again.").with_code(10001)
 }
 
 /// Returns R2's error for a part of an unknown upload, and for any operation on one that has ended (10024).
+///
+/// ```
+/// let error = isobar_storage::rules::no_such_upload().during("uploadPart");
+/// assert_eq!(error.to_string(), "uploadPart: The specified multipart upload does not exist. (10024)");
+/// ```
 #[must_use]
 pub fn no_such_upload() -> Error {
     Error::new(ErrorKind::NoSuchUpload, "The specified multipart upload does not exist.")
@@ -307,6 +348,14 @@ pub fn list_page<E: From<Error>>(
 ///
 /// # Errors
 /// [`ErrorKind::InvalidListLimit`] outside 1..=1000.
+///
+/// ```
+/// use isobar_storage::rules::check_limit;
+///
+/// assert_eq!((check_limit(None)?, check_limit(Some(7))?), (1000, 7));
+/// assert!(check_limit(Some(0)).is_err());
+/// # Ok::<_, isobar_storage::Error>(())
+/// ```
 pub fn check_limit(limit: Option<usize>) -> Result<usize> {
     match limit.unwrap_or(limits::LIST_KEYS) {
         limit @ 1..=limits::LIST_KEYS => Ok(limit),
@@ -317,6 +366,8 @@ pub fn check_limit(limit: Option<usize>) -> Result<usize> {
     }
 }
 
+/// The latest of the three places that say where a listing starts: the prefix, `start_after`, the cursor. Of two at the same bytes the
+/// exclusive one is the later.
 fn list_start(options: &ListOptions, prefix: &str) -> Result<ScanStart> {
     let mut start = ScanStart { bytes: prefix.as_bytes().to_vec(), inclusive: true };
     let mut later = |candidate: ScanStart| {
@@ -343,6 +394,8 @@ fn after_all_with_prefix(prefix: &str) -> Vec<u8> {
     bytes
 }
 
+/// A cursor: `k` and the last key of the page, or `p` and the last group, in base64 for URLs. A group is passed as a whole, so that the
+/// next page does not list it again.
 fn encode_cursor(kind: char, position: &str) -> String {
     BASE64.encode(format!("{kind}{position}"))
 }

@@ -52,6 +52,14 @@ impl Signer {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a secret of less than 32 bytes.
+    ///
+    /// ```
+    /// use isobar_storage::ErrorKind;
+    /// use isobar_storage::signed::Signer;
+    ///
+    /// assert!(Signer::new("https://example.com/r2/assets", [7; 32]).is_ok());
+    /// assert_eq!(Signer::new("https://example.com/r2/assets", "password").unwrap_err().kind(), ErrorKind::InvalidArgument);
+    /// ```
     pub fn new(base: impl Into<String>, secret: impl Into<Vec<u8>>) -> Result<Self> {
         let base = base.into().trim_end_matches('/').to_owned();
         let secret = secret.into();
@@ -62,10 +70,26 @@ impl Signer {
         Ok(Self { base, secret })
     }
 
-    /// The URL for this.
+    /// The URL for this. The same options at the same time give the same URL, so that a cache between can keep its answer.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a time below a second or over seven days.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use isobar_storage::signed::Signer;
+    /// use isobar_storage::{Key, PresignMethod, PresignOptions};
+    ///
+    /// # fn main() -> isobar_storage::Result<()> {
+    /// let signer = Signer::new("https://example.com/r2/assets", [7; 32])?;
+    /// let now = chrono::DateTime::from_timestamp(1_700_000_000, 0).expect("a time in range");
+    /// let options = PresignOptions::new(Key::new("a b.pdf")?, PresignMethod::Get, Duration::from_secs(3600));
+    /// let url = signer.sign(&options, now)?;
+    /// assert!(url.starts_with("https://example.com/r2/assets/a%20b.pdf?expires=1700003600&signature="));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sign(&self, options: &PresignOptions, now: DateTime<Utc>) -> Result<String> {
         options.check()?;
         let PresignOptions { key, method, expires } = options;
@@ -77,10 +101,30 @@ impl Signer {
         Ok(format!("{}/{slash}{path}?expires={expires}&signature={signature}", self.base))
     }
 
-    /// Whether a request is what a URL of this signer allows: by its query, as it came.
+    /// Whether a request is what a URL of this signer allows: by its query, as it came, and by its key, decoded. Other parameters in the query
+    /// are ignored. The signature is compared in constant time.
     ///
     /// # Errors
     /// [`ErrorKind::PermissionDenied`] for a URL with another signature, for another object or method, or that has expired.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use isobar_storage::signed::Signer;
+    /// use isobar_storage::{ErrorKind, Key, PresignMethod, PresignOptions};
+    ///
+    /// # fn main() -> isobar_storage::Result<()> {
+    /// let signer = Signer::new("https://example.com/r2/assets", [7; 32])?;
+    /// let key = Key::new("report.pdf")?;
+    /// let now = chrono::Utc::now();
+    /// let url = signer.sign(&PresignOptions::new(key.clone(), PresignMethod::Put, Duration::from_secs(60)), now)?;
+    /// let (_, query) = url.split_once('?').expect("a signed URL has a query");
+    /// let later = now + chrono::Duration::seconds(61);
+    /// let error = signer.verify(PresignMethod::Put, &key, query, later).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn verify(&self, method: PresignMethod, key: &Key, query: &str, now: DateTime<Utc>) -> Result<()> {
         let value = |name: &str| {
             let pairs = query.split('&').filter_map(|pair| pair.split_once('='));

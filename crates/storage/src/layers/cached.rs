@@ -101,21 +101,70 @@ impl fmt::Debug for CacheOptions {
 }
 
 impl CacheOptions {
-    /// Sets [`max_bytes`](Self::max_bytes), the size limit of the cache in bytes.
+    /// Sets [`max_bytes`](Self::max_bytes), the size limit of the cache in bytes. Beyond it the objects that are read least are dropped.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::layers::{CacheOptions, Cached};
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{Key, ObjectStoreExt};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = Cached::new(MemoryStore::new(), CacheOptions::default().with_max_bytes(64 << 10));
+    /// for number in 0..100 {
+    ///     let key = Key::new(format!("{number}"))?;
+    ///     store.write(&key, vec![0; 4096]).await?;
+    ///     store.read(&key).await?;
+    /// }
+    /// assert!(store.bytes() <= 64 << 10);
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     #[must_use]
     pub fn with_max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// Sets [`max_object_bytes`](Self::max_object_bytes), the size limit of a cached object in bytes.
+    /// Sets [`max_object_bytes`](Self::max_object_bytes), the size limit of a cached object in bytes. A larger one is passed through as a
+    /// stream.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::layers::{CacheOptions, Cached};
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{Key, ObjectStoreExt};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = Cached::new(MemoryStore::new(), CacheOptions::default().with_max_object_bytes(1024));
+    /// store.write(&Key::new("large")?, vec![0; 1025]).await?;
+    /// store.read(&Key::new("large")?).await?;
+    /// assert_eq!(store.bytes(), 0);
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     #[must_use]
     pub fn with_max_object_bytes(mut self, bytes: u64) -> Self {
         self.max_object_bytes = bytes;
         self
     }
 
-    /// Sets [`fresh_for`](Self::fresh_for), the time for which a cached object is not looked at in the store.
+    /// Sets [`fresh_for`](Self::fresh_for), the time for which a cached object is not looked at in the store: how old an answer may be after
+    /// another process has written. Zero asks the store at every read, by etag, and saves the body alone.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use std::time::Duration;
+    ///
+    /// use isobar_storage::layers::{CacheOptions, Cached};
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{Key, ObjectStoreExt};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let bucket = MemoryStore::new();
+    /// let store = Cached::new(bucket.clone(), CacheOptions::default().with_fresh_for(Duration::ZERO));
+    /// let key = Key::new("a")?;
+    /// bucket.write(&key, "1").await?;
+    /// store.read(&key).await?;
+    /// bucket.write(&key, "2").await?; // by another process, say
+    /// assert_eq!(store.read(&key).await?.expect("it is there").1, "2");
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     #[must_use]
     pub fn with_fresh_for(mut self, time: Duration) -> Self {
         self.fresh_for = time;
@@ -123,6 +172,25 @@ impl CacheOptions {
     }
 
     /// Sets [`clock`](Self::clock), the source of the time.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use std::sync::Arc;
+    ///
+    /// use isobar_storage::layers::{CacheOptions, Cached};
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{Key, ObjectStoreExt};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// // A clock that stands still: nothing gets old.
+    /// let still = CacheOptions::default().with_clock(Arc::new(|| chrono::DateTime::UNIX_EPOCH));
+    /// let bucket = MemoryStore::new();
+    /// let store = Cached::new(bucket.clone(), still);
+    /// bucket.write(&Key::new("a")?, "1").await?;
+    /// store.read(&Key::new("a")?).await?;
+    /// bucket.write(&Key::new("a")?, "2").await?;
+    /// assert_eq!(store.read(&Key::new("a")?).await?.expect("it is there").1, "1");
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -147,7 +215,7 @@ impl Weighter<Key, Entry> for Weight {
 }
 
 impl<S: ObjectStore> Cached<S> {
-    /// This store, with its small objects in memory.
+    /// This store, with its small objects in memory. Nothing is read beforehand. Clones share the cache.
     pub fn new(inner: S, options: CacheOptions) -> Self {
         let CacheOptions { max_bytes, max_object_bytes, fresh_for, clock } = options;
         let max_object_bytes = max_object_bytes.min(max_bytes);
@@ -160,21 +228,53 @@ impl<S: ObjectStore> Cached<S> {
         Self { inner, state: Arc::new(state) }
     }
 
-    /// Forgets an object.
+    /// Forgets an object, for example when another process says that it has written it. A read that is in flight meanwhile answers with what
+    /// it has found, and that is not kept.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::layers::{CacheOptions, Cached};
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{Key, ObjectStoreExt};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let bucket = MemoryStore::new();
+    /// let store = Cached::new(bucket.clone(), CacheOptions::default());
+    /// let key = Key::new("a")?;
+    /// store.write(&key, "1").await?;
+    /// store.read(&key).await?;
+    /// bucket.write(&key, "2").await?; // past the cache
+    /// store.purge(&key);
+    /// assert_eq!(store.read(&key).await?.expect("it is there").1, "2");
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     pub fn purge(&self, key: &Key) {
         let mut forgotten = self.state.forgotten(key);
         *forgotten += 1;
         self.state.entries.remove(key);
     }
 
-    /// Forgets everything.
+    /// Forgets everything: after a restore of the bucket, say.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::layers::{CacheOptions, Cached};
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{Key, ObjectStoreExt};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = Cached::new(MemoryStore::new(), CacheOptions::default());
+    /// store.write(&Key::new("a")?, "1").await?;
+    /// store.read(&Key::new("a")?).await?;
+    /// store.purge_all();
+    /// assert_eq!(store.bytes(), 0);
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     pub fn purge_all(&self) {
         let mut forgotten: Vec<_> = self.state.forgotten.iter().map(lock).collect();
         forgotten.iter_mut().for_each(|count| **count += 1);
         self.state.entries.clear();
     }
 
-    /// Bytes that are kept, about.
+    /// Bytes that are kept, about: bodies, keys, and 512 bytes for each object.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.state.entries.weight()
@@ -186,6 +286,10 @@ impl<S: ObjectStore> Cached<S> {
     }
 
     /// Returns the object, from memory or fetched now, once for all callers that want it.
+    ///
+    /// The callers of one key wait for its lock one after the other; the first fetches, and the others find
+    /// it fresh where it was kept. A caller that is dropped
+    /// while it fetches leaves the lock to the next, who fetches. A failure is not remembered: each waiting caller tries.
     async fn entry(&self, key: &Key) -> Result<Fetched> {
         let lock = Arc::clone(self.state.flights().entry(key.clone()).or_default());
         let flight = Flight { state: &self.state, key, lock };
@@ -198,6 +302,8 @@ impl<S: ObjectStore> Cached<S> {
         fetched
     }
 
+    /// Asks the store, by etag where an older entry is at hand. The count of forgetting is read before the store is asked and compared before
+    /// the entry is kept: a write that has ended in between has forgotten the key, and the answer may be from before it.
     async fn fetch(&self, key: &Key) -> Result<Fetched> {
         let forgotten = *self.state.forgotten(key);
         let known = self.state.entries.get(key);

@@ -57,14 +57,41 @@ impl Default for LimitOptions {
 }
 
 impl LimitOptions {
-    /// Operations at once; at least one.
+    /// Operations in flight; at least one. One too many waits, in order of arrival, without a time limit: put a timeout around the call where
+    /// that matters. A call that is dropped leaves its place.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use futures_util::FutureExt;
+    /// use isobar_storage::layers::{LimitOptions, Limited};
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::mock::MockStore;
+    /// use isobar_storage::{Key, ObjectStore, Operation};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let mock = MockStore::new(MemoryStore::new());
+    /// let held = mock.script().hold_next(Operation::Head);
+    /// let store = Limited::new(mock, LimitOptions::default().with_concurrency(1));
+    /// let key = Key::new("a")?;
+    /// let mut first = store.head(&key);
+    /// assert!((&mut first).now_or_never().is_none()); // it is held, and has the only permit
+    /// assert!(store.head(&key).now_or_never().is_none());
+    /// held.release();
+    /// assert!(first.await?.is_none());
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     #[must_use]
     pub fn with_concurrency(mut self, concurrency: usize) -> Self {
         self.concurrency = concurrency;
         self
     }
 
-    /// Bytes of a body, or of a part.
+    /// Bytes of a body, or of a part. A larger one is refused by its announced length, before a byte of it is read.
+    ///
+    /// ```
+    /// use isobar_storage::layers::LimitOptions;
+    ///
+    /// assert_eq!(LimitOptions::default().with_max_bytes(10 << 20).max_bytes, 10 << 20);
+    /// ```
     #[must_use]
     pub fn with_max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
@@ -73,7 +100,7 @@ impl LimitOptions {
 }
 
 impl<S: ObjectStore> Limited<S> {
-    /// This store within limits.
+    /// This store within limits. Clones share them.
     pub fn new(inner: S, options: LimitOptions) -> Self {
         let LimitOptions { concurrency, max_bytes } = options;
         let permits = Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS));

@@ -11,6 +11,31 @@
 //! | [`Cached`] | reads: small objects are in memory, and asked for once however many want them |
 //!
 //! They stack: `Cached::new(Prefixed::new(store, "static/")?, CacheOptions::default())`.
+//!
+//! The outermost layer sees a call first, so the order decides. Usual, from the outside in: [`Observed`] (counts what callers see),
+//! [`Cached`] (what it has costs none of the others anything), [`Retried`] (each attempt below is one of its own), [`Limited`] (an
+//! attempt that waits between two holds no permit), [`Prefixed`] or [`NfcKeys`] beside the store.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use isobar_storage::layers::{CacheOptions, Cached, LimitOptions, Limited, Retried, RetryOptions};
+//! use isobar_storage::memory::MemoryStore;
+//! use isobar_storage::{Key, ObjectStore, ObjectStoreExt};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> isobar_storage::Result<()> {
+//!
+//! let limited = Limited::new(MemoryStore::new(), LimitOptions::default().with_concurrency(16));
+//! let retried =
+//!     Retried::new(limited, RetryOptions::default(), Arc::new(|time| Box::pin(tokio::time::sleep(time))));
+//! let store: Arc<dyn ObjectStore> = Arc::new(Cached::new(retried, CacheOptions::default()));
+//! store.write(&Key::new("a")?, "1").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A layer of one's own implements [`ObjectStore`](crate::ObjectStore) for `Mine<S>` and forwards every method, those with a default
+//! included: `#[deny(clippy::missing_trait_methods)]` on the `impl` finds one that was forgotten.
 
 mod cached;
 mod limited;

@@ -29,7 +29,11 @@ pub struct NfcKeys<S> {
 }
 
 impl<S: ObjectStore> NfcKeys<S> {
-    /// `inner`, asked by normal keys alone.
+    /// `inner`, asked by normal keys alone. Prefixes, delimiters and `start_after` of listings are normalised as well; an object is listed by
+    /// the key that it is stored under.
+    ///
+    /// # Errors
+    /// Of the operations: [`InvalidKey`](crate::ErrorKind::InvalidKey) where a key is longer than 1,024 bytes in its normal form.
     pub fn new(inner: S) -> Self {
         Self { inner }
     }

@@ -47,7 +47,7 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     }
 }
 
-/// One operation.
+/// One operation that is over. An operation whose future was dropped is not observed.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Observation<'o> {
@@ -55,9 +55,9 @@ pub struct Observation<'o> {
     pub operation: Operation,
     /// The key; the first of several, and the prefix of a listing.
     pub key: &'o str,
-    /// Time that it took, by the layer's clock.
+    /// Time that it took, by the layer's clock; of a `get` until its body could be read.
     pub took: TimeDelta,
-    /// Bytes of the body that was sent or answered.
+    /// Bytes of the body that was sent or answered, by its announced length; 0 for operations without one.
     pub bytes: u64,
     /// Kind of its error; `None` if it succeeded.
     pub error: Option<ErrorKind>,
@@ -72,12 +72,38 @@ pub struct Observed<S, O> {
 }
 
 impl<S: ObjectStore, O: Observer> Observed<S, O> {
-    /// Reports the operations of this store to this observer.
+    /// Reports the operations of this store to this observer. An `Arc` of an observer is one, too: for several stores with one.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use std::sync::Arc;
+    ///
+    /// use isobar_storage::layers::{Counters, Observed, Observer};
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{Key, ObjectStore, Operation};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let counters = Arc::new(Counters::default());
+    /// let observer: Arc<dyn Observer> = counters.clone();
+    /// let images = Observed::new(MemoryStore::new(), Arc::clone(&observer));
+    /// let films = Observed::new(MemoryStore::new(), observer);
+    /// images.head(&Key::new("1.png")?).await?;
+    /// films.head(&Key::new("1.mp4")?).await?;
+    /// assert_eq!(counters.stats()[&Operation::Head].calls, 2);
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     pub fn new(inner: S, observer: O) -> Self {
         Self { inner, observer, clock: system_clock() }
     }
 
     /// The observer.
+    ///
+    /// ```
+    /// use isobar_storage::layers::{Counters, Observed};
+    /// use isobar_storage::memory::MemoryStore;
+    ///
+    /// let store = Observed::new(MemoryStore::new(), Counters::default());
+    /// assert!(store.observer().stats().is_empty());
+    /// ```
     pub fn observer(&self) -> &O {
         &self.observer
     }
@@ -149,7 +175,22 @@ pub struct OperationStats {
 }
 
 impl Counters {
-    /// Returns the statistics so far, by operation.
+    /// Returns the statistics so far, by operation; one that was never called is not in it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::layers::{Counters, Observed};
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{GetOptions, Key, ObjectStore, Operation, Range};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = Observed::new(MemoryStore::new(), Counters::default());
+    /// let nothing = GetOptions::default().with_range(Range::Suffix(0));
+    /// store.get(&Key::new("missing")?, nothing).await?; // no error: the object is missing first
+    /// let stats = store.observer().stats();
+    /// assert_eq!((stats[&Operation::Get].calls, stats[&Operation::Get].errors), (1, 0));
+    /// assert!(!stats.contains_key(&Operation::Put));
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     #[must_use]
     pub fn stats(&self) -> BTreeMap<Operation, OperationStats> {
         // Sums, changed in single steps.

@@ -31,6 +31,24 @@ impl<S: ObjectStore> Prefixed<S> {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidKey`] where the prefix leaves no room for a key.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::ErrorKind;
+    /// use isobar_storage::layers::Prefixed;
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{Key, ListOptions, ObjectStore, ObjectStoreExt};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let bucket = MemoryStore::new();
+    /// bucket.write(&Key::new("tenants/8/secret")?, "x").await?;
+    /// let tenant = Prefixed::new(bucket, "tenants/7/")?;
+    /// // `..` is a name like any other, and leads nowhere.
+    /// assert!(tenant.head(&Key::new("../8/secret")?).await?.is_none());
+    /// assert!(tenant.list(ListOptions::default()).await?.objects.is_empty());
+    /// let too_long = Prefixed::new(MemoryStore::new(), "p".repeat(1024));
+    /// assert_eq!(too_long.unwrap_err().kind(), ErrorKind::InvalidKey);
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     pub fn new(inner: S, prefix: impl Into<String>) -> Result<Self> {
         let prefix = prefix.into();
         Key::new(format!("{prefix}x"))?;

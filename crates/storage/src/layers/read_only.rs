@@ -24,7 +24,16 @@ use crate::{
 pub struct ReadOnly<S>(S);
 
 impl<S: ObjectStore> ReadOnly<S> {
-    /// This store, only to be read.
+    /// This store, only to be read. Its capabilities are those of `inner` without `copy`, `multipart` and `conditional_complete`.
+    ///
+    /// ```
+    /// use isobar_storage::ObjectStore;
+    /// use isobar_storage::layers::ReadOnly;
+    /// use isobar_storage::memory::MemoryStore;
+    ///
+    /// let capabilities = ReadOnly::new(MemoryStore::new()).capabilities();
+    /// assert!(!capabilities.copy && capabilities.list_parts);
+    /// ```
     pub fn new(inner: S) -> Self {
         Self(inner)
     }

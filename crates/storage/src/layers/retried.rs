@@ -15,6 +15,15 @@ use crate::{
 };
 
 /// Timer of the runtime: resolves after the given time.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use isobar_storage::layers::Sleep;
+///
+/// let sleep: Sleep = std::sync::Arc::new(|time: Duration| Box::pin(tokio::time::sleep(time)));
+/// # drop(sleep);
+/// ```
 pub type Sleep = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A store that tries again what has failed for the moment ([`Error::is_retryable`]), after ever longer waits with jitter.
@@ -70,14 +79,45 @@ impl Default for RetryOptions {
 }
 
 impl RetryOptions {
-    /// Attempts in all.
+    /// Attempts in all: 1 retries nothing, and 0 is as 1.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use std::sync::Arc;
+    ///
+    /// use isobar_storage::layers::{Retried, RetryOptions};
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::mock::MockStore;
+    /// use isobar_storage::{Error, ErrorKind, Key, ObjectStore, Operation};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let mock = MockStore::new(MemoryStore::new());
+    /// for _ in 0..2 {
+    ///     mock.script().fail_next(Operation::Head, Error::new(ErrorKind::Unavailable, "busy"));
+    /// }
+    /// let options = RetryOptions::default().with_attempts(2);
+    /// let store = Retried::new(mock, options, Arc::new(|_| Box::pin(async {})));
+    /// let error = store.head(&Key::new("a")?).await.unwrap_err();
+    /// assert_eq!(error.to_string(), "head: busy (after 2 attempts)");
+    /// assert!(store.head(&Key::new("a")?).await?.is_none());
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// Sets the longest first wait, and the longest wait of all.
+    /// Sets the longest first wait, and the longest wait of all. Each wait is drawn between nothing and its longest (full jitter), so that
+    /// clients that failed together do not come back together.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use isobar_storage::layers::RetryOptions;
+    ///
+    /// let options = RetryOptions::default().with_backoff(Duration::from_millis(20), Duration::from_secs(1));
+    /// assert_eq!((options.base, options.cap), (Duration::from_millis(20), Duration::from_secs(1)));
+    /// ```
     #[must_use]
     pub fn with_backoff(mut self, base: Duration, cap: Duration) -> Self {
         self.base = base;
@@ -87,7 +127,8 @@ impl RetryOptions {
 }
 
 impl<S: ObjectStore> Retried<S> {
-    /// This store, tried again after waits of `sleep`: `Arc::new(|time| Box::pin(tokio::time::sleep(time)))`.
+    /// This store, tried again after waits of `sleep`: `Arc::new(|time| Box::pin(tokio::time::sleep(time)))`. The timer is a parameter, as
+    /// the layer works on any runtime and inside Workers, and a test need not wait.
     pub fn new(inner: S, options: RetryOptions, sleep: Sleep) -> Self {
         Self { inner, options, sleep }
     }
