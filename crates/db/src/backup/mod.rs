@@ -30,6 +30,14 @@
 //! # Ok(()) }
 //! # #[cfg(not(feature = "local"))] fn main() {}
 //! ```
+//!
+//! | | |
+//! |---|---|
+//! | lost at worst, when the machine is lost | the commits since the last [`Backup::run`] |
+//! | size of an object | some 4 MiB; a part of a large commit some 8 MiB |
+//! | changes of an object | none: one is put once, and deleted when its states are forgotten |
+//! | a run that breaks off | leaves a consistent backup of an older state |
+//! | several histories in one target | the newest one is restored, or that of the bookmark |
 
 mod names;
 mod restore;

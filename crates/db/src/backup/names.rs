@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::sqlite::{Content, HistoryId, Kind, Point, Position, Span, spans};
 
 /// An object of a backup.
+///
+/// The order of the variants and fields is that of a restore: snapshots before commits, each by their starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Name {
     Base { start: Position, time: i64, part: u32, parts: u32 },

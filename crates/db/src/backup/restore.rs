@@ -1,4 +1,7 @@
 //! A database's file out of a backup, and the check of a backup.
+//!
+//! The file is made under the name `NAME.restoring`, checked by SQLite's `integrity_check`, and renamed when it is
+//! whole, so that a failure leaves nothing under the name.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +17,30 @@ use crate::sqlite::{HistoryId, Image, Kind, Limit, Point, Span, blocking, last_c
 use crate::{Bookmark, Error, ErrorKind, HistoryPoint, Result};
 
 /// The state to restore. Default: the newest one.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+///
+/// use isobar_db::backup::{Backup, FolderTarget, RestoreOptions, restore};
+/// use isobar_db::{Database, HistoryOptions, QueryableExt, SqliteDatabase, SqliteOptions};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let options = SqliteOptions::default().with_history(HistoryOptions::default());
+/// let db = SqliteDatabase::open_with(folder.join("app.sqlite"), options).await?;
+/// db.run_script("CREATE TABLE t (a); INSERT INTO t VALUES (1);").await?;
+/// let before = db.time_travel().expect("it keeps a history").bookmark(None).await?;
+/// db.prepare("DELETE FROM t").run().await?;
+///
+/// let target = Arc::new(FolderTarget::new(folder.join("backup")));
+/// Backup::new(db, target.clone()).run().await?;
+/// let file = folder.join("before.sqlite");
+/// restore(&*target, &file, &RestoreOptions::default().with_bookmark(before)).await?;
+/// let restored = SqliteDatabase::open(&file).await?;
+/// assert_eq!(restored.prepare("SELECT count(*) FROM t").one::<i64>().await?, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RestoreOptions {
@@ -78,6 +105,9 @@ pub async fn restore(target: &dyn BackupTarget, file: &Path, options: &RestoreOp
 }
 
 /// Reads all of a backup, and restores its newest state into a temporary file, which is checked.
+///
+/// It reads every object, needs room for the database in the system's temporary folder, and takes about as long as
+/// restoring.
 ///
 /// # Errors
 /// [`ErrorKind::History`] where there is no backup; those of the target. What is wrong with the backup is in the result.

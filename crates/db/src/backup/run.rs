@@ -1,4 +1,8 @@
 //! Putting what is new.
+//!
+//! A run compares two lists: the history's files and the target's names. A file is cut into pieces behind what the
+//! target has of it; pieces end with commits wherever that is possible. Deletions come last, so a run that breaks
+//! off has deleted nothing that is still needed.
 
 use std::sync::Arc;
 
@@ -45,6 +49,9 @@ impl Backup {
 
     /// Puts what the target lacks of all that was answered before, and removes what the history has forgotten. A run that fails or is
     /// dropped has put a part, which is a consistent backup, and the next one goes on from there.
+    ///
+    /// It does not block the executor: files are read and cut on threads, one piece at a time in memory. Call it on a
+    /// schedule; that is the longest time whose writes can be lost.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a database without a history; those of the history and the target.

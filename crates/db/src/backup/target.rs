@@ -1,4 +1,8 @@
 //! Where a backup is kept.
+//!
+//! Four operations, which any object storage has: R2 and S3 by a few lines of the platform, a folder here. Nothing
+//! is renamed or appended to, and a listing need not be sorted. What is put must be seen by a listing afterwards,
+//! as R2 and S3 promise.
 
 use std::fmt::Debug;
 use std::io::{self, Write};
@@ -56,6 +60,8 @@ pub trait BackupTarget: Debug + Send + Sync {
 }
 
 /// A folder, of another disk for instance. Its files are their owner's alone.
+///
+/// Files are written under a name with a point in front, synced and renamed, so that a crash leaves no half object.
 #[derive(Debug, Clone)]
 pub struct FolderTarget {
     path: PathBuf,

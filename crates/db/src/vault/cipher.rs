@@ -1,4 +1,11 @@
 //! XChaCha20-Poly1305 and the form of a sealed value.
+//!
+//! ```text
+//! sealed value   version 1 u8 | algorithm 1 u8 | data key u32 big-endian | nonce 24 | ciphertext and tag 16
+//! associated     the first six bytes, and the cell: database, table, column, kind of the key, key; each with its length before it
+//! ```
+//! XChaCha20's nonce of 24 bytes may be drawn at random for any number of values. The version and the algorithm are
+//! bytes of their own, so that a later form can stand beside this one in a database.
 
 use bytes::Bytes;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -50,6 +57,7 @@ impl Header {
     }
 }
 
+/// Seals under a key. The nonce is random; without randomness nothing is sealed.
 pub(super) fn seal(key: &[u8; KEY_BYTES], header: Header, associated: &[u8], plain: &[u8]) -> Result<Bytes> {
     let nonce: [u8; NONCE_BYTES] = isobar_base::random::bytes()?;
     let aad = [&header.to_bytes(), associated].concat();
@@ -59,6 +67,8 @@ pub(super) fn seal(key: &[u8; KEY_BYTES], header: Header, associated: &[u8], pla
     Ok([&header.to_bytes()[..], &nonce, &ciphertext].concat().into())
 }
 
+/// Opens a value whose header has been read. One error stands for every cause: which of key, place and bytes is
+/// wrong cannot be known.
 pub(super) fn open(key: &[u8; KEY_BYTES], header: Header, associated: &[u8], sealed: &[u8]) -> Result<Secret> {
     let (nonce, ciphertext) = sealed[HEADER_BYTES..].split_at(NONCE_BYTES);
     let aad = [&header.to_bytes(), associated].concat();

@@ -4,6 +4,8 @@ pub(super) const COLUMNS: &str =
     "SELECT table_name, column_name, key_column FROM vault_columns ORDER BY table_name, column_name";
 
 /// A column of sealed values, as a row of `vault_columns` declares it.
+///
+/// Tables whose primary key has several columns cannot hold sealed values: a cell names one.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[non_exhaustive]
 pub struct Column {

@@ -11,6 +11,17 @@ use crate::{Database, QueryableExt, Result, Row, Statement};
 ///
 /// For the start of a platform: a missing keyring may be generated only where this is empty.
 ///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::SqliteDatabase;
+/// use isobar_db::vault::wrapping_keys;
+///
+/// let db = SqliteDatabase::memory().await?;
+/// let may_generate = wrapping_keys(&db).await?.is_empty();
+/// assert!(may_generate, "a new database: any keyring will do");
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 /// As [`Queryable::query`](crate::Queryable::query).
 pub async fn wrapping_keys(database: &dyn Database) -> Result<Vec<String>> {

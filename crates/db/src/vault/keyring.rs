@@ -37,6 +37,15 @@ pub struct Keyring {
 impl Keyring {
     /// A line with a new random key, for a keyring's file or secret.
     ///
+    /// ```
+    /// use isobar_db::vault::Keyring;
+    ///
+    /// let line = Keyring::generate("2026-01")?;
+    /// assert!(line.expose_text().is_some_and(|line| line.starts_with("2026-01:")));
+    /// assert!(Keyring::generate("no spaces").is_err());
+    /// # Ok::<(), isobar_db::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// When the name holds anything but letters, digits, `-`, `_` and `.`, or there is no randomness.
     pub fn generate(name: &str) -> Result<Secret> {
@@ -47,6 +56,16 @@ impl Keyring {
     }
 
     /// The keyring in a file. On Unix the file must be its owner's alone.
+    ///
+    /// ```
+    /// use isobar_db::vault::Keyring;
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("keyring");
+    /// Keyring::generate("2026")?.write_new(&path)?; // its owner's alone
+    /// assert_eq!(Keyring::from_file(&path)?.names().collect::<Vec<_>>(), ["2026"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Sealed`](crate::ErrorKind::Sealed) when it cannot be read, others may read it, or it holds no valid keyring.

@@ -1,4 +1,8 @@
 //! The data keys and the index key, as the table `vault_keys` holds them.
+//!
+//! Order that makes it safe: a key is in the database before a value is sealed under it, and is removed in the
+//! statement that finds no value under it. Of two processes that make the first keys at once, the unique index lets
+//! one index key in; two data keys do no harm, as the greater id is the active one for both.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,6 +38,8 @@ impl Purpose {
 }
 
 /// The unwrapped keys, and the columns they may be used for.
+///
+/// Their `Debug` shows ids alone.
 pub(super) struct DataKeys {
     columns: Vec<Column>,
     data: BTreeMap<u32, Zeroizing<[u8; KEY_BYTES]>>,

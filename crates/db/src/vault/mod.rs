@@ -25,6 +25,19 @@
 //! assert!(vault.open(&Cell::new("oauth_tokens", "access_token", 18), &sealed).await.is_err());
 //! # Ok(()) }
 //! ```
+//!
+//! | lost or leaked | result |
+//! |---|---|
+//! | the database leaks | sealed values stay secret; blind indexes show which values are equal |
+//! | the keyring leaks | whoever has both reads everything: rotate, then [`sweep`](Vault::sweep) |
+//! | the keyring is lost | sealed values are lost; keep a copy apart from the backups |
+//! | `vault_keys` is lost | the same; it is part of the database and of its backups |
+//! | a sealed value is copied into another cell | it does not open there |
+//! | an old value of the same cell is put back | it opens: the vault knows no versions |
+//!
+//! Rotation in full, without downtime: a new line first in the keyring, everywhere; [`rewrap`](Vault::rewrap),
+//! [`rotate`](Vault::rotate), [`sweep`](Vault::sweep); then the old line goes. `isobar vault rotate` does the
+//! middle part.
 
 mod cipher;
 mod column;
@@ -59,6 +72,9 @@ use keys::{DataKeys, KeySource};
 pub const SCHEMA: &str = include_str!("schema.sql");
 
 /// Place of a sealed value in the vault's database.
+///
+/// The key is authenticated with its kind: a value sealed for the integer 17 does not open for the text `"17"`.
+/// Table and column are compared byte by byte, so write them as the row of `vault_columns` does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cell<'a> {
     table: &'a str,
@@ -103,6 +119,28 @@ impl Vault {
     /// A platform calls this at its start, and does not start where it fails. Where the keyring itself is missing,
     /// [`wrapping_keys`] shows whether a new one may be made.
     ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use isobar_db::vault::{self, Keyring, Vault};
+    /// use isobar_db::{ErrorKind, QueryableExt, SqliteDatabase};
+    ///
+    /// let db = Arc::new(SqliteDatabase::memory().await?);
+    /// let keyring = |line: &vault::Secret| line.expose_text().unwrap_or_default().parse::<Keyring>();
+    /// let line = Keyring::generate("2026")?;
+    /// let missing = Vault::new(db.clone(), "business", keyring(&line)?).check().await.unwrap_err();
+    /// assert_eq!(missing.kind(), ErrorKind::Sealed, "the tables are not there yet");
+    ///
+    /// db.run_script(vault::SCHEMA).await?;
+    /// let vault = Vault::new(db.clone(), "business", keyring(&line)?);
+    /// vault.check().await?;
+    /// vault.blind_index("users", "email", b"ada@example.com").await?; // makes the keys
+    ///
+    /// let other = Keyring::generate("2026")?;
+    /// assert!(Vault::new(db, "business", keyring(&other)?).check().await.is_err(), "another key of the same name");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Sealed`] where a table of [`SCHEMA`] is missing, the keyring lacks a key or has another one of its name, or
     /// values are sealed and their keys are not in the database; as [`Queryable::query`](crate::Queryable::query).
@@ -128,6 +166,9 @@ impl Vault {
     }
 
     /// Seals a value for its cell, under the active data key. The first use makes the keys.
+    ///
+    /// The sealed value is 46 bytes longer than the plain one. Two seals of one value differ, as each draws a nonce of
+    /// its own; for equality there is [`blind_index`](Self::blind_index).
     ///
     /// # Errors
     /// As [`Queryable::query`](crate::Queryable::query); [`ErrorKind::Sealed`] when the column is not declared or a wrapped
@@ -180,6 +221,8 @@ impl Vault {
     /// # Ok(()) }
     /// ```
     ///
+    /// It survives rotations, so columns of indexes need not be filled again.
+    ///
     /// # Errors
     /// As [`seal`](Self::seal).
     pub async fn blind_index(&self, table: &str, column: &str, plain: &[u8]) -> Result<String> {
@@ -189,6 +232,21 @@ impl Vault {
 
     /// An authentication code of a message for one purpose (HMAC-SHA256): for signed links and pseudonyms. It stays the
     /// same through rotations, and codes of two purposes are unrelated. Compare codes in constant time.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use isobar_db::vault::{self, Keyring, Vault};
+    /// # use isobar_db::{QueryableExt, SqliteDatabase};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let db = Arc::new(SqliteDatabase::memory().await?);
+    /// # db.run_script(vault::SCHEMA).await?;
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let vault = Vault::new(db, "business", keyring);
+    /// let code = vault.mac("download link", b"/reports/7?until=1790000000").await?;
+    /// assert_eq!(code, vault.mac("download link", b"/reports/7?until=1790000000").await?);
+    /// assert_ne!(code, vault.mac("unsubscribe link", b"/reports/7?until=1790000000").await?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`seal`](Self::seal).
@@ -214,6 +272,30 @@ impl Vault {
     /// Makes a new data key, under which values are sealed from now on, here at once and elsewhere when the process next
     /// reads the keys. Old values open as before; [`sweep`](Self::sweep) seals them anew. Returns the new key's id.
     ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use isobar_db::vault::{self, Cell, Keyring, Vault};
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// let db = Arc::new(SqliteDatabase::memory().await?);
+    /// db.run_script(vault::SCHEMA).await?;
+    /// db.run_script("CREATE TABLE tokens (id INTEGER PRIMARY KEY, token BLOB);
+    ///     INSERT INTO vault_columns (table_name, column_name) VALUES ('tokens', 'token');").await?;
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// let vault = Vault::new(db.clone(), "business", keyring);
+    /// let sealed = vault.seal(&Cell::new("tokens", "token", 1), b"secret").await?;
+    /// db.prepare("INSERT INTO tokens VALUES (1, ?)").bind(sealed).run().await?;
+    ///
+    /// let before = vault.status().await?.active_key;
+    /// assert!(vault.rotate().await? > before);
+    /// assert_eq!(vault.status().await?.columns[0].outdated, 1);
+    /// let sweep = vault.sweep(|_| ()).await?;
+    /// assert_eq!((sweep.sealed, sweep.failed.len()), (1, 0));
+    /// assert_eq!(vault.status().await?.columns[0].current, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`seal`](Self::seal); [`ErrorKind::Sealed`] when a declared column is not there: no key is made then.
     pub async fn rotate(&self) -> Result<u32> {
@@ -226,12 +308,37 @@ impl Vault {
     /// Wraps every key anew under the keyring's first key-encryption key, so that the others can be removed. Returns how
     /// many changed.
     ///
+    /// Sealed values are not touched: the data keys stay the same, wrapped by another key. It may break off anywhere
+    /// and be started again.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use isobar_db::vault::{self, Keyring, Vault, wrapping_keys};
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// let db = Arc::new(SqliteDatabase::memory().await?);
+    /// db.run_script(vault::SCHEMA).await?;
+    /// let old = Keyring::generate("2025")?;
+    /// let keyring: Keyring = old.expose_text().unwrap_or_default().parse()?;
+    /// Vault::new(db.clone(), "business", keyring).mac("any use", b"").await?; // makes the keys
+    /// assert_eq!(wrapping_keys(&*db).await?, ["2025"]);
+    ///
+    /// let new = Keyring::generate("2026")?;
+    /// let both: Keyring = [&new, &old].map(|line| line.expose_text().unwrap_or_default()).join("\n").parse()?;
+    /// assert_eq!(Vault::new(db.clone(), "business", both).rewrap().await?, 2, "the data key and the index key");
+    /// assert_eq!(wrapping_keys(&*db).await?, ["2026"]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`seal`](Self::seal).
     pub async fn rewrap(&self) -> Result<u64> {
         keys::rewrap(&*self.database, &self.source()).await
     }
 
+    /// The keys as they were read last. They are kept until a value names one that is not among them: another process
+    /// may have rotated.
     async fn keys(&self) -> Result<Arc<DataKeys>> {
         let known = self.keys.lock().ignore_poison().clone();
         match known {

@@ -28,6 +28,27 @@ impl Vault {
     /// Names are `(table, column)`. A [`blind_index`](Vault::blind_index) is made of the names, too: go on calling it with the
     /// old ones, or fill the column of indexes again.
     ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use isobar_db::vault::{self, Cell, Keyring, Vault};
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// let db = Arc::new(SqliteDatabase::memory().await?);
+    /// db.run_script(vault::SCHEMA).await?;
+    /// db.run_script("CREATE TABLE tokens (id INTEGER PRIMARY KEY, token BLOB);
+    ///     INSERT INTO vault_columns (table_name, column_name) VALUES ('tokens', 'token');").await?;
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// let vault = Vault::new(db.clone(), "business", keyring);
+    /// let sealed = vault.seal(&Cell::new("tokens", "token", 1), b"secret").await?;
+    /// db.prepare("INSERT INTO tokens VALUES (1, ?)").bind(sealed).run().await?;
+    ///
+    /// db.run_script("ALTER TABLE tokens RENAME COLUMN token TO access").await?;
+    /// let rebound = vault.rebind(("tokens", "token"), ("tokens", "access")).await?;
+    /// assert_eq!((rebound.sealed, rebound.failed.len()), (1, 0));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`seal`](Vault::seal); [`ErrorKind::Sealed`](crate::ErrorKind::Sealed) where the old names are not declared, still
     /// are those of a column, or the new ones are not.

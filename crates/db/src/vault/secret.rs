@@ -30,6 +30,9 @@ impl Secret {
 
     /// Writes the secret into a new file that its owner alone may read, durably.
     ///
+    /// On Unix its mode is 0600. A line end is added, which [`Keyring::from_file`](super::Keyring::from_file) does not
+    /// mind.
+    ///
     /// # Errors
     /// When the file is there already or cannot be written.
     #[cfg(not(target_arch = "wasm32"))]

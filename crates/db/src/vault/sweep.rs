@@ -1,4 +1,8 @@
 //! Sealing values of older keys under the active one.
+//!
+//! Values are read 50 at a time in the order of the primary key, opened, sealed anew and written back on the
+//! condition that they are still what was read. So nothing is locked, a sweep may be broken off, and a write in
+//! between wins: it was made under the active key already.
 
 use bytes::Bytes;
 
@@ -70,6 +74,9 @@ impl Vault {
     /// the data keys that nothing needs.
     ///
     /// It may break off anywhere and be started again: finished values stay, and concurrent writes win.
+    ///
+    /// `progress` is called for each page. A value that does not open stays, is reported, and keeps all old data keys
+    /// from being removed.
     ///
     /// # Errors
     /// As [`seal`](Vault::seal); when a declared table or column is not there.
