@@ -1,4 +1,13 @@
 //! The buckets of a place, as a catalog.
+//!
+//! Buckets of the configuration are those that the application has open: one store for each folder in a
+//! process, so that caches and conditions agree. Others are opened when they are first asked for.
+//!
+//! Lock: `opened` is held across opening, creating and deleting, which are rare and quick, so that no
+//! bucket is opened twice, and none while it is deleted. Requests to an open bucket hold it for a
+//! lookup.
+//!
+//! Messages of errors go to clients and name no file; the path is in the source, for the log.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -30,6 +39,7 @@ impl LocalBuckets {
         Self { folder: root.join("r2"), bound, opened: Mutex::default() }
     }
 
+    /// The error of a folder that cannot be read.
     fn unlisted(&self, error: io::Error) -> CatalogError {
         unavailable("the buckets cannot be listed", &self.folder, error)
     }
@@ -128,6 +138,8 @@ impl BucketCatalog for LocalBuckets {
 }
 
 /// Time of creation, or of the last change where the file system keeps no other.
+///
+/// Clients show it and sort by it, and nothing depends on it: 1970 where the folder is gone meanwhile.
 pub(super) fn created(path: &Path) -> DateTime<Utc> {
     let time = std::fs::metadata(path).and_then(|metadata| metadata.created().or_else(|_| metadata.modified()));
     time.map_or(DateTime::UNIX_EPOCH, DateTime::from)

@@ -1,4 +1,22 @@
 //! The databases of a place, as a catalog.
+//!
+//! Clients name a database by its id, which is a UUID on Cloudflare. One of the configuration has its
+//! `database_id`, so that the same configuration works here and there; any other gets one in
+//! `d1/NAME.id`, which outlives restarts. A copy of a database under another name gets an id of its
+//! own, as the file is beside it and not in it.
+//!
+//! # Locks
+//!
+//! `known` is a read-write lock over a small map, never held across an await: each query takes it to
+//! read. `changing` is held while a database is opened, created or deleted, and the map is looked at
+//! again under it. The order is `changing`, then `known`.
+//!
+//! # Deleting
+//!
+//! A database that a request holds is not deleted: the count of its `Arc` shows it. It leaves the map
+//! first, so that no request opens it anew; then go the history, the file, its log and index, and the
+//! id. Broken off after the file, the leftovers mean nothing, and an id without a database is used for
+//! the next one of that name.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -57,6 +75,12 @@ impl LocalDatabases {
     }
 
     /// Looks for files that have come and gone.
+    ///
+    /// Called where a name or id is not known, and for lists: files may come and go by commands, or
+    /// with an application beside this one.
+    ///
+    /// # Errors
+    /// A folder that cannot be read; an id that cannot be written.
     fn scan(&self) -> Result<(), CatalogError> {
         let failed = |error: io::Error| unavailable("the databases cannot be listed", &self.folder, error);
         let entries = match std::fs::read_dir(&self.folder) {
@@ -79,12 +103,14 @@ impl LocalDatabases {
         Ok(())
     }
 
+    /// Looks up an id, or else a name. A name that is another one's id does not hide that.
     fn look(&self, id_or_name: &str) -> Option<Known> {
         let known = self.known.read().ignore_poison();
         let by_id = known.values().find(|known| known.info.id == id_or_name);
         by_id.or_else(|| known.get(id_or_name)).cloned()
     }
 
+    /// Returns the entry of a database, and draws its id if it has none.
     fn described(&self, name: &str) -> io::Result<DatabaseInfo> {
         let id = match self.configured.get(name).cloned().flatten() {
             Some(id) => id,
@@ -93,10 +119,12 @@ impl LocalDatabases {
         Ok(DatabaseInfo::new(id, name, created(&self.file(name))))
     }
 
+    /// Path of a database's file.
     fn file(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.sqlite"))
     }
 
+    /// Path of the file with a database's id.
     fn id_file(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.id"))
     }
@@ -197,6 +225,10 @@ impl DatabaseCatalog for LocalDatabases {
 }
 
 /// The id in a file, or a new one, which is then there for good.
+///
+/// Two processes that draw at once both write a whole file, and the later rename stays; the id that the
+/// first one has told a client is then gone. It takes a database that neither has seen before, in the
+/// same moment.
 fn id_of(file: &Path) -> io::Result<String> {
     match std::fs::read_to_string(file) {
         Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
@@ -215,7 +247,7 @@ fn id_of(file: &Path) -> io::Result<String> {
     Ok(id)
 }
 
-/// RFC 9562, version 4.
+/// Makes random bytes a UUID of RFC 9562, version 4: four bits of version, two of variant.
 fn uuid(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;

@@ -1,4 +1,7 @@
 //! The deploys of the site that is served, as a catalog.
+//!
+//! The explorer lists them, and rolls back where it may write. They exist where the site comes from a
+//! bucket: a folder that is served has none.
 
 use std::path::Path;
 use std::sync::Arc;

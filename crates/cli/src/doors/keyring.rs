@@ -1,4 +1,19 @@
 //! The keyring of the store of keys.
+//!
+//! The store's secrets are sealed, so that a copy of the database alone signs nothing. Whoever has the
+//! folder has both, as the keyring lies beside it by default; `--keyring` puts it elsewhere, on another
+//! disk or in a secret of the service manager.
+//!
+//! | tried in this order | |
+//! |---|---|
+//! | `--keyring FILE` | an error if it cannot be read |
+//! | `keys/keyring` in the root | where it exists |
+//! | `ISOBAR_KEYRING` | where it is set |
+//! | a new one in `keys/keyring` | only while the store has no secrets yet |
+//!
+//! The file beside the keys goes before the environment: it was made for them, while the variable may
+//! be meant for an application's vault. A new keyring for a store that has secrets would make all keys
+//! unusable, so that it is an error which names the missing ones.
 
 use std::error::Error;
 use std::io;
@@ -23,6 +38,7 @@ pub(super) async fn open(folder: &Path, file: Option<PathBuf>) -> Result<KeyStor
     Ok(KeyStore::open(Arc::new(database), keyring).await?)
 }
 
+/// Creates the folder with mode 0700, and restricts one that exists.
 fn make_folder(folder: &Path) -> Result<(), String> {
     match fs::private_dir().create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -32,7 +48,15 @@ fn make_folder(folder: &Path) -> Result<(), String> {
     }
 }
 
-/// The file that was named, the one beside the keys, that of the environment, or a new one where the keys have none yet.
+/// The file that was named, the one beside the keys, that of the environment, or a new one where the
+/// keys have none yet.
+///
+/// Two processes may start at once in a new place: the file is created exclusively, and who comes
+/// second reads the first one's.
+///
+/// # Errors
+/// A keyring that is missing though secrets were sealed by it, with its keys' names; one that cannot be
+/// read or written.
 async fn keyring(folder: &Path, file: Option<PathBuf>, database: &SqliteDatabase) -> Result<Keyring, Box<dyn Error>> {
     if let Some(file) = file {
         return Ok(Keyring::from_file(file)?);

@@ -1,4 +1,25 @@
 //! Doors of `isobar serve`: listeners for clients that others wrote.
+//!
+//! | module | what it has |
+//! |---|---|
+//! | `buckets`, `databases`, `sessions`, `deploys` | the place's resources as the catalogs of `isobar_gateway` |
+//! | `keyring` | the store of keys, and the file that opens it |
+//! | here | options, binding, opening and closing; the lines that are printed for clients |
+//!
+//! A door has a listener of its own, with the limits, proxies and TLS of the site's: what is meant for
+//! operators is not reachable by the public address. All doors share one limit of failed attempts, one
+//! store of keys and one audit.
+//!
+//! They are over every bucket and database of the place, not only over those of the configuration: what
+//! the application has open is shared with it, and the others are opened at their first use and stay
+//! open, so that a command such as `r2 bucket delete` finds them in use.
+//!
+//! # Closing
+//!
+//! Doors end with the process's signal, or before it when the site's server has failed. Then, in this
+//! order: listeners end and requests in flight are waited for; the writer of uses writes once more,
+//! since a request has counted until its end; the stores are closed by the caller. A door that fails
+//! alone prints so and leaves the others open.
 
 mod buckets;
 mod databases;
@@ -39,31 +60,50 @@ const USES_WRITTEN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(crate) struct Doors {
-    /// Serve Cloudflare's REST API v4 on this address, for wrangler, Cloudflare's SDKs and Drizzle; needs a key, see
-    /// `isobar keys`
+    /// Serve Cloudflare's REST API v4 on this address, for wrangler, Cloudflare's SDKs and Drizzle;
+    /// needs a key, see `isobar keys`
+    ///
+    /// For example --rest 127.0.0.1:8788. The lines that are printed have the URL and the account's id
+    /// for CLOUDFLARE_API_BASE_URL and CLOUDFLARE_ACCOUNT_ID. Port 0 selects a free one. Beyond this
+    /// machine use TLS: tokens are sent as they are.
     #[arg(long, value_name = "ADDRESS:PORT")]
     rest: Option<SocketAddr>,
-    /// Serve R2's S3 API on this address, for aws, rclone and other clients of S3; needs a key, see `isobar keys`
+    /// Serve R2's S3 API on this address, for aws, rclone and other clients of S3; needs a key, see
+    /// `isobar keys`
+    ///
+    /// For example --s3 127.0.0.1:9000. The region is auto; buckets are named in the path.
     #[arg(long, value_name = "ADDRESS:PORT")]
     s3: Option<SocketAddr>,
-    /// Serve the explorer on this address: a page over buckets, databases, session objects, datasets, requests and deploys, which only
-    /// reads; it asks for the token of a key, see `isobar keys`
+    /// Serve the explorer on this address: a page over buckets, databases, session objects, datasets,
+    /// requests and deploys, which only reads; it asks for the token of a key, see `isobar keys`
+    ///
+    /// For example --explorer 127.0.0.1:8789, to be opened in a browser. The browser keeps the token
+    /// for as long as its tab is open.
     #[arg(long, value_name = "ADDRESS:PORT")]
     explorer: Option<SocketAddr>,
     /// Let the explorer write what the key allows: uploads, deletions, every statement, rollbacks
+    ///
+    /// Without it a key that may write reads only.
     #[arg(long, requires = "explorer")]
     explorer_write: bool,
-    /// Keyring that seals the secrets of keys; by default the one beside them, else that of ISOBAR_KEYRING, else a new one beside them.
-    /// Needs --rest, --s3 or --explorer
+    /// Keyring that seals the secrets of keys; by default the one beside them, else that of
+    /// ISOBAR_KEYRING, else a new one beside them. Needs --rest, --s3 or --explorer
+    ///
+    /// Use the same for `isobar keys`.
     #[arg(long, value_name = "FILE")]
     keyring: Option<PathBuf>,
-    /// Binding of the dataset for events of refused requests; by default the first one of the configuration. Needs --rest,
-    /// --s3 or --explorer
+    /// Binding of the dataset for events of refused requests; by default the first one of the
+    /// configuration. Needs --rest, --s3 or --explorer
+    ///
+    /// They are in the log in any case.
     #[arg(long, value_name = "BINDING")]
     audit: Option<String>,
 }
 
 /// Doors whose listeners are bound.
+///
+/// Between binding and opening the rest of the server is set up: see the order in `serve`. Connections
+/// wait in the kernel's queue.
 #[derive(Debug)]
 pub(crate) struct BoundDoors {
     rest: Option<Server>,
@@ -75,6 +115,9 @@ pub(crate) struct BoundDoors {
 }
 
 /// Access of the explorer, whatever a key allows.
+///
+/// It bounds every key: a page in a browser is the likeliest place for a mistake, or for a script that
+/// another page has slipped in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
     Read,
@@ -94,6 +137,9 @@ pub(crate) struct OpenDoors {
 
 impl Doors {
     /// Binds the listeners, which have the options of the application's.
+    ///
+    /// # Errors
+    /// An address that is in use or not this machine's; an option that has no door to be for.
     pub(crate) async fn bind(&self, options: ServerOptions) -> Result<BoundDoors, Box<dyn Error>> {
         let is_closed = self.rest.is_none() && self.s3.is_none() && self.explorer.is_none();
         for (option, is_given) in [("--keyring", self.keyring.is_some()), ("--audit", self.audit.is_some())] {
@@ -119,6 +165,12 @@ impl Doors {
 impl BoundDoors {
     /// Serves the doors beside the application, on its bindings and on the other buckets and databases of the place. Prints
     /// where they are.
+    ///
+    /// Returns `None` where no door was asked for, and then makes no store of keys.
+    ///
+    /// # Errors
+    /// A store of keys that cannot be opened, a keyring that is not its own, a binding of `--audit`
+    /// that does not exist.
     pub(crate) async fn open(
         self,
         place: &Place,
@@ -176,6 +228,9 @@ impl BoundDoors {
 
 impl OpenDoors {
     /// Ends the doors, waits for requests in flight, and writes what was counted.
+    ///
+    /// # Errors
+    /// Uses that cannot be written, and doors that have panicked. All doors are closed whatever fails.
     pub(crate) async fn close(self) -> Outcome {
         let Self { served, open, writer, in_use } = self;
         drop(open);
@@ -189,7 +244,11 @@ impl OpenDoors {
     }
 }
 
-/// The audit, with its dataset, which is printed: it is one that the application writes to, too.
+/// Returns the audit, with its dataset, which is printed: it is one that the application writes to,
+/// too.
+///
+/// # Errors
+/// A binding that the configuration does not have.
 fn audit_into(binding: Option<String>, config: &Config, platform: &Platform) -> Result<Audit, Box<dyn Error>> {
     let first = config.analytics_engine_datasets.first().map(|dataset| dataset.binding.clone());
     let Some(binding) = binding.or(first) else {
@@ -202,6 +261,12 @@ fn audit_into(binding: Option<String>, config: &Config, platform: &Platform) -> 
 }
 
 /// Opens the store of keys of a place, and creates it where it is missing.
+///
+/// `isobar keys` and a server use it at once: SQLite orders their writes.
+///
+/// # Errors
+/// A keyring that others may read, that is missing, or that is not the one of the secrets; a folder
+/// that cannot be made private.
 pub(crate) async fn store(place: &Place, file: Option<PathBuf>) -> Result<KeyStore, Box<dyn Error>> {
     let folder = place.make_root(place.config()?.as_ref())?.join("keys");
     // Boxed, since it is part of large commands.
@@ -224,6 +289,8 @@ fn explorer_over(door: RestDoor, access: Access, config: &Config, site: Option<S
     explorer
 }
 
+/// Serves a door until the process's signal, or until the doors are closed. Its failure is printed: the
+/// site goes on without it.
 async fn serve(name: &str, server: Server, door: Router, mut open: watch::Receiver<()>) {
     let end = async move {
         tokio::select! {

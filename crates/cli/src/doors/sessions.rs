@@ -1,4 +1,8 @@
 //! The session objects of a place, as a catalog to look into.
+//!
+//! No class of an application runs here: files are read by `isobar_sessions::local::Catalog`, from
+//! copies where a host has them open. Each look blocks, and therefore runs on a thread for that;
+//! statements of clients have 30 s and 64 MiB.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

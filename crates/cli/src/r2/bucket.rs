@@ -1,4 +1,11 @@
 //! The command `isobar r2 bucket`.
+//!
+//! A local bucket is a folder below `r2` in the root. It needs no entry in the configuration; an entry
+//! gives it a binding, by which a Worker and the commands know it. `list` therefore merges both:
+//! `here`, and `not used yet` for one that is configured alone.
+//!
+//! wrangler's commands of these names know the account's buckets alone, and so `--remote` is what they
+//! do.
 
 use std::collections::BTreeMap;
 
@@ -33,9 +40,13 @@ pub(crate) struct Create {
     /// Name of the bucket
     name: String,
     /// Default storage class of its objects; for a bucket of the account only
+    ///
+    /// InfrequentAccess stores for less and bills for each read.
     #[arg(long, short, value_parser = ["Standard", "InfrequentAccess"])]
     storage_class: Option<String>,
     /// Location of a bucket of the account: weur, eeur, apac, wnam, enam, oc
+    ///
+    /// It is a hint, and cannot be changed later.
     #[arg(long, value_name = "HINT")]
     location: Option<String>,
     #[command(flatten)]
@@ -73,6 +84,9 @@ pub(crate) struct Info {
     #[arg(long)]
     prefix: Option<String>,
     /// Print JSON
+    ///
+    /// Sizes are in bytes; "extensions" has the number and size of objects by the last part of their
+    /// names.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -91,6 +105,11 @@ impl Bucket {
 }
 
 impl Create {
+    /// Creates an empty bucket.
+    ///
+    /// # Errors
+    /// The name is taken, or has characters that a folder's name may not have here; on the account,
+    /// those that R2 refuses.
     async fn run(self, place: &Place) -> Outcome {
         let name = &self.name;
         if self.reach.is_remote() {
@@ -110,6 +129,12 @@ impl Create {
 }
 
 impl Delete {
+    /// Deletes an empty bucket.
+    ///
+    /// # Errors
+    /// It is not there; it has objects; a process has it open, such as a server; it has salvaged parts
+    /// of damaged objects in its folder `lost`, which a repair has put there and which are somebody's
+    /// data.
     async fn run(self, place: &Place) -> Outcome {
         let name = &self.bucket;
         if self.reach.is_remote() {
@@ -162,6 +187,7 @@ impl List {
         table::print(&["BUCKET", "BINDING", "STATE"].map(str::to_owned), &rows)
     }
 
+    /// Prints the account's buckets, with the time of their creation.
     async fn remote(self) -> Outcome {
         let buckets = remote::buckets(&self.reach).await?;
         if self.json {
@@ -179,6 +205,8 @@ impl List {
 }
 
 impl Info {
+    /// Counts objects and bytes, in total and by extension. Reads the listing of the bucket: 1,000
+    /// objects for each request with `--remote`, each of which R2 bills as an operation of class A.
     async fn run(self, place: &Place) -> Outcome {
         let store = place.store(&self.bucket, &self.reach, Access::Existing).await?;
         let mut options = ListOptions::default();

@@ -1,4 +1,15 @@
 //! The command `isobar r2 fsck`.
+//!
+//! Without options it only reads, and says what is wrong; a nightly run with `--quick` costs the
+//! reading of the index and of the lengths. The exit code is 1 while there is a problem, so that a
+//! timer's mail or a monitor notices.
+//!
+//! `--repair` makes the index tell the truth again, which means that damaged objects are gone from it;
+//! their remains are kept in `lost`. Before it, consider a backup of the folder, and whether a replica
+//! has the object. `--rebuild` is for an index that cannot be read at all.
+//!
+//! There is no counterpart in wrangler: R2 is checked by Cloudflare, and miniflare's storage is not
+//! checked.
 
 use clap::Args;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -40,11 +51,18 @@ pub(crate) struct Fsck {
     #[arg(long)]
     exclusive: bool,
     /// Print JSON
+    ///
+    /// It has all findings, each with its kind, and whether it was repaired.
     #[arg(long)]
     json: bool,
 }
 
 impl Fsck {
+    /// Checks the bucket, and prints each problem and a line of totals.
+    ///
+    /// # Errors
+    /// Problems that are left, with the option that concerns them; those of opening the bucket. An
+    /// index that is damaged is reported as such, since no repair by it would be safe.
     pub(crate) async fn run(self, place: &Place) -> Outcome {
         if self.rebuild {
             return self.rebuild(place).await;
@@ -95,6 +113,10 @@ impl Fsck {
         Err(format!("{count} problems in {}; {hint}", self.bucket).into())
     }
 
+    /// Rebuilds the index from packs and blobs, and prints what came of it.
+    ///
+    /// # Errors
+    /// The bucket is not there, or in use; something could not be recovered, after all else was.
     async fn rebuild(self, place: &Place) -> Outcome {
         if !place.is_here(&self.bucket)? {
             return Err(place.no_bucket(&self.bucket)?.into());
@@ -113,6 +135,7 @@ impl Fsck {
     }
 }
 
+/// Prints the report of a rebuilding.
 fn print(report: &Rebuild) -> Outcome {
     for Finding { problem, repaired, .. } in &report.findings {
         let what = repaired.as_deref().map(|what| format!(" - {what}")).unwrap_or_default();

@@ -1,4 +1,12 @@
 //! The command `isobar r2 object get`.
+//!
+//! The body streams: memory does not depend on its size. Into a file it goes beside its place first,
+//! and the file is replaced when all of it is there and durable; wrangler writes into the file itself,
+//! and leaves a part of the object after a failure.
+//!
+//! Without `--file` the file has the last part of the key as its name, in the current folder. wrangler
+//! takes the whole key as a path, and creates its folders: a key from somebody else could then lead to
+//! any place that the user may write to.
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
@@ -22,9 +30,14 @@ pub(crate) struct Get {
     /// BUCKET/KEY
     object: String,
     /// The file, or - for standard output; by default named after the last part of the key
+    ///
+    /// Its folder is created where it is missing. A link is followed, and a FIFO or a device is written
+    /// to.
     #[arg(long, short, conflicts_with = "pipe")]
     file: Option<PathBuf>,
     /// Write to standard output
+    ///
+    /// A terminal gets only objects of a content type text/...: others could send it control sequences.
     #[arg(long, short)]
     pipe: bool,
     #[command(flatten)]
@@ -32,6 +45,12 @@ pub(crate) struct Get {
 }
 
 impl Get {
+    /// Fetches an object.
+    ///
+    /// # Errors
+    /// It is not there; the key ends with a slash and no file is named; the terminal is no place for
+    /// it; the file cannot be written, or the body not read to its end and its checksum: then a file
+    /// that was there is as it was.
     pub(crate) async fn run(self, place: &Place) -> Outcome {
         let (store, key) = object(place, &self.object, &self.reach, Access::Look).await?;
         let missing = || format!("there is no object {}", self.object);
@@ -73,6 +92,7 @@ impl Get {
     }
 }
 
+/// Writes each chunk as it comes, and flushes.
 async fn write_all(
     mut chunks: impl Stream<Item = isobar_storage::Result<Bytes>> + Unpin,
     output: &mut impl Write,

@@ -1,4 +1,28 @@
 //! The command `isobar r2`.
+//!
+//! | module | commands |
+//! |---|---|
+//! | here | `object head`, `delete`, `list`, `copy` |
+//! | `put`, `get` | `object put` and `get`, `bulk put` |
+//! | `bucket` | `bucket list`, `info`, `create`, `delete` |
+//! | `sync` | `sync` |
+//! | `presign`, `fsck` | `presign`, `fsck` |
+//!
+//! An object is named as in wrangler, `BUCKET/KEY`: the first slash divides, so that a key may begin
+//! with one. BUCKET is a name or a binding. All of it works on an `ObjectStore`, whether local or the
+//! account's.
+//!
+//! A server may have the bucket open meanwhile: what a command has written is durable when it returns,
+//! and the server sees it with its next request; what it serves from its cache changes within the
+//! cache's freshness.
+//!
+//! # Differences from wrangler
+//!
+//! - wrangler has no `head`, `list`, `copy`, `sync`, `presign`, `fsck` and no `bucket` commands for
+//!   this machine.
+//! - A local bucket is created by the first `put`, with a note if it is not configured; wrangler
+//!   creates it silently.
+//! - A missing object ends `get` and `head` with 1. `delete` succeeds for one, as in wrangler and R2.
 
 mod bucket;
 mod fsck;
@@ -82,9 +106,13 @@ pub(crate) struct Copy {
     /// BUCKET/KEY
     to: String,
     /// Delete the source afterwards
+    ///
+    /// It is deleted when the target is durable; broken off in between, both exist.
     #[arg(long)]
     r#move: bool,
     /// Fail if the target exists
+    ///
+    /// The store decides it, so that of two commands at once one fails.
     #[arg(long)]
     no_overwrite: bool,
     #[command(flatten)]
@@ -113,9 +141,14 @@ pub(crate) struct List {
     #[arg(long)]
     prefix: Option<String>,
     /// Group keys at this delimiter
+    ///
+    /// With / the list is that of a folder: keys below a further slash appear as one line.
     #[arg(long)]
     delimiter: Option<String>,
     /// Print JSON
+    ///
+    /// Names are those of R2's binding: objects with httpMetadata and customMetadata, and
+    /// delimitedPrefixes.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -141,6 +174,10 @@ impl R2 {
 }
 
 impl Head {
+    /// Prints an object's metadata, without what is not set. Its body is not read.
+    ///
+    /// # Errors
+    /// A key that is not there; those of opening the bucket.
     async fn run(self, place: &Place) -> Outcome {
         let (store, key) = object(place, &self.object, &self.reach, Access::Look).await?;
         let meta = store.head(&key).await?.ok_or_else(|| format!("there is no object {}", self.object))?;
@@ -167,6 +204,7 @@ impl Head {
 }
 
 impl Delete {
+    /// Deletes an object. One that is not there is no error, as on R2.
     async fn run(self, place: &Place) -> Outcome {
         let (store, key) = object(place, &self.object, &self.reach, Access::Look).await?;
         store.delete(&[key]).await?;
@@ -176,6 +214,9 @@ impl Delete {
 }
 
 impl List {
+    /// Prints all objects, in byte order of their keys, after the groups. All pages are in memory
+    /// before the first line, as the widths of columns and the brackets of JSON need: about half a KiB
+    /// for each object.
     async fn run(self, place: &Place) -> Outcome {
         let store = place.store(&self.bucket, &self.reach, Access::Look).await?;
         let mut options = ListOptions::default().with_metadata();
@@ -209,6 +250,14 @@ impl List {
 }
 
 impl Copy {
+    /// Copies an object with its metadata, within a bucket or between two.
+    ///
+    /// Within a bucket the store copies, which R2 and others do without sending the body. Between
+    /// buckets the body streams through this process.
+    ///
+    /// # Errors
+    /// The source is not there; both are the same object; the target exists and `--no-overwrite` was
+    /// given. Then nothing has changed.
     async fn run(self, place: &Place) -> Outcome {
         let (store, from) = object(place, &self.from, &self.reach, Access::Look).await?;
         let bucket = place.bucket_folder(bucket_of(&self.from))?;
@@ -250,11 +299,17 @@ impl Copy {
     }
 }
 
+/// The part before the first slash: two names that stand for one folder are one bucket, so that it is
+/// the folders that are compared.
 fn bucket_of(object: &str) -> &str {
     object.split('/').next().unwrap_or_default()
 }
 
 /// Parses BUCKET/KEY and opens the bucket.
+///
+/// # Errors
+/// A text without a slash, a key that R2 would refuse (empty, longer than 1,024 bytes); those of
+/// opening the bucket.
 async fn object(
     place: &Place,
     object: &str,
@@ -269,6 +324,7 @@ async fn object(
     Ok((place.store(bucket, reach, access).await?, key))
 }
 
+/// An object as JSON, in the names of R2's binding.
 fn shown(meta: &ObjectMeta) -> serde_json::Value {
     json!({
         "key": meta.key.as_str(), "size": meta.size, "etag": meta.etag, "version": meta.version, "uploaded": meta.uploaded,
@@ -276,6 +332,7 @@ fn shown(meta: &ObjectMeta) -> serde_json::Value {
     })
 }
 
+/// The content type, or words for none.
 fn shown_type(meta: &ObjectMeta) -> &str {
     meta.http.content_type.as_deref().unwrap_or("no content type")
 }

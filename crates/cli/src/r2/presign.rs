@@ -1,4 +1,13 @@
 //! The command `isobar r2 presign`.
+//!
+//! A signed URL permits one method on one object until its expiry, to whoever has it. It is computed
+//! here, without a request: the object need not exist yet, and a URL that was given out can be
+//! withdrawn only by replacing the secret.
+//!
+//! Locally the secret is a file of the bucket, and the server that checks the URL has to have the same
+//! bucket. `--base` is the address that the client reaches, which behind a proxy is not that of the
+//! listener. With `--remote` the URL is S3's, signed by the access key of the environment, and good for
+//! as long as that key is.
 
 use std::time::Duration;
 
@@ -11,6 +20,7 @@ use crate::place::{Access, Place};
 use crate::remote::Where;
 use crate::{Outcome, say};
 
+/// The method that a URL permits.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Method {
     Get,
@@ -29,12 +39,19 @@ pub(crate) struct Presign {
     /// BUCKET/KEY
     object: String,
     /// The permitted method
+    ///
+    /// A PUT replaces the object. Its body has no limit but the server's: give such a URL only to whom
+    /// you would give the space.
     #[arg(long, value_enum, default_value = "get")]
     method: Method,
     /// Validity: 90s, 15m, 1h; at most 7d
+    ///
+    /// It counts from now, by the clock of this machine; the server's may differ by little.
     #[arg(long, default_value = "1h", value_parser = duration)]
     expires: Duration,
     /// Base URL of `isobar serve`
+    ///
+    /// For example `https://files.example.com`. The URL's path below it is /r2/BUCKET/KEY.
     #[arg(long, default_value = "http://127.0.0.1:8787", value_name = "URL")]
     base: String,
     #[command(flatten)]
@@ -59,6 +76,8 @@ impl Presign {
     }
 }
 
+/// Reads a number with `s`, `m`, `h` or `d`. The limit of seven days, R2's, is checked by whatever
+/// signs.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("invalid duration {text:?}: use 90s, 15m, 1h or 7d");
     let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));

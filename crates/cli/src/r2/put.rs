@@ -1,4 +1,15 @@
 //! The commands `isobar r2 object put` and `isobar r2 bulk put`.
+//!
+//! A regular file is opened and sent as it is: its size is known, and a store can take it in one piece
+//! or in parts. Standard input, FIFOs and devices end when they end: 8 MiB are in memory, and more than
+//! that becomes a multipart upload, whose object appears when the last part was stored. Broken off, an
+//! object that was there is as it was.
+//!
+//! wrangler reads standard input into memory before it sends it, and sends no content type unless one
+//! is named; here the key's extension decides, as it does in `sync` and `deploy`.
+//!
+//! `bulk put` checks the whole list before it stores the first object, so that a typo in its last line
+//! changes nothing. A failure later ends it; objects before that stay, and it can be run again.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -32,6 +43,8 @@ pub(crate) struct Put {
     /// BUCKET/KEY
     object: String,
     /// The file, or - for standard input
+    ///
+    /// It may be a FIFO, as in --file <(command).
     #[arg(long, short, required_unless_present = "pipe", conflicts_with = "pipe")]
     file: Option<PathBuf>,
     /// Read standard input
@@ -47,6 +60,8 @@ pub(crate) struct Put {
 #[derive(Debug, Args)]
 struct Stored {
     /// Content-Type; by default derived from the key's extension
+    ///
+    /// An unknown extension gives none.
     #[arg(long, visible_alias = "ct")]
     content_type: Option<String>,
     /// Content-Disposition
@@ -59,12 +74,17 @@ struct Stored {
     #[arg(long, visible_alias = "cl")]
     content_language: Option<String>,
     /// Cache-Control
+    ///
+    /// For example 'public, max-age=3600'. It is sent with the object, and outranks the defaults of a
+    /// site.
     #[arg(long, visible_alias = "cc")]
     cache_control: Option<String>,
     /// Expires: an HTTP date, an RFC 3339 date, or milliseconds since 1970
     #[arg(long, value_parser = expiry)]
     expires: Option<DateTime<Utc>>,
     /// Storage class
+    ///
+    /// A local bucket notes it, and stores both alike.
     #[arg(long, short, value_parser = ["Standard", "InfrequentAccess"], default_value = "Standard")]
     storage_class: String,
     /// Ignored: this command never asks for confirmation
@@ -73,6 +93,8 @@ struct Stored {
 }
 
 impl Stored {
+    /// Returns the metadata of HTTP. An absent option is an absent header, and not one of the object
+    /// that was there.
     fn http(&self) -> HttpMetadata {
         let mut http = HttpMetadata::default();
         http.content_type.clone_from(&self.content_type);
@@ -84,11 +106,15 @@ impl Stored {
         http
     }
 
+    /// Returns the storage class; clap lets only the two names through.
     fn class(&self) -> StorageClass {
         if self.storage_class == "Standard" { StorageClass::Standard } else { StorageClass::InfrequentAccess }
     }
 
     /// Stores a file. Reads a special file to its end, as for `--file <(command)`.
+    ///
+    /// # Errors
+    /// There is no such file, it is a folder, or it cannot be read; those of the store.
     async fn put(&self, store: &dyn ObjectStore, key: &Key, file: &Path) -> Result<ObjectMeta, Box<dyn Error>> {
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => format!("there is no file {}", file.display()),
@@ -108,6 +134,10 @@ impl Stored {
         Ok(put.stored().ok_or("the object was not stored")?)
     }
 
+    /// Stores a stream of unknown length, of at most 78 GiB (10,000 parts).
+    ///
+    /// # Errors
+    /// An input that fails, and then no object has changed; those of the store.
     async fn put_stream(
         &self,
         store: &dyn ObjectStore,
@@ -120,6 +150,7 @@ impl Stored {
 }
 
 impl Put {
+    /// Stores one object, and prints its size and type.
     pub(crate) async fn run(self, place: &Place) -> Outcome {
         // A missing file must not create a bucket.
         let file = self.file.as_deref().filter(|file| *file != Path::new("-"));
@@ -136,11 +167,14 @@ impl Put {
     }
 }
 
+/// Reads in pieces of 64 KiB. An error of the input becomes one of the body, so that the upload is
+/// given up.
 fn chunks(stream: impl AsyncRead + Send + Unpin + 'static) -> BoxStream<'static, isobar_storage::Result<Bytes>> {
     let failed = |error: std::io::Error| StorageError::new(ErrorKind::Body, format!("cannot read the input: {error}"));
     ReaderStream::with_capacity(stream, 1 << 16).map_err(failed).boxed()
 }
 
+/// Reads a date of HTTP (RFC 9110), one of RFC 3339, or milliseconds since 1970, which are wrangler's.
 fn expiry(text: &str) -> Result<DateTime<Utc>, String> {
     let milliseconds = || text.parse().ok().and_then(DateTime::<Utc>::from_timestamp_millis);
     let of_http = || DateTime::parse_from_rfc2822(text).ok().map(|date| date.to_utc());
@@ -168,9 +202,13 @@ pub(crate) struct BulkPut {
     /// BUCKET
     bucket: String,
     /// The list of files, in JSON
+    ///
+    /// Paths are relative to the current folder.
     #[arg(long, short, value_name = "FILE")]
     filename: PathBuf,
     /// Number of concurrent transfers
+    ///
+    /// Many small files over a slow connection gain by more.
     #[arg(long, default_value_t = 20)]
     concurrency: usize,
     #[command(flatten)]
@@ -187,6 +225,11 @@ struct Entry {
 }
 
 impl BulkPut {
+    /// Stores the files of a list.
+    ///
+    /// # Errors
+    /// A list that cannot be read, or an entry whose key is invalid or whose file is missing or not a
+    /// regular one: then nothing was stored. Later, the first failure, with the file's name.
     pub(crate) async fn run(self, place: &Place) -> Outcome {
         let shown = self.filename.display();
         let text = std::fs::read_to_string(&self.filename).map_err(|error| match error.kind() {

@@ -1,4 +1,22 @@
 //! The command `isobar r2 sync`: a folder and a bucket, in either direction, or two buckets.
+//!
+//! The command makes the target like the source: what is missing or differs is copied, and with
+//! `--delete` what the source does not have goes, after all copies. It is one-way, and idempotent: run
+//! again it does nothing, and after a failure it goes on.
+//!
+//! | source, target | compared by | never touched |
+//! |---|---|---|
+//! | folder to bucket | content type, size, MD5 of the content | deploys at the target, state and secrets in the folder |
+//! | bucket to folder | size and MD5 of the content | state and secrets in the folder |
+//! | bucket to bucket | size, MD5 or ETag, HTTP metadata | deploys (`.deploy/`) |
+//!
+//! An object that was put in parts has no MD5 of its whole, and counts as different from any file.
+//!
+//! Which of both is a folder is decided by the text: one that exists, or begins with `.` or `/`. A
+//! bucket of the same name as a folder is meant by `local:NAME` or `remote:NAME`.
+//!
+//! wrangler has no counterpart. The closest tools are `rclone sync` and `aws s3 sync`, which work on
+//! the door of `isobar serve --s3`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,18 +57,29 @@ pub(crate) struct Sync {
     /// The target: a folder, BUCKET or BUCKET/PREFIX
     target: String,
     /// Only print what would be done
+    ///
+    /// Files are compared all the same, so that it reads as much as a real run. No bucket is created.
     #[arg(long)]
     dry_run: bool,
     /// Delete files of the target that the source does not have
+    ///
+    /// Only below the target's prefix, and nothing that --include and --exclude leave out. Try it with
+    /// --dry-run first.
     #[arg(long)]
     delete: bool,
     /// Include only files that match this glob
+    ///
+    /// May be given several times; one match is enough. --exclude outranks it.
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
     /// Exclude files that match this glob
+    ///
+    /// May be given several times: `--exclude '*.tmp' --exclude 'drafts/**'`.
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
     /// Number of concurrent transfers
+    ///
+    /// Each streams its body, so that memory grows little with it.
     #[arg(long, default_value_t = 16)]
     concurrency: usize,
     /// Follow links that lead out of the folder
@@ -64,6 +93,10 @@ pub(crate) struct Sync {
 }
 
 impl Sync {
+    /// Decides the direction, and syncs.
+    ///
+    /// # Errors
+    /// Two folders; those of the direction.
     pub(crate) async fn run(self, place: &Place) -> Outcome {
         match (looks_like_folder(&self.source), looks_like_folder(&self.target)) {
             (true, false) => self.up(place).await,
@@ -75,6 +108,15 @@ impl Sync {
         }
     }
 
+    /// From a folder into a bucket.
+    ///
+    /// A site that serves deploys does not see files that are synced beside them: that is a warning. A
+    /// folder that is itself a copy of a site with its deploys (`.deploy/`) is taken whole, so that it
+    /// can be put back.
+    ///
+    /// # Errors
+    /// A folder that cannot be walked; those of the bucket. Then what was copied so far stays, and
+    /// nothing was deleted.
     async fn up(self, place: &Place) -> Outcome {
         let (bucket, prefix, reach) = self.bucket(&self.target);
         let walk = place.walk_options(self.follow_links)?;
@@ -107,6 +149,14 @@ impl Sync {
         self.told(&summary)
     }
 
+    /// From a bucket into a folder.
+    ///
+    /// The bucket has to exist, also where it is configured: an empty one in its place would, with
+    /// `--delete`, empty the folder.
+    ///
+    /// # Errors
+    /// Keys that make no path below the folder; `--delete` into a folder that contains isobar's state;
+    /// those of both sides.
     async fn down(self, place: &Place) -> Outcome {
         let (bucket, prefix, reach) = self.bucket(&self.source);
         // A missing bucket would empty the folder with --delete.
@@ -136,6 +186,10 @@ impl Sync {
         self.told(&summary)
     }
 
+    /// From a bucket into another, or to another prefix of the same.
+    ///
+    /// # Errors
+    /// One contains the other: the target would then be a part of its own source.
     async fn across(self, place: &Place) -> Outcome {
         let (from, from_prefix, from_reach) = self.bucket(&self.source);
         let (to, to_prefix, to_reach) = self.bucket(&self.target);
@@ -198,10 +252,12 @@ impl Sync {
         (bucket, prefix, reach)
     }
 
+    /// Returns the options of applying a plan.
     fn options(&self) -> ApplyOptions {
         ApplyOptions::default().with_concurrency(self.concurrency).with_delete(self.delete)
     }
 
+    /// Prints the summary.
     fn told(&self, summary: &Summary) -> Outcome {
         if self.json {
             say!("{}", serde_json::to_string(summary)?);
@@ -212,6 +268,7 @@ impl Sync {
     }
 }
 
+/// Whether a text is meant as a folder: see the module's table.
 fn looks_like_folder(text: &str) -> bool {
     text.starts_with(['.', '/']) || Path::new(text).is_dir()
 }

@@ -1,4 +1,12 @@
 //! `isobar sessions list`.
+//!
+//! The list is streamed: a class may have millions of objects, and memory holds a page of [`PAGE`] of
+//! them. Columns therefore have fixed widths, and JSON is written by hand around the objects' own. What
+//! is damaged goes to standard error in the order of the list, after a flush of what came before it.
+//!
+//! A cursor is `CLASS/ID`, of the last object that was listed, or `CLASS/` for the beginning of a
+//! class. It says nothing about objects that were created or deleted since: they are in the rest, or
+//! not, by their ids.
 
 use std::io::{BufWriter, Write};
 
@@ -29,12 +37,16 @@ pub(crate) struct List {
     #[arg(long)]
     class: Option<String>,
     /// Most objects to list; by default all
+    ///
+    /// Where more may follow, a note has the cursor; in JSON it is "cursor", or null.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// Begin after the objects of an earlier list: the cursor that it has printed
     #[arg(long, value_name = "CLASS/ID")]
     cursor: Option<String>,
     /// Read each file and check it
+    ///
+    /// It takes as long as reading all of them. A server may go on.
     #[arg(long)]
     check: bool,
     /// Print JSON
@@ -117,6 +129,9 @@ impl List {
 }
 
 /// Reads a cursor: the class to begin with, and the object to begin after.
+///
+/// # Errors
+/// Another form, and an id that is not one of the class.
 fn begin(cursor: &str, place: &Place) -> Result<(String, Option<ObjectId>), Box<dyn std::error::Error>> {
     let wrong = || format!("{cursor:?} is not a cursor: use what an earlier list has printed");
     let (class, id) = cursor.split_once('/').ok_or_else(wrong)?;
@@ -129,6 +144,7 @@ fn begin(cursor: &str, place: &Place) -> Result<(String, Option<ObjectId>), Box<
 }
 
 impl<W: Write> Lines<W> {
+    /// Writes the headings, or the beginning of the JSON.
     fn begin(&mut self) -> std::io::Result<()> {
         if self.is_json {
             return self.output.write_all(b"{\"objects\":[");
@@ -141,6 +157,7 @@ impl<W: Write> Lines<W> {
         )
     }
 
+    /// Writes an object, and its damage to standard error.
     fn object(&mut self, class: &str, entry: &CatalogEntry) -> std::io::Result<()> {
         self.count += 1;
         if self.is_json {
@@ -162,6 +179,7 @@ impl<W: Write> Lines<W> {
         Ok(())
     }
 
+    /// Writes the end of the JSON, or a note with the cursor.
     fn end(&mut self, cursor: Option<&str>) -> std::io::Result<()> {
         if self.is_json {
             let newline = if self.count > 0 { "\n" } else { "" };

@@ -1,4 +1,11 @@
 //! `isobar sessions info`, `sql` and `delete`.
+//!
+//! `info` and `sql` without `--write` look at a copy of the object's file, of one moment, and neither
+//! wait for a server nor make it wait. `sql --write` and `delete` take the folder's lock for as long as
+//! they run: a server that has the class refuses them, and cannot start meanwhile.
+//!
+//! wrangler has no counterpart: on Cloudflare an object's storage is seen by its own code, and by the
+//! dashboard.
 
 use clap::Args;
 use indicatif::HumanBytes;
@@ -19,6 +26,8 @@ pub(crate) struct Info {
     #[command(flatten)]
     class: Class,
     /// The object's name, or its id
+    ///
+    /// 64 hexadecimal digits are an id; any other text is a name, from which the id is made.
     object: String,
     /// Print JSON
     #[arg(long)]
@@ -41,12 +50,16 @@ pub(crate) struct Sql {
     /// The object's name, or its id
     object: String,
     /// The SQL to run
+    ///
+    /// Parameters are ?, in the order of --param.
     #[arg(long, value_name = "SQL")]
     command: String,
     /// The value of the next parameter, the first one first; always a text
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     param: Vec<String>,
     /// Let the SQL write
+    ///
+    /// Several statements run in one transaction, of which the last one's rows are printed.
     #[arg(long)]
     write: bool,
     /// Print JSON
@@ -69,6 +82,8 @@ pub(crate) struct Delete {
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     objects: Vec<String>,
     /// Delete all objects of the class
+    ///
+    /// Their names are needed no more; alarms and timers go with them.
     #[arg(long)]
     all: bool,
     /// Do not ask for confirmation
@@ -77,6 +92,10 @@ pub(crate) struct Delete {
 }
 
 impl Info {
+    /// Prints what is known of an object, after a check of its whole file.
+    ///
+    /// # Errors
+    /// There is no such object; its file is damaged, after what could be read was printed.
     pub(super) fn run(self, place: &Place) -> Outcome {
         let (class, _) = place.session_class(&self.class.class)?;
         let catalog = self.class.look(place)?;
@@ -95,6 +114,7 @@ impl Info {
     }
 }
 
+/// An object with its details as JSON. `served` says whether a process hosts the class now.
 fn described(class: &str, details: &ObjectDetails, is_live: bool) -> serde_json::Value {
     let tables: Vec<_> = details.tables.iter().map(|table| json!({"name": table.name, "rows": table.rows})).collect();
     let alarm = details.alarm.as_ref();
@@ -109,6 +129,7 @@ fn described(class: &str, details: &ObjectDetails, is_live: bool) -> serde_json:
     described
 }
 
+/// Prints an object as lines of names and values, without what is not there, and its tables.
 fn print(class: &str, details: &ObjectDetails, is_live: bool) -> Outcome {
     let entry = &details.entry;
     let alarm = details.alarm.as_ref().map(|alarm| match alarm.retries {
@@ -139,6 +160,11 @@ fn print(class: &str, details: &ObjectDetails, is_live: bool) -> Outcome {
 }
 
 impl Sql {
+    /// Runs SQL, and prints the rows of its last statement.
+    ///
+    /// # Errors
+    /// There is no such object; the SQL fails, or writes without `--write`; with `--write`, a server
+    /// has the class. Then nothing has changed.
     pub(super) fn run(self, place: &Place) -> Outcome {
         let parameters: Vec<Value> = self.param.iter().map(Value::from).collect();
         let (id, cursor) = if self.write {
@@ -160,6 +186,7 @@ impl Sql {
         self.print(cursor)
     }
 
+    /// Prints the rows as a table, or as JSON with blobs as arrays of their bytes.
     fn print(&self, cursor: Cursor) -> Outcome {
         let columns = cursor.column_names().to_vec();
         let written = cursor.rows_written().unwrap_or_default();
@@ -181,6 +208,7 @@ impl Sql {
     }
 }
 
+/// A value as SQLite's shell shows it, with blobs in hexadecimal.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "NULL".to_owned(),
@@ -192,6 +220,14 @@ fn cell(value: &Value) -> String {
 }
 
 impl Delete {
+    /// Deletes objects for good, after a question. The folder's lock is taken before it is asked, so
+    /// that the answer concerns what is there.
+    ///
+    /// Objects that are named are looked up first: one that is not there ends the command before any is
+    /// deleted. All of a class go page by page, and broken off, those before stay deleted.
+    ///
+    /// # Errors
+    /// A server has the class; an object is not there; no answer, or no.
     pub(super) fn run(self, place: &Place) -> Outcome {
         let writer = self.class.take(place)?;
         let class = &self.class.class;

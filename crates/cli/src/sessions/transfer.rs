@@ -1,4 +1,11 @@
 //! `isobar sessions export` and `import`.
+//!
+//! An export is read object by object while a server may go on, and written to a file that appears when
+//! it is whole (see `output`); into standard output it goes as it comes. An import writes in batches:
+//! each object is put in place whole, and durable, before the next batch begins.
+//!
+//! The archive is of a class: ids are made from the class's name, so that objects of one mean nothing
+//! in another, and the import refuses them. To rename a class, the application migrates its objects.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read};
@@ -32,6 +39,8 @@ pub(crate) struct Export {
     /// The names or ids of the objects; by default all of the class
     objects: Vec<String>,
     /// The file to write, or - for standard output
+    ///
+    /// It has the objects' data, uncompressed, and is readable by you alone.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     /// Print the number of objects and bytes as JSON; not with --output -
@@ -67,6 +76,11 @@ pub(crate) struct Import {
 }
 
 impl Export {
+    /// Exports objects, and names those that are damaged.
+    ///
+    /// # Errors
+    /// An object that is not there, before anything is written; a file that cannot be written, and then
+    /// there is none; damaged objects, after the export of the others has succeeded.
     pub(super) fn run(self, place: &Place) -> Outcome {
         let catalog = self.class.look(place)?;
         let mut ids = Vec::new();
@@ -107,6 +121,12 @@ impl Export {
 }
 
 impl Import {
+    /// Imports objects, into a folder that is created where there is none.
+    ///
+    /// # Errors
+    /// A server has the class; the file is not an archive of it, or not whole; an object exists and no
+    /// option says what to do. Objects before it are in place, and the import can be run again with
+    /// `--skip-existing`.
     pub(super) fn run(self, place: &Place) -> Outcome {
         let shown = self.file.display().to_string();
         let input: Box<dyn Read> = if self.file.as_os_str() == "-" {
@@ -147,6 +167,7 @@ impl Import {
     }
 }
 
+/// Draws the counts so far.
 fn tick(bar: &ProgressBar, objects: u64, bytes: u64) {
     bar.set_message(format!("{} objects, {}", HumanCount(objects), HumanBytes(bytes)));
     bar.tick();
