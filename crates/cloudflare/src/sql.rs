@@ -1,4 +1,15 @@
 //! SQL values that pass through JavaScript and JSON, where every number is a double that is bound as REAL.
+//!
+//! D1's binding and its REST API know one type of number. Two things go wrong on the way, in one direction each:
+//!
+//! | direction | fault | remedy |
+//! |---|---|---|
+//! | to the database | `5` is bound as REAL and stored as `5.0` in a column without affinity | [`exact_integers`] casts it back |
+//! | from the database | an INTEGER beyond 2^53 arrives as the nearest double | [`is_exact`] says which numbers are in doubt |
+//!
+//! Both work on the text of a statement or on a number, and need no connection. The text is not parsed: a tokenizer of SQLite's
+//! strings, names, comments and placeholders is enough, and never fails. Text that SQLite would refuse goes through as it is, so that the
+//! error is SQLite's.
 
 /// 2^53: every integer below it is exactly a double.
 const EXACT: u64 = 1 << 53;
@@ -27,6 +38,9 @@ pub fn is_exact(number: f64) -> bool {
 /// let sql = exact_integers("SELECT ?, ?", |number| number == 2);
 /// assert_eq!(sql, "SELECT ?, +CAST(? AS INTEGER)");
 /// ```
+///
+/// A value that is not selected stays as the executor binds it. A text that is not a number becomes 0 by the cast: select only what the
+/// caller has as an integer.
 #[must_use]
 pub fn exact_integers(sql: &str, is_integer: impl Fn(usize) -> bool) -> String {
     rewrite_placeholders(sql, |number, placeholder, out| {
@@ -43,6 +57,17 @@ pub fn exact_integers(sql: &str, is_integer: impl Fn(usize) -> bool) -> String {
 /// Replaces each placeholder of `sql` by calling `write(number, placeholder, out)`. Numbers count from 1, as in SQLite.
 ///
 /// Strings, quoted names and comments are left alone; in a script the placeholders are those of the last statement.
+///
+/// A placeholder without a number gets one more than the highest so far, a named one keeps the number of its first use: the rule of
+/// SQLite's documentation, "SQL Language Expressions", "Parameters". `?0` is left for SQLite to report. Time and memory are in proportion to
+/// the text.
+///
+/// ```
+/// use isobar_cloudflare::sql::rewrite_placeholders;
+///
+/// let sql = rewrite_placeholders("SELECT ?, '?', ?7, ?, :a, :a", |number, _, out| out.push_str(&format!("${number}")));
+/// assert_eq!(sql, "SELECT $1, '?', $7, $8, $9, $9");
+/// ```
 #[must_use]
 pub fn rewrite_placeholders(sql: &str, mut write: impl FnMut(usize, &str, &mut String)) -> String {
     let mut out = String::with_capacity(sql.len() + 32);
@@ -78,7 +103,10 @@ pub fn rewrite_placeholders(sql: &str, mut write: impl FnMut(usize, &str, &mut S
     out
 }
 
-/// Returns the length of the first token of a text: a string, a comment, a placeholder, a word, or a character.
+/// Returns the length in bytes of the first token of a text: a string, a comment, a placeholder, a word, or a character. At least 1.
+///
+/// A doubled quote within a string reads as the end of one string and the start of another, which comes to the same here. A string, a name or
+/// a comment without an end takes the rest of the text.
 fn token(text: &str, first: char) -> usize {
     let until = |end: &str, from: usize| text[from..].find(end).map_or(text.len(), |at| from + at + end.len());
     let word = |from: usize| {

@@ -1,4 +1,8 @@
 //! JavaScript exceptions as plain data.
+//!
+//! An exception is taken apart where it is caught: `JsValue` is not `Send`, and errors of the crates above are. The marks are those of
+//! Cloudflare's documentation, "Durable Objects", "Error handling": `retryable` says that the same call may be made again on a new stub,
+//! `overloaded` that it should not be made at once.
 
 use std::fmt;
 
@@ -6,6 +10,16 @@ use worker::js_sys::{self, Reflect};
 use worker::wasm_bindgen::{JsCast, JsValue};
 
 /// A JavaScript exception as plain data: its name, message and the runtime's marks, without a JavaScript value.
+///
+/// It displays as the message alone, so that texts of Cloudflare's which callers know (`D1_ERROR: ...`) stay at the beginning.
+///
+/// ```
+/// use isobar_cloudflare::binding::JsError;
+///
+/// let error = JsError::new("the request has no url");
+/// assert_eq!((error.name.as_str(), error.to_string().as_str()), ("Error", "the request has no url"));
+/// assert!(!error.retryable && !error.overloaded && !error.reset);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JsError {
@@ -14,10 +28,16 @@ pub struct JsError {
     /// Message without the name.
     pub message: String,
     /// Whether the runtime marks the call as retryable.
+    ///
+    /// Default: false, also where the exception has no such mark.
     pub retryable: bool,
     /// Whether the runtime marks the session object as overloaded.
+    ///
+    /// Default: false. Retrying at once would make it worse.
     pub overloaded: bool,
     /// Whether the session object was reset.
+    ///
+    /// By a deploy, for example. Default: false.
     pub reset: bool,
 }
 

@@ -1,4 +1,12 @@
 //! Conversions between JavaScript's requests and responses and those of the crate `http`.
+//!
+//! | from | to | body |
+//! |---|---|---|
+//! | `Request`, `Response` | `http` | streamed, with the length that `Content-Length` announces |
+//! | `http` | `Request`, `Response` | empty: none; up to 64 KiB of known length: one piece; longer: a stream with its length; unknown: a stream |
+//!
+//! A header with several values stays several, `Set-Cookie` included; a value that is not UTF-8 is refused, as JavaScript's headers are
+//! text. A body that panics fails its stream alone: unwinding into the executor would end every request of the isolate.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -20,6 +28,8 @@ use super::{FixedLength, JsError, Object, readable, stream_of, uint8_array};
 const WHOLE_BYTES: u64 = 64 * 1024;
 
 /// A body streamed by JavaScript.
+///
+/// Its size hint is exact where the sender has announced the length, and counts down as chunks are read. Dropping it cancels the stream.
 pub struct JsBody {
     chunks: Option<BoxStream<'static, Result<Bytes, JsError>>>,
     /// Number of remaining bytes, if the sender has announced the length.
@@ -68,6 +78,19 @@ impl Body for JsBody {
 
 /// Converts a JavaScript `Request`. The URI is the whole URL.
 ///
+/// ```no_run
+/// use bytes::Bytes;
+/// use isobar_cloudflare::binding::{JsError, Object, request_from_js, response_to_js};
+///
+/// /// Answers a `fetch` event with the method and the path of its request.
+/// async fn fetch(request: Object) -> Result<Object, JsError> {
+///     let request = request_from_js(&request)?;
+///     let text = format!("{} {}\n", request.method(), request.uri().path());
+///     let body = http_body_util::Full::new(Bytes::from(text));
+///     response_to_js(http::Response::new(body), None).await
+/// }
+/// ```
+///
 /// # Errors
 /// Fails where its URL, method or a header is not valid in HTTP, or its body is already being read.
 pub fn request_from_js(request: &Object) -> Result<http::Request<JsBody>, JsError> {
@@ -82,6 +105,8 @@ pub fn request_from_js(request: &Object) -> Result<http::Request<JsBody>, JsErro
 }
 
 /// Creates a JavaScript `Request`. Redirects are not followed.
+///
+/// The URI of the request is not used: `url` is the whole one.
 ///
 /// # Errors
 /// The exception of the constructor, for example for a body on a GET.
@@ -115,6 +140,8 @@ pub fn response_from_js(response: &Object) -> Result<http::Response<JsBody>, JsE
 
 /// Creates a JavaScript `Response`, with a WebSocket if there is one. A body of known length keeps its `Content-Length`, and an
 /// encoded body is not encoded again.
+///
+/// A status that has no body (101, 103, 204, 205, 304) gets none, whatever the response has.
 ///
 /// # Errors
 /// The exception of the constructor.

@@ -1,4 +1,9 @@
 //! JavaScript objects and functions.
+//!
+//! A wasm32 Worker sees JavaScript through `JsValue`, which is neither `Send` nor typed. [`Object`](super::Object) wraps one with
+//! `SendWrapper`, which panics where it is touched on another thread: Workers have one. Properties that are missing or of another type are
+//! `None` or `undefined` rather than exceptions, as the runtime's objects gain and lose properties with the compatibility date; calls fail with
+//! a [`JsError`].
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -21,10 +26,24 @@ use super::JsError;
 ///     bucket.ask("put", &[key.into(), text.into(), options.into()]).await.map(drop)
 /// }
 /// ```
+///
+/// A value of any type may be wrapped, `undefined` too: [`is_nothing`](Self::is_nothing) says so, and what is read from it is nothing. The
+/// builder methods are for options objects:
+///
+/// ```no_run
+/// use isobar_cloudflare::binding::Object;
+///
+/// /// `{ prefix: "a/", limit: 100 }`, without the keys that have no value.
+/// fn list_options(prefix: &str, limit: Option<u32>) -> Object {
+///     Object::empty().with("prefix", prefix).with_some("limit", limit)
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Object(SendWrapper<JsValue>);
 
 /// A JavaScript function and the object of which it is a method.
+///
+/// Kept where a method is called often: a call has no look-up by name.
 #[derive(Debug, Clone)]
 pub struct Function {
     this: Object,
@@ -51,24 +70,32 @@ impl Object {
     }
 
     /// Returns a property; `undefined` where it does not exist.
+    ///
+    /// A getter that throws counts as missing.
     #[must_use]
     pub fn get(&self, name: &str) -> JsValue {
         Reflect::get(&self.0, &name.into()).unwrap_or(JsValue::UNDEFINED)
     }
 
     /// Returns a property that is an object.
+    ///
+    /// Not checked: a property that is missing is an object that [is nothing](Self::is_nothing).
     #[must_use]
     pub fn object(&self, name: &str) -> Self {
         self.get(name).into()
     }
 
     /// Returns a property that is a string.
+    ///
+    /// `None` where it is missing or not a string. Lone surrogates become U+FFFD.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
         self.get(name).as_string()
     }
 
     /// Returns a property that is a number.
+    ///
+    /// `None` where it is missing or not a number; a `BigInt` is not one. Integers beyond 2^53 have been rounded by JavaScript already.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<f64> {
         self.get(name).as_f64()
@@ -87,6 +114,8 @@ impl Object {
     }
 
     /// Returns the name of its class.
+    ///
+    /// Empty where there is none. For messages: minified code has other names.
     #[must_use]
     pub fn class(&self) -> String {
         self.object("constructor").text("name").unwrap_or_default()
@@ -125,6 +154,8 @@ impl Object {
 
     /// Calls a method.
     ///
+    /// The result is not awaited: a promise is returned as it is. [`ask`](Self::ask) awaits it.
+    ///
     /// # Errors
     /// The exception that the method throws.
     pub fn call(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue, JsError> {
@@ -132,6 +163,8 @@ impl Object {
     }
 
     /// Calls a method and awaits its promise. Wrap it in [`send`](super::send) where a future must be `Send`.
+    ///
+    /// The method is called when the future is first polled. Dropping the future does not cancel the call: JavaScript's promises cannot be.
     ///
     /// # Errors
     /// The exception that the method throws, or with which its promise is rejected.
@@ -150,6 +183,8 @@ impl Object {
     }
 
     /// Returns the names and values of its own properties.
+    ///
+    /// In JavaScript's order: integers ascending, then the others as they were set. Empty for a value that is not an object.
     #[must_use]
     pub fn entries(&self) -> Vec<(String, JsValue)> {
         let Some(object) = self.0.dyn_ref::<js_sys::Object>() else { return Vec::new() };
@@ -161,6 +196,8 @@ impl Object {
     }
 
     /// Returns the elements of an array.
+    ///
+    /// Any iterable is read to its end; nothing has no elements.
     #[must_use]
     pub fn elements(&self) -> Vec<JsValue> {
         if self.is_nothing() { Vec::new() } else { Array::from(&self.0).iter().collect() }
@@ -189,12 +226,14 @@ impl Function {
     }
 }
 
-/// Awaits a promise; returns any other value as it is.
+/// Awaits a promise; returns any other value as it is. An object with a method `then` counts as a promise, as for JavaScript's `await`.
 async fn settle(value: JsValue) -> Result<JsValue, JsError> {
     Ok(JsFuture::from(Promise::resolve(&value)).await?)
 }
 
 /// Copies bytes into a `Uint8Array`.
+///
+/// One copy: memory of wasm moves when it grows, so that JavaScript is not given a view of it.
 #[must_use]
 pub fn uint8_array(bytes: &[u8]) -> JsValue {
     Uint8Array::from(bytes).into()
@@ -207,12 +246,16 @@ pub fn bytes(value: &JsValue) -> Bytes {
 }
 
 /// Converts a time to a `Date`.
+///
+/// Fractions of a millisecond are cut off.
 #[must_use]
 pub fn date(at: DateTime<Utc>) -> JsValue {
     js_sys::Date::new(&(at.timestamp_millis() as f64).into()).into()
 }
 
 /// Converts a `Date`, or a number of milliseconds since 1970, to a time.
+///
+/// `None` for an invalid date, for a value of another type, and beyond the years that `DateTime` has.
 #[must_use]
 pub fn millis(value: &JsValue) -> Option<DateTime<Utc>> {
     let number = value.as_f64().or_else(|| value.dyn_ref::<js_sys::Date>().map(js_sys::Date::get_time));

@@ -1,4 +1,8 @@
 //! Streams of bytes in both directions.
+//!
+//! JavaScript's streams pull: a chunk is asked for when the one before was taken, so that memory is bounded by one chunk in each
+//! direction. [`stream_of`](super::stream_of) makes a Rust stream of a JavaScript one, [`readable`](super::readable) the reverse, and
+//! [`FixedLength`](super::FixedLength) a JavaScript stream with a length, which R2 demands of a body.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,6 +17,23 @@ use worker::wasm_bindgen::{JsCast, JsValue};
 use super::{JsError, Object, uint8_array};
 
 /// Returns the chunks of a `ReadableStream`. Dropping the result cancels the stream.
+///
+/// A chunk that is not a `Uint8Array` is an error, and so is an exception of the stream; after either the stream is at its end.
+///
+/// ```no_run
+/// use futures_util::TryStreamExt;
+/// use isobar_cloudflare::binding::{JsError, Object, stream_of};
+///
+/// /// The size in bytes of the body of a response.
+/// async fn size(response: &Object) -> Result<usize, JsError> {
+///     let mut chunks = stream_of(&response.object("body"))?;
+///     let mut bytes = 0;
+///     while let Some(chunk) = chunks.try_next().await? {
+///         bytes += chunk.len();
+///     }
+///     Ok(bytes)
+/// }
+/// ```
 ///
 /// # Errors
 /// Fails where the stream is already being read.
@@ -29,6 +50,8 @@ pub fn stream_of(
     Ok(SendStream(SendWrapper(chunks.boxed_local())))
 }
 
+/// The reader of a stream, which locks it. Dropped before the end, it cancels the stream, so that its source, a socket or an object of R2,
+/// does not wait for the garbage collector.
 struct Reader {
     reader: Object,
     /// Whether it is neither read to its end nor failed.
@@ -57,6 +80,7 @@ impl Drop for Reader {
     }
 }
 
+/// A stream on JavaScript values, made `Send`: Workers have one thread.
 struct SendStream(SendWrapper<LocalBoxStream<'static, Result<Bytes, JsError>>>);
 
 impl Stream for SendStream {
@@ -68,6 +92,29 @@ impl Stream for SendStream {
 }
 
 /// A stream of known length for JavaScript, the only kind that R2 accepts.
+///
+/// The length is a promise: fewer bytes or more fail the stream at its reader, so that R2 stores nothing that is cut off. Writing and reading
+/// go on together, as the stream buffers almost nothing:
+///
+/// ```no_run
+/// use bytes::Bytes;
+/// use futures_util::Stream;
+/// use isobar_cloudflare::binding::wasm_bindgen::JsValue;
+/// use isobar_cloudflare::binding::{FixedLength, JsError, Object};
+///
+/// /// Puts chunks of this length together into an object of R2.
+/// async fn put<S>(bucket: &Object, key: &str, length: u64, chunks: S) -> Result<(), JsError>
+/// where
+///     S: Stream<Item = Result<Bytes, JsError>> + Unpin,
+/// {
+///     let stream = FixedLength::new(length)?;
+///     let arguments = [JsValue::from(key), stream.readable()];
+///     let put = bucket.ask("put", &arguments);
+///     let (stored, filled) = futures_util::future::join(put, stream.fill(chunks)).await;
+///     filled?;
+///     stored.map(drop)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct FixedLength {
     writer: Object,
@@ -89,6 +136,8 @@ impl FixedLength {
     }
 
     /// Returns the end that JavaScript reads.
+    ///
+    /// The same end at each call; it can be read once.
     #[must_use]
     pub fn readable(&self) -> JsValue {
         self.readable.value().clone()
@@ -101,6 +150,8 @@ impl FixedLength {
     }
 
     /// Writes the chunks with backpressure. An error of the source is passed to the reader and returned.
+    ///
+    /// Dropping the future leaves the stream open, and its reader waiting: [`abort`](Self::abort) it then.
     ///
     /// # Errors
     /// The source's error. A reader that has gone away is not an error here, as it reports its own.
@@ -129,6 +180,9 @@ impl FixedLength {
 }
 
 /// Creates a `ReadableStream` of these chunks, which pulls them as it is read.
+///
+/// An error of the source becomes an `Error` with its message, with which the reader's promise is rejected. A reader that cancels drops the
+/// source.
 pub fn readable<E: std::fmt::Display>(chunks: impl Stream<Item = Result<Bytes, E>> + 'static) -> JsValue {
     let chunks =
         chunks.map_ok(|chunk| uint8_array(&chunk)).map_err(|error| JsValue::from(JsError::new(error.to_string())));

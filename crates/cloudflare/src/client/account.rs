@@ -1,4 +1,8 @@
 //! A Cloudflare account over the REST API: URLs, the token, the envelope of responses.
+//!
+//! A response is `{ "success", "errors": [{ "code", "message" }], "messages", "result" }` (Cloudflare's documentation, "API", "Make API
+//! calls"); an endpoint of SQL answers text instead. Both kinds of refusal become one [`RestError`](super::RestError): with an envelope,
+//! its messages with their codes; without, the first 500 characters of the text with code 0. The token is in no message and in no `Debug`.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Debug};
@@ -28,6 +32,9 @@ const ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// println!("{buckets}");
 /// # Ok(()) }
 /// ```
+///
+/// A call needs a token with the permission of its product ("Account / D1 / Edit", say); a token without it is
+/// [`RestErrorKind::PermissionDenied`]. Responses are read into memory, up to 256 MiB.
 #[derive(Clone)]
 pub struct Account {
     client: Client,
@@ -38,6 +45,18 @@ pub struct Account {
 
 impl Account {
     /// Creates an account from its id and an API token, over [`HttpTransport`].
+    ///
+    /// Nothing is sent: an id or a token that Cloudflare does not know shows with the first call.
+    ///
+    /// ```
+    /// use isobar_cloudflare::client::{Account, RestErrorKind};
+    ///
+    /// let account = Account::new("0123456789abcdef0123456789abcdef", "token")?;
+    /// assert_eq!(account.id(), "0123456789abcdef0123456789abcdef");
+    /// assert!(!format!("{account:?}").contains("token"), "it is not shown");
+    /// assert_eq!(Account::new("a/b", "token").unwrap_err().kind(), RestErrorKind::Request);
+    /// # Ok::<(), isobar_cloudflare::client::RestError>(())
+    /// ```
     ///
     /// # Errors
     /// [`RestErrorKind::Request`] where the transport cannot be created, or the token is empty or not a valid header value.
@@ -72,6 +91,8 @@ impl Account {
     }
 
     /// Sets the base URL of the API, up to and including its version.
+    ///
+    /// Default: `https://api.cloudflare.com/client/v4`. For proxies and tests; a `/` at its end is cut off.
     #[must_use]
     pub fn with_base_url(mut self, base_url: impl Into<String>) -> Self {
         self.base_url = base_url.into().trim_end_matches('/').to_owned();
@@ -79,6 +100,8 @@ impl Account {
     }
 
     /// Sets the client: its transport and retry policy.
+    ///
+    /// Default: [`HttpTransport`] with [`Timeouts::default`](super::Timeouts), 5 attempts, 64 requests in flight.
     #[must_use]
     pub fn with_client(mut self, client: Client) -> Self {
         self.client = client;
@@ -92,6 +115,32 @@ impl Account {
     }
 
     /// Calls the API at a path below the account and returns the `result` of the envelope.
+    ///
+    /// A call is tried again as the [client](Self::with_client) does for this [`Idempotency`]. A `/` at the beginning of the path is left out; names within it
+    /// must be encoded for a URL already. A `null` as the result deserializes into `()` or an `Option`.
+    ///
+    /// ```
+    /// use http::{Method, Request, Response};
+    /// use isobar_cloudflare::client::{Account, Body, Client, Idempotency, Transport, TransportError};
+    ///
+    /// /// Answers as the API does where there are no buckets.
+    /// #[derive(Debug)]
+    /// struct Fake;
+    ///
+    /// #[async_trait::async_trait]
+    /// impl Transport for Fake {
+    ///     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, TransportError> {
+    ///         assert_eq!(request.uri().path(), "/client/v4/accounts/1234/r2/buckets");
+    ///         Ok(Response::new(r#"{"success": true, "errors": [], "result": {"buckets": []}}"#.to_owned().into()))
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let account = Account::new("1234", "token")?.with_client(Client::new(Fake));
+    /// let result: serde_json::Value = account.call(Idempotency::Idempotent, Method::GET, "r2/buckets", None).await?;
+    /// assert_eq!(result["buckets"], serde_json::json!([]));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// A [`RestError`] whose [kind](RestError::kind) says whether the request was invalid, refused, unanswered or the response not
@@ -109,6 +158,9 @@ impl Account {
     }
 
     /// Calls the API at a path below the account with a text and returns the response body as it is.
+    ///
+    /// The request is a POST of `text/plain`, and the response is not an envelope: for the SQL API of Analytics Engine
+    /// (`analytics_engine/sql`), which answers in the format that the query asks for.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -164,6 +216,8 @@ struct Envelope {
 }
 
 /// An error message of the API.
+///
+/// Codes are each product's own; 0 where a refusal had none.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct ApiMessage {
@@ -175,6 +229,8 @@ pub struct ApiMessage {
     pub message: String,
 }
 
+/// Opens the envelope of a response. A response that is not one is a refusal where its status says so (a proxy's HTML page, for example),
+/// and else [`RestErrorKind::Decode`].
 fn open<T: DeserializeOwned>(status: StatusCode, answer: &[u8]) -> Result<T, RestError> {
     let envelope: Envelope = match serde_json::from_slice(answer) {
         Ok(envelope) => envelope,
@@ -190,7 +246,8 @@ fn open<T: DeserializeOwned>(status: StatusCode, answer: &[u8]) -> Result<T, Res
         .map_err(|error| RestError::new(RestErrorKind::Decode, format!("unexpected result in the response: {error}")))
 }
 
-/// Parses an error response: an envelope, or plain text.
+/// Reads the response to a refused request: an envelope, or plain text, of which the first 500 characters become the message. An empty
+/// one leaves the status alone.
 fn refusal(status: StatusCode, answer: &[u8]) -> RestError {
     let errors = match serde_json::from_slice::<Envelope>(answer) {
         Ok(envelope) => envelope.errors,
@@ -203,6 +260,16 @@ fn refusal(status: StatusCode, answer: &[u8]) -> RestError {
 }
 
 /// The kind of a [`RestError`].
+///
+/// The status decides it, whatever the envelope says:
+///
+/// | status | kind |
+/// |---|---|
+/// | 401, 403 | [`PermissionDenied`](Self::PermissionDenied) |
+/// | 404 | [`NotFound`](Self::NotFound) |
+/// | 408, 429, 500 and above; no response | [`Unavailable`](Self::Unavailable) |
+/// | any other that is not 2xx, and `"success": false` in a 2xx | [`Refused`](Self::Refused) |
+/// | 2xx without an envelope, or with another result than the caller's type | [`Decode`](Self::Decode) |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RestErrorKind {
@@ -221,6 +288,34 @@ pub enum RestErrorKind {
 }
 
 /// An error of the REST API.
+///
+/// It displays as `Cloudflare answered STATUS: MESSAGE (CODE); ...`, or as the message alone where there was no response.
+///
+/// ```
+/// use http::{Method, Request, Response};
+/// use isobar_cloudflare::client::{Account, Body, Client, Idempotency, RestErrorKind, Retry, Transport, TransportError};
+///
+/// /// Has had too many requests.
+/// #[derive(Debug)]
+/// struct Busy;
+///
+/// #[async_trait::async_trait]
+/// impl Transport for Busy {
+///     async fn send(&self, _: Request<Body>) -> Result<Response<Body>, TransportError> {
+///         let text = r#"{"success": false, "errors": [{"code": 971, "message": "slow down"}], "result": null}"#;
+///         Ok(Response::builder().status(429).body(text.to_owned().into()).expect("the head is valid"))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let account = Account::new("1234", "token")?.with_client(Client::new(Busy).with_retry(Retry::never()));
+/// let asked = account.call::<serde_json::Value>(Idempotency::Idempotent, Method::GET, "d1/database", None).await;
+/// let error = asked.unwrap_err();
+/// assert_eq!((error.kind(), error.is_retryable()), (RestErrorKind::Unavailable, true));
+/// assert_eq!((error.status().map(|status| status.as_u16()), error.messages()[0].code), (Some(429), 971));
+/// assert_eq!(error.to_string(), "Cloudflare answered 429 Too Many Requests: slow down (971)");
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct RestError {
     kind: RestErrorKind,

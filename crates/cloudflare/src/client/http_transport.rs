@@ -1,4 +1,18 @@
 //! The native transport: reqwest with rustls.
+//!
+//! A request has no time limit as a whole, as a large object may take hours; each of its phases has one for the time without progress:
+//!
+//! | phase | begins | ends | limit |
+//! |---|---|---|---|
+//! | connect | the request is handed over | TCP and TLS are there | `connect` |
+//! | send | the connection takes the first chunk | it has taken the last | `send` between two chunks of 64 KiB |
+//! | answer | the body was taken | the head of the response arrives | `answer` |
+//! | receive | the head has arrived | the body is read to its end | `receive` between two chunks |
+//!
+//! reqwest has no hook for the second and third phase. So a long request body is wrapped in [`Sending`], which notes when the connection polls
+//! for a chunk, and [`Progress::stalls`] runs beside the request and ends it. A body of up to 64 KiB goes as bytes, in one piece, so that
+//! reqwest can repeat it on another connection; its send and answer phases are one. A body that is not polled at all may be waiting for its
+//! connection, so that before its first chunk the limits of `connect` and `send` count together.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,6 +45,9 @@ const CHUNK: usize = 64 * 1024;
 /// # drop(transport);
 /// # Ok::<(), isobar_cloudflare::client::TransportError>(())
 /// ```
+///
+/// There is no limit for a whole request, as a large object may take hours: each phase fails where nothing moves for its time, with
+/// [`TransportErrorKind::Timeout`]. A waiting [`Client`](super::Client), for a permit or before a retry, is outside of all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
@@ -84,6 +101,20 @@ impl Timeouts {
 
 /// HTTP/1.1 and HTTP/2 over TCP and TLS, with a pool of connections. Redirects are returned and not followed, as signed requests
 /// must not follow them. Cheap to clone.
+///
+/// Connections are shared by clones. A server is verified by the system's certificates; `http:` URLs are taken too, for servers on this
+/// machine. The user agent is `isobar/` and the version.
+///
+/// ```no_run
+/// use http::Request;
+/// use isobar_cloudflare::client::{Body, HttpTransport, Transport};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let transport = HttpTransport::new()?;
+/// let response = transport.send(Request::get("https://example.com/").body(Body::empty())?).await?;
+/// println!("{}", response.status());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     client: reqwest::Client,
@@ -100,6 +131,8 @@ impl HttpTransport {
     }
 
     /// Creates a pool with these timeouts.
+    ///
+    /// Installs rustls' provider `ring` for the process where none is installed yet.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -162,6 +195,9 @@ impl HttpTransport {
 }
 
 /// A request body that records when the connection takes a chunk, and when it has taken all.
+///
+/// The length is announced where it is known, so that the request has a `Content-Length`; `remaining` counts it down, as a reader that
+/// knows the length does not poll for the end.
 struct Sending {
     /// reqwest requires `Sync` bodies; this mutex has one owner and is never contended.
     chunks: Mutex<Chunks>,
@@ -212,6 +248,9 @@ impl http_body::Body for Sending {
 }
 
 /// Progress of a request's body: the time of the last chunk, and whether it was the last.
+///
+/// Written by the connection's task and read by [`stalls`](Self::stalls), without a lock. Times are milliseconds since `start`; the first
+/// chunk's is at least 1, as 0 says that there was none.
 #[derive(Debug)]
 struct Progress {
     start: Instant,
@@ -236,7 +275,8 @@ impl Progress {
         self.has_ended.store(true, Ordering::Release);
     }
 
-    /// Completes when the current phase has timed out, with a description and the timeout.
+    /// Completes when the current phase has timed out, with a description and the timeout. Polled beside the request, which wins where both
+    /// are ready. It sleeps until the current phase could time out at the earliest, or a phase that begins meanwhile.
     async fn stalls(&self, timeouts: &Timeouts) -> (&'static str, Duration) {
         let Timeouts { connect, send, answer, receive: _ } = *timeouts;
         loop {
@@ -267,10 +307,13 @@ fn host(request: &Request<Body>) -> &str {
     request.uri().host().unwrap_or_default()
 }
 
+/// Makes the error of a phase without progress. `what` is the method, host and path of the request: never its query, which may be signed.
 fn late(what: &str, (happened, patience): (&str, Duration)) -> TransportError {
     TransportError::new(TransportErrorKind::Timeout, format!("{what}: {happened} for {} s", patience.as_secs_f32()))
 }
 
+/// Converts an error of reqwest. The order of the tests matters: a connection that times out while it is made is a
+/// [`TransportErrorKind::Connect`], of which nothing was sent, and not a timeout.
 fn failure(error: reqwest::Error, what: &str) -> TransportError {
     let kind = if error.is_builder() {
         TransportErrorKind::Request

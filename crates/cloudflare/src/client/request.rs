@@ -3,6 +3,10 @@
 //! Whether a request may be sent twice is the caller's to say ([`Idempotency`](super::Idempotency)): after a timeout nobody knows
 //! whether the first one was done. Where the server has certainly done nothing (no connection, 429, 503) any request may be
 //! repeated. A body that cannot be made again is sent once.
+//!
+//! The order within [`Client::send`](super::Client::send): a permit, then the request, so that a signature is not older than the wait for
+//! the permit; then the attempt, and the permit is given back before the wait, so that requests which wait hold nobody up. An unread
+//! response is dropped before the wait, too, as it would hold its connection.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,6 +18,16 @@ use super::retry::retry_after;
 use super::{Body, Retry, SystemTiming, Timing, Transport, TransportError, TransportErrorKind};
 
 /// Whether a request may be sent twice.
+///
+/// | outcome of an attempt | [`Idempotent`](Self::Idempotent) | [`Once`](Self::Once) |
+/// |---|---|---|
+/// | no connection ([`Connect`](TransportErrorKind::Connect)) | retried | retried |
+/// | 429, 503 | retried | retried |
+/// | 408, 500, 502, 504, 520 to 530 (an origin that did not answer Cloudflare) | retried | returned |
+/// | [`Timeout`](TransportErrorKind::Timeout), [`Broken`](TransportErrorKind::Broken) | retried | returned |
+/// | any other status; [`Body`](TransportErrorKind::Body), [`Request`](TransportErrorKind::Request) | returned | returned |
+///
+/// GET, PUT of a whole object and DELETE are idempotent; an SQL statement that inserts is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Idempotency {
     /// Sending it twice has the effect of sending it once: retried after every retryable failure.
@@ -37,6 +51,9 @@ pub enum Idempotency {
 /// println!("{} with {} bytes", response.status(), response.into_body().bytes(1 << 20).await?.len());
 /// # Ok(()) }
 /// ```
+///
+/// Waits need tokio's timer unless [`with_timing`](Self::with_timing) replaces it. Dropping the future of [`send`](Self::send) cancels the
+/// attempt or the wait in flight; whether the server has done the request is then unknown, as after a timeout.
 #[derive(Debug, Clone)]
 pub struct Client {
     transport: Arc<dyn Transport>,
@@ -51,6 +68,8 @@ const CONCURRENCY: usize = 64;
 
 impl Client {
     /// Creates a client over a transport, with the default [`Retry`] and 64 concurrent requests.
+    ///
+    /// The clock and randomness are [`SystemTiming`]'s.
     pub fn new(transport: impl Transport + 'static) -> Self {
         let permits = Arc::new(Semaphore::new(CONCURRENCY));
         Self { transport: Arc::new(transport), retry: Retry::default(), timing: Arc::new(SystemTiming), permits }
@@ -73,6 +92,46 @@ impl Client {
     }
 
     /// Sets the clock and the source of randomness.
+    ///
+    /// ```
+    /// use std::pin::Pin;
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// use std::time::Duration;
+    ///
+    /// use http::{Request, Response};
+    /// use isobar_cloudflare::client::{Body, Client, Idempotency, Timing, Transport, TransportError};
+    ///
+    /// /// Refuses two requests and answers the third.
+    /// #[derive(Debug, Default)]
+    /// struct Busy(AtomicU32);
+    ///
+    /// #[async_trait::async_trait]
+    /// impl Transport for Busy {
+    ///     async fn send(&self, _: Request<Body>) -> Result<Response<Body>, TransportError> {
+    ///         let status = if self.0.fetch_add(1, Ordering::Relaxed) < 2 { 503 } else { 200 };
+    ///         Ok(Response::builder().status(status).body(Body::empty()).expect("the head is valid"))
+    ///     }
+    /// }
+    ///
+    /// /// Waits for nothing.
+    /// #[derive(Debug)]
+    /// struct AtOnce;
+    ///
+    /// impl Timing for AtOnce {
+    ///     fn sleep(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    ///         Box::pin(std::future::ready(()))
+    ///     }
+    ///     fn chance(&self) -> f64 {
+    ///         1.0
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), TransportError> {
+    /// let client = Client::new(Busy::default()).with_timing(AtOnce);
+    /// let response = client.send(Idempotency::Once, || Some(Request::new(Body::empty()))).await?;
+    /// assert_eq!(response.status(), 200);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_timing(mut self, timing: impl Timing + 'static) -> Self {
         self.timing = Arc::new(timing);

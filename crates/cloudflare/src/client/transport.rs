@@ -1,4 +1,8 @@
 //! The transport of requests: the trait, bodies, and errors.
+//!
+//! The seam at which tests, proxies and other HTTP stacks come in. Everything above it (retries, signatures, the REST API's envelope, S3's
+//! XML) sees requests and responses of the crate `http` alone, and a [`Body`](super::Body) that is either in memory, so that it can be sent
+//! again, or a stream, which is sent once.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Debug};
@@ -39,9 +43,15 @@ pub(super) type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + S
 /// assert_eq!(response.into_body().bytes(1024).await?, "/a");
 /// # Ok(()) }
 /// ```
+///
+/// An implementation does not retry, follows no redirect (a signature is for one URL), and keeps a body that is a stream a stream, with
+/// backpressure in both directions. Dropping the future of [`send`](Self::send), or the body of a response, ends the request.
 #[async_trait]
 pub trait Transport: Debug + Send + Sync {
     /// Sends a request. Completes when the head of the response arrives.
+    ///
+    /// The kind of the error says whether the server can have seen the request: with [`TransportErrorKind::Connect`] it has not, and the
+    /// request is sent again whatever it does. An implementation must not say so of a request of which a byte was sent.
     ///
     /// # Errors
     /// Fails where there is no response. A response of any status is not an error.
@@ -49,6 +59,25 @@ pub trait Transport: Debug + Send + Sync {
 }
 
 /// The body of a request or a response: bytes, or a stream of them.
+///
+/// ```
+/// use bytes::Bytes;
+/// use futures_util::stream;
+/// use isobar_cloudflare::client::Body;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let text: Body = "abc".to_owned().into();
+/// assert_eq!((text.length(), text.as_bytes().map(|bytes| bytes.len())), (Some(3), Some(3)));
+///
+/// let chunks = stream::iter([Ok(Bytes::from("ab")), Ok(Bytes::from("c"))]);
+/// let streamed = Body::from_stream(None, chunks);
+/// assert!(streamed.length().is_none() && streamed.as_bytes().is_none());
+/// assert_eq!(streamed.bytes(1024).await?, "abc");
+///
+/// let error = text.bytes(2).await.unwrap_err();
+/// assert_eq!(error.to_string(), "the body has more than 2 bytes");
+/// # Ok(()) }
+/// ```
 pub struct Body {
     length: Option<u64>,
     source: Source,
@@ -67,6 +96,9 @@ impl Body {
     }
 
     /// Creates a body from a stream, with its length in bytes if that is known.
+    ///
+    /// The length is sent as `Content-Length` and must be the stream's; without it the body is chunked, which R2's S3 API does not take for
+    /// a `PUT`. A stream is sent once: a request with it is not repeated.
     pub fn from_stream<S>(length: Option<u64>, chunks: S) -> Self
     where
         S: Stream<Item = Result<Bytes, BodyError>> + Send + 'static,
@@ -91,6 +123,8 @@ impl Body {
 
     /// Reads the whole body, of at most `limit` bytes.
     ///
+    /// Memory stays below the limit plus a chunk. The limit is for the bytes that arrive: `length` is a claim of the sender.
+    ///
     /// # Errors
     /// The source's error, or an error for a body over the limit.
     pub async fn bytes(self, limit: usize) -> Result<Bytes, BodyError> {
@@ -106,6 +140,8 @@ impl Body {
     }
 
     /// Returns the body as a stream of chunks, without empty ones where the body is in memory.
+    ///
+    /// Dropping the stream before its end ends the response; over HTTP/1.1 its connection is closed and not used again.
     ///
     /// # Errors
     /// The stream ends with the source's error, if that fails.
@@ -139,6 +175,8 @@ impl Debug for Body {
 }
 
 /// The kind of a [`TransportError`].
+///
+/// [`Client`](super::Client) retries by it: see [`Idempotency`](super::Idempotency).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransportErrorKind {

@@ -1,4 +1,7 @@
 //! The text of a configuration: its values and their lines.
+//!
+//! Each text is read twice, by one parser for values and by another that knows places: serde's values have no lines, and a message without
+//! its line is of little use in a long file. TOML's dates become text, as JavaScript's do for wrangler; its infinite numbers become null.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +15,15 @@ use toml::de::{DeTable, DeValue};
 use super::Error;
 
 /// The configuration's language.
+///
+/// ```
+/// use isobar_cloudflare::wrangler::{Config, Format};
+///
+/// let toml = Config::parse("name = \"shop\"", Format::Toml, None)?;
+/// let jsonc = Config::parse("{ \"name\": \"shop\" /* its name */, }", Format::Jsonc, None)?;
+/// assert_eq!(toml, jsonc);
+/// # Ok::<(), isobar_cloudflare::wrangler::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// `wrangler.toml`.
@@ -49,6 +61,9 @@ impl Lines {
 }
 
 /// Parses a text as wrangler does: a byte-order mark is skipped, and JSON may have comments and trailing commas.
+///
+/// # Errors
+/// Syntax errors, control characters in JSON strings, and a top level that is not a table, with the line.
 pub(super) fn read(text: &str, format: Format) -> Result<Document, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = Finder { starts: line_starts(text), lines: Lines::default() };
@@ -192,6 +207,7 @@ fn find_json(path: &str, value: &ast::Value<'_>, text: &str, lines: &mut Finder)
     Ok(())
 }
 
+/// Whether JSON demands an escape for this character in a string; the parser in use takes it without.
 fn is_control(char: char) -> bool {
     char < ' '
 }

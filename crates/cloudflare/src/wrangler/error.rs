@@ -4,6 +4,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// An error in a configuration, shown as `file:line: message`.
+///
+/// The source is the I/O error of a file that cannot be read, and else there is none.
+///
+/// ```
+/// use isobar_cloudflare::wrangler::{Config, Format};
+///
+/// let error = Config::parse("name = \"a\"\nmain = [", Format::Toml, None).unwrap_err();
+/// assert_eq!(error.line(), Some(2));
+/// assert!(error.to_string().starts_with("wrangler configuration:2: "));
+/// ```
 #[derive(Debug)]
 pub struct Error {
     path: Option<PathBuf>,

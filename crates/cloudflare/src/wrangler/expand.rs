@@ -1,4 +1,9 @@
 //! References to other values in `.env`, as dotenv-expand 12, which wrangler uses, resolves them.
+//!
+//! The original replaces the first reference of a text by its value and begins again, until there is none, so that values with dollar signs
+//! go on to be resolved. Its ends and oddities are kept, as a value that differs from wrangler's is a fault that shows in production alone:
+//! replacements pass through JavaScript's `String.replace`, to which `$&` and `$$` in a value mean something, and a text that comes back to
+//! one it was before stops there. Unlike the original, a text that grows without end is refused, after 1,000 replacements or 1 MiB.
 
 /// Replacements in one value at most: values that bring in new references without end are refused.
 const REPLACEMENTS: usize = 1000;
@@ -22,6 +27,8 @@ pub(super) fn expand(assignments: &mut [(String, String)]) -> Result<(), String>
     Ok(())
 }
 
+/// The text of a value without references; `None` where it has no end. `seen` has the texts so far: a value equal to one of them is not put
+/// in again.
 fn expanded(value: &str, earlier: &[(String, String)]) -> Option<String> {
     let mut text = value.to_owned();
     let mut seen = Vec::new();

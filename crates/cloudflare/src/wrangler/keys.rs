@@ -1,4 +1,11 @@
 //! The keys of a configuration, and those that isobar supports.
+//!
+//! Three lists: the schema of wrangler (`keys.tsv`, made from its `config-schema.json`), by which unknown keys are found; [`SERVED`], of
+//! which fields are made; [`UNSERVED`], the others that an application would miss. A key of the schema in neither of the two lists (`limits`,
+//! `observability`) means nothing to a server and gives no warning.
+//!
+//! When wrangler gains a key, the file is made anew, and the key joins one of the lists or neither: whether an application would miss it
+//! is a judgement that no test makes.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -94,7 +101,8 @@ pub(super) fn warn_unknown(table: &Map<String, Value>, place: &str, lines: &Line
     check(table, "", place, lines, warnings);
 }
 
-/// Checks a table; `path` is its path in the schema, `place` its path in the file.
+/// Checks a table; `path` is its path in the schema, `place` its path in the file. Tables whose keys are the user's (`vars`, `define`) are
+/// not in the schema and end the descent.
 fn check(table: &Map<String, Value>, path: &str, place: &str, lines: &Lines, warnings: &mut Vec<String>) {
     let Some(known) = KNOWN.get(path) else { return };
     for (key, value) in table {
@@ -147,6 +155,7 @@ pub(super) fn warn_unserved(table: &Map<String, Value>, line: impl Fn(&str) -> S
     }
 }
 
+/// Whether a value configures anything: an empty list, `false` and tables of such values do not, and give no warning.
 fn says_something(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
@@ -156,7 +165,7 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-/// Returns the binding names of a key.
+/// Returns the binding names of a key: `binding`, or else `name`, of each entry; the keys of `vars`.
 fn binding_names<'v>(key: &str, value: &'v Value) -> Vec<&'v str> {
     let value = match key {
         "durable_objects" | "logfwdr" | "unsafe" => &value["bindings"],

@@ -1,4 +1,7 @@
 //! The types of a configuration: the keys that isobar supports, named as in wrangler.
+//!
+//! serde reads every type here by wrangler's names. A new key is a field here, a row of the
+//! table `SERVED` in `keys.rs`, and a line of `Source::config` in `read.rs`; without the row it is warned about as not served or unknown.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,13 +30,21 @@ use serde::Deserialize;
 /// assert_eq!(staging.vars["GREETING"], "hello");
 /// # Ok::<(), isobar_cloudflare::wrangler::Error>(())
 /// ```
+///
+/// Made by [`load`](Self::load), [`find`](Self::find) or [`parse`](Self::parse). Names and paths stand as in the file; nothing is looked up
+/// on the disk but `404.html` of a Pages project.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Config {
     /// The Worker's name.
+    ///
+    /// With an environment that names none: `NAME-ENVIRONMENT`, as wrangler calls its Worker. Cloudflare takes lower-case letters, digits, `-` and
+    /// `_`; another name gives a warning.
     pub name: Option<String>,
     /// Its entry point.
+    ///
+    /// A path relative to the configuration's folder.
     pub main: Option<String>,
     /// The date that selects the runtime's behaviour, as `YYYY-MM-DD`. isobar itself behaves the same for every date.
     pub compatibility_date: Option<String>,
@@ -46,16 +57,24 @@ pub struct Config {
     /// Session objects (Durable Objects).
     pub durable_objects: DurableObjects,
     /// Migrations of the classes of session objects, in order.
+    ///
+    /// An environment inherits them.
     pub migrations: Vec<Migration>,
     /// The times at which the application's handler of scheduled events is called.
+    ///
+    /// An environment inherits them.
     pub triggers: Triggers,
     /// Analytics Engine datasets.
     pub analytics_engine_datasets: Vec<AnalyticsEngineDataset>,
     /// The Browser Rendering binding.
     pub browser: Option<Browser>,
     /// Plain values for the application: strings or JSON. [`secrets`](Config::secrets) of the same names go before them.
+    ///
+    /// Not inherited by an environment.
     pub vars: BTreeMap<String, serde_json::Value>,
     /// The static site.
+    ///
+    /// An environment inherits it.
     pub assets: Option<Assets>,
     /// The output folder of a Pages project, served as [`assets`](Self::assets) if there are none.
     pub pages_build_output_dir: Option<String>,
@@ -69,11 +88,34 @@ pub struct Config {
     #[serde(skip)]
     pub path: Option<PathBuf>,
     /// Warnings about the configuration, for people, with the line where it is known: unknown keys, and keys that isobar ignores.
+    ///
+    /// Each is one line without its file's name. They are for the terminal; nothing depends on their text.
+    ///
+    /// ```
+    /// use isobar_cloudflare::wrangler::{Config, Format};
+    ///
+    /// let text = "name = \"shop\"\ncolour = \"blue\"\n[[kv_namespaces]]\nbinding = \"CACHE\"\n";
+    /// let warnings = Config::parse(text, Format::Toml, None)?.warnings;
+    /// assert_eq!(warnings[0], "line 2: unexpected key \"colour\"");
+    /// assert!(warnings[1].ends_with("\"kv_namespaces\" (CACHE) is not served: the application has no such binding"));
+    /// # Ok::<(), isobar_cloudflare::wrangler::Error>(())
+    /// ```
     #[serde(skip)]
     pub warnings: Vec<String>,
 }
 
 /// A `[[d1_databases]]`.
+///
+/// ```
+/// use isobar_cloudflare::wrangler::{Config, Format};
+///
+/// let text = "[[d1_databases]]\nbinding = \"DB\"\n[[d1_databases]]\nbinding = \"LOG\"\ndatabase_name = \"shop-log\"\n";
+/// let databases = Config::parse(text, Format::Toml, None)?.d1_databases;
+/// let names: Vec<&str> = databases.iter().map(|database| database.local_name()).collect();
+/// assert_eq!(names, ["DB", "shop-log"]);
+/// assert_eq!(databases[0].migrations_dir, None); // `migrations`
+/// # Ok::<(), isobar_cloudflare::wrangler::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct D1Database {
@@ -83,9 +125,13 @@ pub struct D1Database {
     #[serde(default)]
     pub database_name: Option<String>,
     /// The database's id on Cloudflare.
+    ///
+    /// Used by requests to Cloudflare alone; the local file goes by [`local_name`](Self::local_name).
     #[serde(default)]
     pub database_id: Option<String>,
     /// The folder of its migrations. Default: `migrations`.
+    ///
+    /// Relative to the configuration's folder.
     #[serde(default)]
     pub migrations_dir: Option<String>,
     /// The table that records which migrations were applied. Default: `d1_migrations`.
@@ -111,6 +157,8 @@ pub struct R2Bucket {
     /// The binding name in the application.
     pub binding: String,
     /// The bucket's name.
+    ///
+    /// Cloudflare takes 3 to 63 lower-case letters, digits and `-`, with a letter or a digit at both ends; another name gives a warning.
     #[serde(default)]
     pub bucket_name: Option<String>,
 }
@@ -140,12 +188,14 @@ pub struct DurableObjectBinding {
     pub name: String,
     /// The class of its objects.
     pub class_name: String,
-    /// The Worker that has the class, if it is another one.
+    /// The Worker that has the class, if it is another one. Default: this Worker.
     #[serde(default)]
     pub script_name: Option<String>,
 }
 
 /// A `[[migrations]]` of classes.
+///
+/// Cloudflare applies each tag once, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Migration {
@@ -165,6 +215,8 @@ pub struct Migration {
 #[non_exhaustive]
 pub struct Triggers {
     /// Cron expressions in UTC, as written: minute, hour, day of the month, month, day of the week.
+    ///
+    /// They are not checked here: what fires them does (`isobar_sessions::triggers`). Default: none.
     pub crons: Vec<String>,
 }
 
@@ -175,6 +227,8 @@ pub struct AnalyticsEngineDataset {
     /// The binding name in the application.
     pub binding: String,
     /// The dataset's name.
+    ///
+    /// Default: the binding's name, see [`local_name`](Self::local_name).
     #[serde(default)]
     pub dataset: Option<String>,
 }
@@ -201,18 +255,36 @@ pub struct Browser {
 #[non_exhaustive]
 pub struct Assets {
     /// The folder of the site.
+    ///
+    /// Relative to the configuration's folder; [`Config::resolve`] makes a path of it.
     pub directory: Option<String>,
     /// The binding name in the application.
     pub binding: Option<String>,
     /// Mapping from paths to HTML files. Default: `auto-trailing-slash`.
+    ///
+    /// The others are `force-trailing-slash`, `drop-trailing-slash` and `none`; the text is checked where the site is opened.
     pub html_handling: Option<String>,
     /// Answer for a path without a file.
+    ///
+    /// `404-page` (the nearest `404.html`), `single-page-application` (`/index.html` with 200) or `none`. Default: `none`. Checked where the
+    /// site is opened.
     pub not_found_handling: Option<String>,
     /// The requests that the Worker answers before the assets. Default: none.
     pub run_worker_first: RunWorkerFirst,
 }
 
 /// `run_worker_first`: for all paths or none, or for those that match.
+///
+/// ```
+/// use isobar_cloudflare::wrangler::{Config, Format, RunWorkerFirst};
+///
+/// let text = r#"{ "assets": { "directory": "./dist", "run_worker_first": ["/api/*", "!/api/docs/*"] } }"#;
+/// let assets = Config::parse(text, Format::Jsonc, None)?.assets.expect("the file has assets");
+/// let globs = vec!["/api/*".to_owned(), "!/api/docs/*".to_owned()];
+/// assert_eq!(assets.run_worker_first, RunWorkerFirst::Globs(globs));
+/// assert_eq!(RunWorkerFirst::default(), RunWorkerFirst::Always(false));
+/// # Ok::<(), isobar_cloudflare::wrangler::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub enum RunWorkerFirst {

@@ -1,4 +1,11 @@
 //! Parsing a configuration.
+//!
+//! The way of a text: `document` gives values and the line of each key; unknown keys are warned about, in the whole file, environments
+//! included; the chosen environment's keys go over the top level's ([`Source::choose`]); names are checked; and at last serde makes the
+//! types, key by key and entry by entry, so that an error has a path, which the lines turn into a line of the file.
+//!
+//! A configuration that a build tool has written (`.wrangler/deploy/config.json`) is read by the same way, but its environment is fixed, and
+//! paths of the project (state, secrets) stay relative to the user's own file.
 
 use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
@@ -11,6 +18,25 @@ use super::{Assets, Config, DEPLOY_CONFIG, Error, FILE_NAMES, keys};
 
 impl Config {
     /// Reads a file. `environment`, or else `CLOUDFLARE_ENV`, selects its `[env.NAME]`; an empty name selects the top level.
+    ///
+    /// The extension `toml` is read as TOML, any other as JSON with comments. Bytes that are not UTF-8 are read as U+FFFD, with a warning; UTF-16
+    /// is an error.
+    ///
+    /// ```
+    /// use isobar_cloudflare::wrangler::Config;
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("wrangler.toml");
+    /// std::fs::write(&path, "name = \"shop\"\n[assets]\ndirectory = \"dist\"\n[env.staging]\n")?;
+    /// let config = Config::load(&path, Some("staging"))?;
+    /// assert_eq!(config.name.as_deref(), Some("shop-staging"));
+    /// let assets = config.assets.as_ref().and_then(|assets| assets.directory.as_deref());
+    /// assert_eq!(config.resolve(assets.expect("the environment inherits it")), folder.path().join("dist"));
+    ///
+    /// let error = Config::load(&path, Some("production")).unwrap_err();
+    /// assert!(error.to_string().ends_with("there is no environment \"production\"; there are: staging"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Fails where the file cannot be read or parsed, a key has the wrong type, two bindings have the same name, or the file has
@@ -34,6 +60,19 @@ impl Config {
     /// `wrangler.jsonc` before `wrangler.toml`. If
     /// `.wrangler/deploy/config.json` beside it names one written by a build tool, reads that one.
     ///
+    /// A `wrangler.json` in a folder above goes before a `wrangler.toml` in this one, as with wrangler.
+    ///
+    /// ```
+    /// use isobar_cloudflare::wrangler::Config;
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// std::fs::write(folder.path().join("wrangler.jsonc"), "{ \"name\": \"shop\" /* its name */ }")?;
+    /// std::fs::create_dir_all(folder.path().join("src/pages"))?;
+    /// let config = Config::find(folder.path().join("src/pages"), Some(""))?;
+    /// assert_eq!(config.name.as_deref(), Some("shop"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`load`](Self::load). Also fails where there is no configuration, and where the one written by a build tool does not
     /// exist, is for another environment or has environments, or is not beside the user's own.
@@ -51,7 +90,10 @@ impl Config {
         Self::load(own.ok_or_else(missing)?, environment)
     }
 
-    /// Reads the configuration written by a build tool.
+    /// Reads the configuration written by a build tool, which `configPath` of this file names, relative to the file's folder.
+    ///
+    /// A leftover of an earlier build must not be served unnoticed: the file must stand beside the user's own configuration, the target must
+    /// exist, be without environments, and be for the environment that is wanted now.
     fn redirected(redirect: &Path, own: Option<PathBuf>, environment: Option<&str>) -> Result<Self, Error> {
         let (text, _) = text_of(redirect)?;
         let Document { table, .. } = document::read(&text, Format::Jsonc).map_err(|error| error.of(redirect))?;
@@ -94,6 +136,17 @@ impl Config {
 
     /// Parses a text. Without an `environment` it uses the top level and ignores `CLOUDFLARE_ENV`.
     ///
+    /// Reads no file and no variable of the environment, and leaves [`path`](Config::path) unset: paths then stay as they are.
+    ///
+    /// ```
+    /// use isobar_cloudflare::wrangler::{Config, Format};
+    ///
+    /// let error = Config::parse("name = \"shop\"\n\n[[r2_buckets]]\nbucket_name = \"b\"\n", Format::Toml, None).unwrap_err();
+    /// assert_eq!(error.line(), Some(3));
+    /// assert!(error.to_string().contains("missing field `binding`"));
+    /// # Ok::<(), isobar_cloudflare::wrangler::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn parse(text: &str, format: Format, environment: Option<&str>) -> Result<Self, Error> {
@@ -114,6 +167,8 @@ impl Config {
     }
 
     /// Resolves a path of the configuration, which is relative to its folder.
+    ///
+    /// An absolute path stays as it is; so does every path of a configuration without a file.
     #[must_use]
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         beside(self.path.as_deref(), path.as_ref())
@@ -171,7 +226,7 @@ pub(super) fn text_of(path: &Path) -> Result<(String, bool), Error> {
     Ok((text.into_owned(), is_utf8))
 }
 
-/// The source of the keys of a table.
+/// The source of the keys of a table: which of them come from the environment, so that messages show the path that the file has.
 struct Source {
     lines: Lines,
     /// The keys that the selected environment has, and its path.
@@ -195,6 +250,9 @@ impl Source {
     }
 
     /// Replaces top-level keys by those of an environment, and removes bindings that it does not have.
+    ///
+    /// A file without `[env]` serves its top level under every name, with a warning, as wrangler does; a file with environments refuses a name
+    /// that it does not have. The Worker's name gets the environment's behind a `-` unless the environment has its own.
     fn choose(
         &mut self,
         table: &mut Map<String, Value>,

@@ -1,4 +1,12 @@
 //! Local secrets: `.dev.vars` and `.env`, with wrangler's rules.
+//!
+//! | files, beside the user's configuration | used where | references |
+//! |---|---|---|
+//! | `.dev.vars.ENVIRONMENT` | it exists and an environment is chosen | not resolved |
+//! | `.dev.vars` | the one above does not exist | not resolved |
+//! | `.env`, `.env.local`, `.env.ENVIRONMENT`, `.env.ENVIRONMENT.local` | neither exists; later files override earlier ones | resolved |
+//!
+//! Source: wrangler's documentation, "Environment variables", and the `dotenv` that wrangler bundles for the syntax of lines.
 
 use std::path::Path;
 
@@ -14,6 +22,21 @@ impl Config {
     ///
     /// In the `.env` files `$NAME` and `${NAME:-default}` stand for the values of names that are assigned before, and `\$` is a dollar
     /// sign. In `.dev.vars` files a dollar sign is one, as with wrangler. The process's environment takes no part.
+    ///
+    /// ```
+    /// use isobar_cloudflare::wrangler::Config;
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
+    /// write("wrangler.toml", "")?;
+    /// write(".env", "HOST=localhost # of this machine\nURL=http://${HOST}:${PORT:-8080}/\n")?;
+    /// let config = Config::load(folder.path().join("wrangler.toml"), Some(""))?;
+    /// assert_eq!(config.secrets()?[1], ("URL".to_owned(), "http://localhost:8080/".to_owned()));
+    /// // A `.dev.vars` replaces all of the `.env` files, and a dollar sign in it is one.
+    /// write(".dev.vars", "URL=$HOST\n")?;
+    /// assert_eq!(config.secrets()?, [("URL".to_owned(), "$HOST".to_owned())]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Fails where a file exists and cannot be read, and where a value in `.env` refers to others without end.
@@ -62,6 +85,14 @@ fn of_file(path: &Path) -> Result<Option<Vec<(String, String)>>, Error> {
 }
 
 /// Parses `NAME=value` lines: with an optional `export`, three kinds of quotes, quoted values over several lines, and comments.
+///
+/// | form | value |
+/// |---|---|
+/// | `A=x y # z`, `A: x y` | `x y`: trimmed, without the comment; a `:` needs a space after it |
+/// | `A='x#y'`, or with `"` or a backquote | `x#y`, also over several lines |
+/// | `A="x\ny"` | `\n` and `\r` are line ends, in double quotes alone |
+/// | `A="x` without an end | `"x` |
+/// | a name twice | the later value, at the place of the first |
 fn assignments(text: &str) -> Vec<(String, String)> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -114,10 +145,12 @@ fn closing(text: &str, quote: char) -> Option<usize> {
     })
 }
 
+/// Returns a value without quotes: trimmed, up to a comment.
 fn bare(value: &str) -> String {
     value.split('#').next().unwrap_or_default().trim().to_owned()
 }
 
+/// Resolves the escapes of a quoted value: line ends in double quotes, nothing in the others.
 fn unescaped(value: &str, quote: char) -> String {
     match quote {
         '"' => value.replace("\\n", "\n").replace("\\r", "\r"),
