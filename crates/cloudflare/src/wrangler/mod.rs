@@ -28,8 +28,8 @@ mod secrets;
 pub use document::Format;
 pub use error::Error;
 pub use model::{
-    AnalyticsEngineDataset, Assets, Config, D1Database, DurableObjectBinding, DurableObjects, Migration, R2Bucket,
-    RunWorkerFirst, Triggers,
+    AnalyticsEngineDataset, Assets, Browser, Config, D1Database, DurableObjectBinding, DurableObjects, Migration,
+    R2Bucket, RunWorkerFirst, Triggers,
 };
 
 /// File names of a configuration, in wrangler's order of lookup.

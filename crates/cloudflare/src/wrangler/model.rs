@@ -242,6 +242,14 @@ impl AnalyticsEngineDataset {
 }
 
 /// `[browser]`.
+///
+/// ```
+/// use isobar_cloudflare::wrangler::{Browser, Config, Format};
+///
+/// let browser: Option<Browser> = Config::parse("[browser]\nbinding = \"BROWSER\"", Format::Toml, None)?.browser;
+/// assert_eq!(browser.expect("the file has one").binding, "BROWSER");
+/// # Ok::<(), isobar_cloudflare::wrangler::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Browser {
