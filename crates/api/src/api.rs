@@ -33,6 +33,9 @@ use crate::{Policy, Principal, Problem, Quotas, Resource, openapi, page};
 /// # drop(router);
 /// # Ok(()) }
 /// ```
+///
+/// Beside the resources and the routes that are added, the router answers `GET /openapi.json` and `GET /docs`. Both are made
+/// from the declarations at each request, and are visible to every client: they name the resources, and no row of them.
 #[derive(Debug)]
 pub struct Api {
     database: Arc<dyn Database>,
@@ -46,6 +49,9 @@ pub struct Api {
 
 impl Api {
     /// An API on a database that has the tables of [`SCHEMA`](crate::SCHEMA), without resources.
+    ///
+    /// Nothing is read from the database before the first request, so a missing table is an error of the requests that need it
+    /// (500), not of this call.
     pub fn new(database: Arc<dyn Database>) -> Self {
         Self {
             database,
@@ -59,6 +65,22 @@ impl Api {
     }
 
     /// Sets the API's name in its documentation. Default: `API`.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use axum::body::Body;
+    /// # use http::Request;
+    /// # use isobar_api::Api;
+    /// # use isobar_db::SqliteDatabase;
+    /// # use tower::ServiceExt;
+    /// use http_body_util::BodyExt;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let router = Api::new(Arc::new(SqliteDatabase::memory().await?)).title("Help desk").into_router();
+    /// let answer = router.oneshot(Request::get("/openapi.json").body(Body::empty())?).await?;
+    /// let document: serde_json::Value = serde_json::from_slice(&answer.into_body().collect().await?.to_bytes())?;
+    /// assert_eq!(document["info"]["title"], "Help desk");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = title.into();
@@ -66,6 +88,9 @@ impl Api {
     }
 
     /// Sets the limits of each tenant. Default: those of [`Quotas`].
+    ///
+    /// A limit counts for each tenant on its own, and is checked in the transaction of the write. A lower limit than a tenant
+    /// has used deletes nothing: it refuses what would be new.
     #[must_use]
     pub fn quotas(mut self, quotas: Quotas) -> Self {
         self.quotas = quotas;
@@ -74,6 +99,24 @@ impl Api {
 
     /// Sets the vault that seals secret columns. Default: none; then a secret column is refused by
     /// [`into_router`](Self::into_router).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_api::{Api, Column, Policy, Resource, Role};
+    /// use isobar_db::vault::{Keyring, Vault};
+    /// use isobar_db::{Database, SqliteDatabase};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// let database: Arc<dyn Database> = Arc::new(SqliteDatabase::memory().await?);
+    /// let keyring: Keyring = Keyring::generate("2026-11")?.expose_text().unwrap_or_default().parse()?;
+    /// let vault = Vault::new(Arc::clone(&database), "app", keyring);
+    /// let hooks = Resource::of_tenant("hooks")
+    ///     .column(Column::text("url").required())
+    ///     .column(Column::secret("token")) // shown as {"sealed": true}
+    ///     .write(Policy::AtLeast(Role::Admin));
+    /// let router = Api::new(database).vault(vault).resource(hooks).into_router();
+    /// # drop(router);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn vault(mut self, vault: Vault) -> Self {
         self.vault = Some(vault);
@@ -81,6 +124,46 @@ impl Api {
     }
 
     /// Adds a resource, under `/{name}`, `/{name}/{id}` and `/{name}/bulk`.
+    ///
+    /// Methods whose policy is [`Policy::Nobody`] are not routed: a path that has others answers them 405 with `Allow`.
+    ///
+    /// | path | methods | policies |
+    /// |---|---|---|
+    /// | `/{name}` | GET (a page), POST (create) | [`read`](Resource::read), [`create`](Resource::create) |
+    /// | `/{name}/{id}` | GET, PATCH, DELETE | [`read`](Resource::read), [`update`](Resource::update), [`delete`](Resource::delete) |
+    /// | `/{name}/bulk` | POST: 1 to 50 operations, all or none | of each operation its own |
+    ///
+    /// A page has 50 rows unless `limit` asks for another number, 200 at most. A PATCH needs `If-Match` with the row's `ETag`,
+    /// or `*` (428 without, 412 for another revision); for a DELETE it is optional.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use axum::body::Body;
+    /// # use http::Request;
+    /// # use isobar_api::{Api, Column, Policy, Principal, Resource, Role};
+    /// # use isobar_db::{QueryableExt, SqliteDatabase};
+    /// # use tower::ServiceExt;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = Arc::new(SqliteDatabase::memory().await?);
+    /// # database.run_script(isobar_api::SCHEMA).await?;
+    /// # database.run_script("CREATE TABLE notes (id TEXT PRIMARY KEY, tenant_id TEXT NOT NULL, user_id TEXT, title TEXT NOT NULL, \
+    /// #     revision INTEGER NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL)").await?;
+    /// let notes = Resource::of_tenant("notes")
+    ///     .column(Column::text("title").required())
+    ///     .read(Policy::AtLeast(Role::Viewer))
+    ///     .create(Policy::AtLeast(Role::Member));
+    /// let router = Api::new(database).resource(notes).into_router();
+    /// let mut create = Request::post("/notes").header("content-type", "application/json").body(Body::from(r#"{"title": "a"}"#))?;
+    /// create.extensions_mut().insert(Principal::member("ada", "acme", Role::Member));
+    /// let created = router.clone().oneshot(create).await?;
+    /// assert_eq!(created.status(), 201);
+    /// assert_eq!(created.headers()["etag"], "\"1\"");
+    /// // A viewer may read, and not write.
+    /// let mut create = Request::post("/notes").header("content-type", "application/json").body(Body::from(r#"{"title": "b"}"#))?;
+    /// create.extensions_mut().insert(Principal::member("bob", "acme", Role::Viewer));
+    /// assert_eq!(router.oneshot(create).await?.status(), 403);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn resource(mut self, resource: Resource) -> Self {
         self.resources.push(resource);
@@ -89,6 +172,30 @@ impl Api {
 
     /// Adds a route of the application's own. `read` admits to its safe methods (GET, HEAD, OPTIONS), `write` to the others; an API
     /// key needs the scope of the path's first segment.
+    ///
+    /// The handler gets the [`Principal`] as an extractor. Its own errors are best returned as [`Problem`]s.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use axum::body::Body;
+    /// # use axum::routing::get;
+    /// # use http::Request;
+    /// # use isobar_api::{Api, Policy, Role};
+    /// # use isobar_db::SqliteDatabase;
+    /// # use tower::ServiceExt;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let status = get(async || "open").post(async || "closed");
+    /// let router = Api::new(Arc::new(SqliteDatabase::memory().await?))
+    ///     .route("/status", Policy::Public, Policy::AtLeast(Role::Admin), status)
+    ///     .into_router();
+    /// let read = router.clone().oneshot(Request::get("/status").body(Body::empty())?).await?;
+    /// let write = router.oneshot(Request::post("/status").body(Body::empty())?).await?;
+    /// assert_eq!((read.status().as_u16(), write.status().as_u16()), (200, 401));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    /// As [`axum::Router::route`]: when the path is not valid, or a method of it was added before.
     #[must_use]
     pub fn route(mut self, path: &str, read: Policy, write: Policy, routes: MethodRouter) -> Self {
         let name = path.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
@@ -99,6 +206,29 @@ impl Api {
 
     /// Documents a route of the application's own, by a path item of OpenAPI 3.1. A path item of a resource's path is merged into
     /// the resource's.
+    ///
+    /// The path is written as OpenAPI has it, `/images/{id}`, without `/api`. The item is not checked.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use axum::body::Body;
+    /// # use axum::routing::get;
+    /// # use http::Request;
+    /// # use http_body_util::BodyExt;
+    /// # use isobar_api::{Api, Policy};
+    /// # use isobar_db::SqliteDatabase;
+    /// # use tower::ServiceExt;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let item = serde_json::json!({"get": {"summary": "The status", "responses": {"200": {"description": "open or closed"}}}});
+    /// let router = Api::new(Arc::new(SqliteDatabase::memory().await?))
+    ///     .route("/status", Policy::Public, Policy::Nobody, get(async || "open"))
+    ///     .document("/status", item)
+    ///     .into_router();
+    /// let answer = router.oneshot(Request::get("/openapi.json").body(Body::empty())?).await?;
+    /// let document: serde_json::Value = serde_json::from_slice(&answer.into_body().collect().await?.to_bytes())?;
+    /// assert_eq!(document["paths"]["/status"]["get"]["summary"], "The status");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn document(mut self, path: impl Into<String>, item: Json) -> Self {
         self.paths.push((path.into(), item));
@@ -107,6 +237,21 @@ impl Api {
 
     /// Returns the router: the resources, the application's own routes, `/openapi.json` and the page `/docs`. Nest it under `/api`,
     /// inside [`Auth::protect`](crate::Auth::protect).
+    ///
+    /// Mistakes in the declarations end the program at its start, not a request:
+    ///
+    /// ```should_panic
+    /// # use std::sync::Arc;
+    /// # use isobar_api::{Api, Column, Resource};
+    /// # use isobar_db::SqliteDatabase;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// # let database = Arc::new(SqliteDatabase::memory().await.expect("memory"));
+    /// // There is no resource of the name `customers`.
+    /// let orders = Resource::of_tenant("orders").column(Column::reference("customer_id", "customers"));
+    /// let router = Api::new(database).resource(orders).into_router();
+    /// # drop(router);
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// When two resources have the same name, a reference names a resource that is missing, or a secret column has no vault.
@@ -143,6 +288,7 @@ impl Documents {
     }
 }
 
+/// State of the layer that checks the policy of one of the application's own routes.
 #[derive(Debug, Clone)]
 struct Guard {
     name: Arc<str>,
@@ -150,6 +296,7 @@ struct Guard {
     write: Policy,
 }
 
+/// Lets a request pass that the policy admits: `read` for safe methods (RFC 9110, 9.2.1), `write` for the others.
 async fn admit(State(guard): State<Guard>, principal: Principal, request: Request, next: Next) -> Response {
     let writes = !request.method().is_safe();
     let policy = if writes { guard.write } else { guard.read };
@@ -159,6 +306,10 @@ async fn admit(State(guard): State<Guard>, principal: Principal, request: Reques
     }
 }
 
+/// Checks what only the whole of the declarations shows; a single resource is checked as it is declared.
+///
+/// # Panics
+/// As [`Api::into_router`].
 fn check(resources: &[Resource], has_vault: bool) {
     for (index, resource) in resources.iter().enumerate() {
         let name = resource.name;
@@ -176,11 +327,14 @@ fn check(resources: &[Resource], has_vault: bool) {
     }
 }
 
+/// Returns the answer with the OpenAPI document. Its form changes with a deploy only, but a cache has to ask.
 fn document_answer(json: String) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
     (headers, json).into_response()
 }
 
+/// Returns the answer with the page. It has no scripts, and its policy admits none: descriptions are the program's own texts,
+/// and are escaped all the same.
 fn page_answer(html: String) -> Response {
     let mut response = Html(html).into_response();
     let policy =

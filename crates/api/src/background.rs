@@ -1,4 +1,14 @@
 //! Work that continues when its client disconnects.
+//!
+//! | function | natively | inside Workers |
+//! |---|---|---|
+//! | `detached` | a task of its own, awaited: it ends even if its client goes away | awaited in place: the runtime decides |
+//! | `later` | a task of its own, not awaited | kept for `waitUntil`, which the entry point calls with `take_later` |
+//!
+//! Work that has begun to change something is detached: an upload's parts and its row, the refresh of a token that is valid
+//! once. A crash may still end it anywhere; the journal of uploads and the lease of a refresh are there for that. E-mails are
+//! sent later, so that the time of an answer does not reveal whether an address has an account; one that is lost in a crash is
+//! asked for again.
 
 use crate::Problem;
 

@@ -1,4 +1,17 @@
 //! Statements that end a batch with an error, and the recognition of those errors.
+//!
+//! A batch is a transaction of statements that are all known beforehand: D1 has no transaction that a program could steer. So
+//! a condition has to be a statement of its own that fails, by asking SQLite's JSON functions for what is not JSON or not a
+//! path. `changes()` is the number of rows that the statement just before has changed, and so the check stands right behind
+//! the statement that it is for.
+//!
+//! | check | fails when | recognized by |
+//! |---|---|---|
+//! | [`must_have_changed`] | the statement before changed no row | [`nothing_changed`] |
+//! | [`must_have_changed_or`] | the same, with a word of its own in the error | the word |
+//! | [`must_not`] | a condition holds for a row | [`is_reached`] |
+//!
+//! The texts of the errors come from SQLite, and are the same in D1. No value of a request is in them.
 
 use isobar_db::{Error, Statement};
 

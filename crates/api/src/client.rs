@@ -24,6 +24,10 @@ use bytes::Bytes;
 ///     }
 /// }
 /// ```
+///
+/// The API uses it for sign-in at providers ([`OAuth`](crate::auth::OAuth)): for their metadata, tokens and users. It passes
+/// URLs with `https` only, but for those of this machine. Requests have no retry: an implementation sends each once, as a code
+/// or a refresh token is often valid once.
 #[async_trait]
 pub trait HttpClient: Debug + Send + Sync {
     /// Sends a request with an absolute URI. A status of any class is an answer.
@@ -39,6 +43,14 @@ pub struct HttpClientError(String);
 
 impl HttpClientError {
     /// An error with this text.
+    ///
+    /// The text is logged, and reaches operators: it should name host and path, and must not contain a query, a header or a
+    /// body, which may hold tokens.
+    ///
+    /// ```
+    /// let error = isobar_api::HttpClientError::new("id.example.com/token: no answer within 10 s");
+    /// assert_eq!(error.to_string(), "id.example.com/token: no answer within 10 s");
+    /// ```
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }

@@ -1,4 +1,8 @@
 //! Ids of rows.
+//!
+//! UUIDs of version 7 begin with 48 bits of Unix time in milliseconds. So the ids of one process sort as its rows were made,
+//! the primary key's index grows at its end, and a list in the order `-id` is newest first without an index of its own. Within
+//! a millisecond the order is random: 74 bits are, and no counter is kept, since Workers and several processes share none.
 
 use isobar_db::Result;
 
@@ -9,6 +13,8 @@ use isobar_db::Result;
 /// assert_eq!((first.len(), &first[14..15]), (36, "7"));
 /// # Ok::<(), isobar_db::Error>(())
 /// ```
+///
+/// An id contains the time at which it was made, to the millisecond. It is not a secret: it is shown in URLs and logs.
 ///
 /// # Errors
 /// [`ErrorKind::Internal`](isobar_db::ErrorKind::Internal) when the operating system gives no random bytes.

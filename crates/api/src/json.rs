@@ -1,4 +1,9 @@
 //! JSON bodies of requests.
+//!
+//! Bodies of accounts, links and media become types with `deny_unknown_fields`. (Bodies of resources are read by
+//! `resource::input`, which names every mistake at once.) The JSON is parsed first, and converted then: serde's message for a
+//! wrong type quotes the value, and a value here may be a password or a token, so only the messages that quote names are
+//! passed on.
 
 use axum::extract::rejection::JsonRejection;
 use serde::de::DeserializeOwned;

@@ -20,6 +20,27 @@
 //! # drop(router);
 //! # Ok(()) }
 //! ```
+//!
+//! # Conventions of the API
+//!
+//! | subject | rule |
+//! |---|---|
+//! | Paths | as [`Api::into_router`] has them; a server nests it under `/api`, with which links in answers begin |
+//! | Bodies | JSON objects in UTF-8; of requests at most 2 MiB, axum's limit, unless the server sets another one |
+//! | Ids | texts of 1 to 64 letters, digits, `-` and `_`; those that the API makes are UUIDs of version 7 ([`new_id`]) |
+//! | Times | RFC 3339 in UTC to the millisecond, so that texts sort as their times do |
+//! | Revisions | an integer that each change increments; the `ETag` is the revision in quotes |
+//! | Caches | a row is `private, no-cache` with its `ETag`, lists, writes and errors are `no-store` |
+//! | Errors | [`Problem`]; fields are named as the request has them, `operations[2].value.subject` for example |
+//!
+//! # Order of the layers
+//!
+//! A request passes [`Auth::protect`], which puts a [`Principal`] into the extensions; then, natively, the fair scheduling of
+//! tenants; then the handler, whose first step is the [`Policy`] of its resource. The body is parsed only after the policy has
+//! admitted the principal, so that a stranger learns nothing from the errors of a form. Each write is one batch of statements,
+//! which the database runs as one transaction: the row, the count of the tenant's rows and the answer that is kept for an
+//! `Idempotency-Key` are committed together or not at all. A write that was answered is as durable as the database's commits
+//! are.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod api;

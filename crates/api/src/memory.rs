@@ -27,6 +27,8 @@ use crate::Problem;
 pub trait BodyBudget: Debug + Send + Sync {
     /// Sets the number of bytes of the body that a handler holds in memory, in place of the earlier number; 0 when it holds none.
     ///
+    /// It is called for every chunk of an upload, and must not block.
+    ///
     /// # Errors
     /// 503 with `Retry-After` when the bodies of all requests, or of this client's requests, would exceed the budget. The earlier
     /// number stays.
@@ -36,6 +38,33 @@ pub trait BodyBudget: Debug + Send + Sync {
 /// The memory for a request's body, in the request's extensions where the server counts it.
 ///
 /// A handler that reads more of a body into memory than the server's limit for one body has to call [`hold`](Self::hold) first.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use isobar_api::{BodyBudget, BodyMemory, Problem};
+///
+/// /// Notes the number, for a test.
+/// #[derive(Debug, Default)]
+/// struct Noted(Mutex<usize>);
+///
+/// impl BodyBudget for Noted {
+///     fn hold(&self, bytes: usize) -> Result<(), Problem> {
+///         *self.0.lock().expect("no holder panics") = bytes;
+///         Ok(())
+///     }
+/// }
+///
+/// let noted = Arc::new(Noted::default());
+/// let budget: Arc<dyn BodyBudget> = noted.clone();
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(BodyMemory::new(budget));
+/// // In a handler; the newest number counts, not the sum.
+/// let memory = request.extensions().get::<BodyMemory>().expect("the server counts");
+/// memory.hold(5 << 20)?;
+/// memory.hold(1 << 20)?;
+/// assert_eq!(*noted.0.lock().expect("no holder panics"), 1 << 20);
+/// # Ok::<(), Problem>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct BodyMemory(Arc<dyn BodyBudget>);
 

@@ -1,4 +1,8 @@
 //! The documentation of an API as one HTML page, without scripts.
+//!
+//! The page is made of the same declarations as the OpenAPI document, and lists the routes of the document, so that routes
+//! that the application documents are on it, too. Every text that is not markup passes `escaped`. It needs no script, no font
+//! and no other file, so its content security policy is `default-src 'none'`.
 
 use std::fmt::Write;
 

@@ -19,6 +19,9 @@ use crate::Problem;
 /// assert!(Role::Owner > Role::Member);
 /// assert_eq!("admin".parse(), Ok(Role::Admin));
 /// ```
+///
+/// The API gives the roles no other meaning than their order; [`Policy`] names the least one. `auth` adds: admins invite
+/// people and list the members, and a tenant keeps at least one owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "their names say it")]
@@ -86,6 +89,8 @@ struct Member {
 
 impl Principal {
     /// An unauthenticated principal.
+    ///
+    /// It is admitted by [`Policy::Public`] only. Rows that belong to tenants or users are closed to it even then: 401.
     #[must_use]
     pub fn anonymous() -> Self {
         Self { member: None, scopes: None, session: None, key: None }
@@ -99,6 +104,23 @@ impl Principal {
 
     /// Limits the principal to these scopes, as an API key does: `tickets:read`, `tickets:write`, `*:read`, `*`. Default: no
     /// limit.
+    ///
+    /// | scope | permits |
+    /// |---|---|
+    /// | `*` | everything that the role permits |
+    /// | `tickets:read`, `tickets:write` | to read or to write one resource, or the routes whose path begins with its name |
+    /// | `tickets:*` | both |
+    /// | `*:read`, `*:write` | to read or to write everything |
+    ///
+    /// Scopes only limit: what the role does not permit, no scope does. An empty list permits nothing, and an unknown form of
+    /// a scope permits nothing either.
+    ///
+    /// ```
+    /// use isobar_api::{Principal, Role};
+    /// let key = Principal::member("ada", "acme", Role::Owner).with_scopes(["*:read".to_owned()]);
+    /// assert!(key.has_scope("tickets", false) && key.has_scope("invoices", false));
+    /// assert!(!key.has_scope("tickets", true));
+    /// ```
     #[must_use]
     pub fn with_scopes(mut self, scopes: impl IntoIterator<Item = String>) -> Self {
         self.scopes = Some(scopes.into_iter().collect());
@@ -121,6 +143,17 @@ impl Principal {
 
     /// Returns user, tenant, role and scopes as JSON, to pass the principal to another component. The ids of session and key are
     /// left out.
+    ///
+    /// A server passes it from the router to a session object, in a header of a request that only the server can send.
+    ///
+    /// ```
+    /// use isobar_api::{Principal, Role};
+    /// let principal = Principal::member("ada", "acme", Role::Member).with_session("session-1");
+    /// let json = principal.to_json();
+    /// assert_eq!(json, serde_json::json!({"user": "ada", "tenant": "acme", "role": "member", "scopes": null}));
+    /// let passed = Principal::from_json(&json).expect("it has a user");
+    /// assert_eq!((passed.user(), passed.session()), (Some("ada"), None));
+    /// ```
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({"user": self.user(), "tenant": self.tenant(), "role": self.role(), "scopes": self.scopes.as_deref()})
@@ -128,6 +161,9 @@ impl Principal {
 
     /// Reads a principal from the JSON of [`to_json`](Self::to_json). Returns `None` for an anonymous principal and for any other
     /// JSON.
+    ///
+    /// Scopes that are neither null nor a list of texts make it `None`, rather than a principal without a limit. The JSON is
+    /// believed: it must not come from a client.
     #[must_use]
     pub fn from_json(json: &serde_json::Value) -> Option<Self> {
         let role = json["role"].as_str()?.parse().ok()?;
@@ -139,6 +175,13 @@ impl Principal {
     }
 
     /// Returns the id of the session by which the principal is signed in; `None` for an API key.
+    ///
+    /// ```
+    /// use isobar_api::{Principal, Role};
+    /// let member = Principal::member("ada", "acme", Role::Member);
+    /// assert_eq!(member.clone().with_session("session-1").session(), Some("session-1"));
+    /// assert_eq!(member.with_key("key-1").session(), None);
+    /// ```
     #[must_use]
     pub fn session(&self) -> Option<&str> {
         self.session.as_deref()
@@ -180,6 +223,7 @@ impl Principal {
     }
 }
 
+/// It never fails: a handler that must not run for an anonymous principal needs a [`Policy`] or a check of its own.
 impl<S: Sync> FromRequestParts<S> for Principal {
     type Rejection = Infallible;
 
@@ -196,6 +240,10 @@ impl<S: Sync> FromRequestParts<S> for Principal {
 /// assert!(members.admit(&Principal::member("ada", "acme", Role::Admin), "tickets", true).is_ok());
 /// assert_eq!(members.admit(&Principal::anonymous(), "tickets", true).unwrap_err().status(), 401);
 /// ```
+///
+/// A policy decides by role and scope whether a route or a resource may be used at all. Which rows are visible is another
+/// matter, and decided by the resource: rows of the principal's tenant, and of the principal itself where they [belong to
+/// users](crate::Resource::owned_by).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Policy {
     /// No principal: the route does not exist.
@@ -209,6 +257,9 @@ pub enum Policy {
 
 impl Policy {
     /// Checks whether the principal may read or write a resource.
+    ///
+    /// `resource` is the name that scopes have, the first segment of the path. For [`Public`](Self::Public) neither role nor
+    /// scope counts.
     ///
     /// # Errors
     /// 404 where no principal is admitted, 401 for an anonymous principal, 403 for a lower role or an API key without the scope.

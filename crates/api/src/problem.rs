@@ -1,4 +1,17 @@
 //! Errors as problem+json (RFC 9457), without internal details.
+//!
+//! | origin | status |
+//! |---|---|
+//! | invalid input | 400, with a `field` for each mistake; 413, 415, 422 where HTTP has a status for it |
+//! | no principal, not permitted | 401 with `WWW-Authenticate: Bearer`, 403 |
+//! | not there, or not the principal's | 404, alike |
+//! | conflicts: a constraint, a revision | 409, 412, 428 |
+//! | limits | 429 with `Retry-After` for those of time, 507 for those of space |
+//! | a backend's failure | 500, 501, 502, 503 with `Retry-After`, 507 |
+//!
+//! An error of a backend becomes a problem by `From`. Errors of the caller's making keep their text, as it names the caller's
+//! own input. All others are logged with their cause and are answered with a fixed text: a message may hold a path or a
+//! statement.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -46,6 +59,14 @@ struct FieldError {
 
 impl Problem {
     /// A problem of this status, titled by its reason phrase.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use isobar_api::Problem;
+    /// let problem = Problem::new(StatusCode::NOT_FOUND);
+    /// assert_eq!(serde_json::to_value(&problem)?, serde_json::json!({"status": 404, "title": "Not Found"}));
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     #[must_use]
     pub fn new(status: StatusCode) -> Self {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
@@ -53,6 +74,16 @@ impl Problem {
     }
 
     /// Sets the problem's type, a URI by which programs recognise it. Default: none, which is `about:blank` (RFC 9457, 3.1.1).
+    ///
+    /// Set it where a program has to tell this problem from others of the same status; the title and the detail are for people
+    /// and may change.
+    ///
+    /// ```
+    /// use isobar_api::Problem;
+    /// let problem = Problem::new(http::StatusCode::FORBIDDEN).with_type("urn:example:problem:trial-ended");
+    /// assert_eq!(serde_json::to_value(&problem)?["type"], "urn:example:problem:trial-ended");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     #[must_use]
     pub fn with_type(mut self, kind: &'static str) -> Self {
         self.kind = Some(kind);
@@ -67,6 +98,19 @@ impl Problem {
     }
 
     /// Adds an error of one field of the input.
+    ///
+    /// The name is the one that the sender knows: a property (`subject`), a path into the body
+    /// (`operations[2].value.subject`), a parameter of the query, or a header. Several errors of one field are all kept, in
+    /// the order of the calls.
+    ///
+    /// ```
+    /// use isobar_api::Problem;
+    /// let problem = Problem::bad_request("the order is not valid; see errors")
+    ///     .with_field("items", "must have at least one")
+    ///     .with_field("currency", "must be EUR or USD");
+    /// assert_eq!(serde_json::to_value(&problem)?["errors"][1]["field"], "currency");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     #[must_use]
     pub fn with_field(mut self, field: impl Into<String>, detail: impl Into<String>) -> Self {
         self.errors.push(FieldError { field: field.into(), detail: detail.into() });
@@ -74,6 +118,16 @@ impl Problem {
     }
 
     /// Sets `Retry-After`: a number of seconds, or a date. Default: none; 1 second with 503.
+    ///
+    /// ```
+    /// use axum::response::IntoResponse;
+    /// use http::{HeaderValue, StatusCode};
+    /// use isobar_api::Problem;
+    /// let slow_down = Problem::new(StatusCode::TOO_MANY_REQUESTS).with_retry_after(HeaderValue::from_static("30"));
+    /// assert_eq!(slow_down.into_response().headers()["retry-after"], "30");
+    /// let overloaded = Problem::new(StatusCode::SERVICE_UNAVAILABLE);
+    /// assert_eq!(overloaded.into_response().headers()["retry-after"], "1");
+    /// ```
     #[must_use]
     pub fn with_retry_after(mut self, value: HeaderValue) -> Self {
         self.retry_after = Some(Box::new(value));
@@ -86,6 +140,9 @@ impl Problem {
     }
 
     /// A problem of the status 404.
+    ///
+    /// For a row that the principal may not see the answer has to be this one, too, with the same detail: a 403 would reveal
+    /// that the row exists.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND).with_detail(detail)
     }
@@ -97,6 +154,16 @@ impl Problem {
     }
 
     /// A failure of the service itself. It is logged with its cause, and answered with `what` alone.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use isobar_api::Problem;
+    /// let cause = std::io::Error::other("/var/lib/app/secret: permission denied");
+    /// let problem = Problem::ours(StatusCode::INTERNAL_SERVER_ERROR, "the report could not be made", &cause);
+    /// let text = serde_json::to_string(&problem)?;
+    /// assert!(text.contains("the report could not be made") && !text.contains("/var/lib"));
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     #[must_use]
     pub fn ours(status: StatusCode, what: &str, cause: &dyn std::error::Error) -> Self {
         tracing::error!(error = %cause, "{what}");
@@ -104,6 +171,7 @@ impl Problem {
     }
 }
 
+/// As a response: the type is `application/problem+json`, and no cache stores it.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status;
@@ -123,6 +191,16 @@ impl IntoResponse for Problem {
     }
 }
 
+/// | kinds | status |
+/// |---|---|
+/// | an invalid key, argument, digest or body, metadata that is too large | 400 |
+/// | `InvalidRange` | 416 |
+/// | `TooLarge` | 413 |
+/// | `NoSuchUpload` | 404 |
+/// | parts of a multipart upload that do not fit | 409 |
+/// | `Unavailable` | 503 |
+/// | `StorageFull` | 507 |
+/// | all others | 500 |
 impl From<isobar_storage::Error> for Problem {
     fn from(error: isobar_storage::Error) -> Self {
         use isobar_storage::ErrorKind as Kind;
@@ -147,6 +225,16 @@ impl From<isobar_storage::Error> for Problem {
     }
 }
 
+/// | kinds | status |
+/// |---|---|
+/// | constraints: unique, primary key, foreign key | 409 |
+/// | other constraints | 400 |
+/// | `TooBig` | 413 |
+/// | `Unavailable`, `Conflict` | 503 |
+/// | `StorageFull` | 507 |
+/// | all others | 500 |
+///
+/// Names of columns are not in the answer; the handlers of resources add the fields of a constraint that they know.
 impl From<isobar_db::Error> for Problem {
     fn from(error: isobar_db::Error) -> Self {
         use isobar_db::ErrorKind as Kind;
@@ -183,6 +271,7 @@ impl From<isobar_db::Error> for Problem {
     }
 }
 
+/// 400 for an invalid id or argument, 503 for an overloaded or a reset object, 507 for full storage, 500 for all others.
 impl From<isobar_sessions::Error> for Problem {
     fn from(error: isobar_sessions::Error) -> Self {
         use isobar_sessions::ErrorKind as Kind;
@@ -201,6 +290,8 @@ impl From<isobar_sessions::Error> for Problem {
     }
 }
 
+/// 501 for `Unsupported`, 503 for a query that exceeds its time or its memory and for `Unavailable`, 507 for a full disk, 500
+/// for all others.
 impl From<isobar_analytics::Error> for Problem {
     fn from(error: isobar_analytics::Error) -> Self {
         match error.kind() {

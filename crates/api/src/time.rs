@@ -1,4 +1,8 @@
 //! Times as rows and JSON have them: RFC 3339 in UTC, to the millisecond, so that texts sort as their times do.
+//!
+//! Every time is written by [`rfc3339`], with three digits of milliseconds and `Z`: 24 characters for the years 0 to 9999. For
+//! such texts the order of bytes is the order of times, so SQL compares and indexes them as they are (`expires_at <= ?`), and
+//! D1 and SQLite need no functions of time. Times from outside pass [`timestamp`], which brings any offset into this form.
 
 /// Returns the current time.
 pub(crate) fn now() -> String {
