@@ -66,7 +66,7 @@ pub use database::{Database, DatabaseSession, Queryable};
 pub use error::{Constraint, Error, ErrorKind, Result};
 pub use ext::{Prepared, QueryableExt};
 pub use operation::Operation;
-pub use options::{Bookmark, Capabilities, Consistency, Dialect, HistoryOptions, SqliteOptions};
+pub use options::{Bookmark, Capabilities, Consistency, Dialect, HistoryOptions, ReplicaLag, SqliteOptions};
 pub use result::{ExecResult, Imported, Meta, QueryResult};
 pub use row::{FromRow, Row};
 pub use statement::Statement;

@@ -85,11 +85,13 @@ pub struct SqliteOptions {
     /// with the options of the last time. To end it, delete the folder `FILE-history` while no process has the database open.
     /// Without effect in memory.
     pub history: Option<HistoryOptions>,
+    /// Replica for tests of bookmarks. Default: none, and every session sees the newest state.
+    pub replica_lag: Option<ReplicaLag>,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { time_limit: Duration::from_secs(30), disk_reserve: 64 << 20, history: None }
+        Self { time_limit: Duration::from_secs(30), disk_reserve: 64 << 20, history: None, replica_lag: None }
     }
 }
 
@@ -133,6 +135,64 @@ impl SqliteOptions {
         self.history = Some(history);
         self
     }
+
+    /// Sets [`replica_lag`](Self::replica_lag).
+    #[must_use]
+    pub fn with_replica_lag(mut self, lag: ReplicaLag) -> Self {
+        self.replica_lag = Some(lag);
+        self
+    }
+}
+
+/// Lag of a simulated replica: for tests, which fail with it where a program forgets its bookmark.
+///
+/// With D1's read replication a [session](crate::Database::session) may read from a copy that is behind the primary. The sessions of a
+/// [`SqliteDatabase`](crate::SqliteDatabase) see the newest state unless this option is set, so that a bookmark that was lost on the way
+/// goes unnoticed. With it, reads of a session go to a replica that has an older state, as D1 allows:
+///
+/// | session | its reads |
+/// |---|---|
+/// | [`FirstUnconstrained`](Consistency::FirstUnconstrained) | from the replica, until the session has written |
+/// | [`FirstPrimary`](Consistency::FirstPrimary) | from the primary, and from the replica when that was brought forward since |
+/// | a [`Bookmark`](Consistency::Bookmark) | from the replica if that has the bookmark's state, else from the primary |
+///
+/// A session never goes back: it sees its own writes, and what it has seen before. Writes, what may write (a batch with one write in it,
+/// a PRAGMA that sets something), and everything that is not run in a session go to the primary. [`Meta::served_by_primary`] says which of
+/// the two has answered. Nothing depends on time or chance.
+///
+/// The replica is a copy of the whole database in memory; bringing it forward copies all of it twice, during which no write runs. That is
+/// for the small databases of tests, not for serving. Settings by PRAGMA do not reach it.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{Consistency, Database, DatabaseSession, QueryableExt, ReplicaLag, SqliteDatabase, SqliteOptions};
+///
+/// let options = SqliteOptions::default().with_replica_lag(ReplicaLag::UntilAdvanced);
+/// let db = SqliteDatabase::memory_with(options).await?;
+/// db.run_script("CREATE TABLE users (name TEXT)").await?;
+/// db.advance_replica().await?; // the test begins with the schema everywhere
+///
+/// let session = db.session(Consistency::FirstPrimary);
+/// session.prepare("INSERT INTO users VALUES ('Ada')").run().await?;
+/// let bookmark = session.bookmark().expect("a query was answered");
+///
+/// let count = "SELECT count(*) FROM users";
+/// let forgetful = db.session(Consistency::FirstUnconstrained);
+/// assert_eq!(forgetful.prepare(count).one::<i64>().await?, 0);
+/// let mindful = db.session(Consistency::Bookmark(bookmark));
+/// assert_eq!(mindful.prepare(count).one::<i64>().await?, 1);
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
+///
+/// [`Meta::served_by_primary`]: crate::Meta::served_by_primary
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReplicaLag {
+    /// The replica keeps the state in which the database was opened until it is brought forward:
+    /// [`SqliteDatabase::advance_replica`](crate::SqliteDatabase::advance_replica).
+    UntilAdvanced,
 }
 
 /// Bounds of a local database's history, which is kept in the folder `FILE-history` beside its file.

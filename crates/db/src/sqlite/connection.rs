@@ -264,6 +264,10 @@ impl AuthorizedConnection {
         &self.connection
     }
 
+    pub(super) fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
     /// Prepares a user's next statement: see [`isobar_sqlite::prepare_next`].
     pub(super) fn prepare_next(&self, text: &Text, at: usize) -> Result<(Option<Prepared<'_>>, usize), Failure> {
         isobar_sqlite::prepare_next(&self.connection, &self.authorizer.trusted, text, at)
@@ -437,10 +441,6 @@ impl AuthorizedConnection {
     /// Copies the write-ahead log into the database.
     pub(super) fn checkpoint_now(&self) -> Result<(), Failure> {
         self.wal.checkpoint_now(&self.connection)
-    }
-
-    pub(super) fn connection_mut(&mut self) -> &mut Connection {
-        &mut self.connection
     }
 }
 

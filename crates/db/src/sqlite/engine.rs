@@ -3,6 +3,7 @@
 //! [`route`] chooses by the words of statements; [`read`] and [`write`] run work on a connection, [`run`] its statements;
 //! [`shared`] is the state beneath them.
 
+mod copy;
 #[cfg(feature = "local")]
 mod past;
 mod read;

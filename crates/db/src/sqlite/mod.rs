@@ -10,6 +10,7 @@ mod fault;
 #[cfg(feature = "local")]
 mod history;
 mod lane;
+mod replica;
 #[cfg(feature = "local")]
 mod threads;
 #[cfg(feature = "local")]
@@ -31,16 +32,15 @@ pub(crate) use self::history::{
     Content, Cutter, HistoryId, Image, Index, Kind, Limit, Piece, Point, Position, Span, last_commit, of_bookmark,
     of_file, spans, time,
 };
+use self::replica::{Replica, may_run};
 #[cfg(feature = "local")]
 pub(crate) use self::threads::blocking;
 use crate::options::ExportOptions;
 use crate::result::Report;
 use crate::{
-    Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, ExecResult, Imported, Operation,
-    QueryResult, Queryable, Result, SqliteOptions, Statement,
+    Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ErrorKind, ExecResult, Imported,
+    Operation, QueryResult, Queryable, ReplicaLag, Result, SqliteOptions, Statement,
 };
-#[cfg(feature = "local")]
-use crate::{Error, ErrorKind};
 
 /// A database with D1's semantics on SQLite. Clones share it.
 ///
@@ -77,6 +77,7 @@ use crate::{Error, ErrorKind};
 #[derive(Clone)]
 pub struct SqliteDatabase {
     engine: Arc<Engine>,
+    replica: Option<Arc<Replica>>,
 }
 
 impl SqliteDatabase {
@@ -95,7 +96,8 @@ impl SqliteDatabase {
     /// As [`memory`](Self::memory).
     #[cfg(feature = "memory")]
     pub async fn memory_with(options: SqliteOptions) -> Result<Self> {
-        Ok(Self { engine: Arc::new(Engine::open(None, options).await?) })
+        let engine = Engine::open(None, options.clone()).await?;
+        Self::of(engine, &options).await
     }
 
     /// The database in this file, created if need be, its folder too. WAL, `synchronous=FULL`: what is answered
@@ -129,8 +131,30 @@ impl SqliteDatabase {
                 .with_source(error)
                 .in_file(&path.display().to_string())
         })?;
-        let engine = Engine::open(Some(path), options).await;
-        Ok(Self { engine: Arc::new(engine.map_err(|error| error.in_file(&path.display().to_string()))?) })
+        let engine = Engine::open(Some(path), options.clone()).await;
+        Self::of(engine.map_err(|error| error.in_file(&path.display().to_string()))?, &options).await
+    }
+
+    async fn of(engine: Engine, options: &SqliteOptions) -> Result<Self> {
+        let replica = match options.replica_lag {
+            Some(ReplicaLag::UntilAdvanced) => Some(Arc::new(Replica::open(&engine, options).await?)),
+            None => None,
+        };
+        Ok(Self { engine: Arc::new(engine), replica })
+    }
+
+    /// Brings the [simulated replica](ReplicaLag) forward to the newest state, of which it returns the bookmark: a session with this
+    /// bookmark or an earlier one reads from the replica. It copies the whole database.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] without the option [`SqliteOptions::with_replica_lag`]; [`ErrorKind::Unavailable`] when another process
+    /// holds a lock.
+    pub async fn advance_replica(&self) -> Result<Bookmark> {
+        let Some(replica) = &self.replica else {
+            let message = "the database has no replica: open it with SqliteOptions::with_replica_lag";
+            return Err(Error::new(ErrorKind::Unsupported, message).during("advance_replica"));
+        };
+        replica.advance(&self.engine).await.map_err(|error| error.during("advance_replica"))
     }
 }
 
@@ -147,7 +171,8 @@ impl SqliteDatabase {
         options: SqliteOptions,
         disk: Arc<dyn isobar_sqlite::journal::Disk>,
     ) -> Result<Self> {
-        Ok(Self { engine: Arc::new(Engine::open_on(path.as_ref(), options, disk).await?) })
+        let engine = Engine::open_on(path.as_ref(), options.clone(), disk).await?;
+        Self::of(engine, &options).await
     }
 }
 
@@ -204,11 +229,12 @@ impl Database for SqliteDatabase {
     }
 
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
+        let starts_at_primary = consistency == Consistency::FirstPrimary;
         let seen = match consistency {
             Consistency::Bookmark(bookmark) => Some(bookmark),
             Consistency::FirstPrimary | Consistency::FirstUnconstrained => None,
         };
-        Arc::new(Session { database: self.clone(), seen: Mutex::new(seen) })
+        Arc::new(Session { database: self.clone(), starts_at_primary, seen: Mutex::new(seen) })
     }
 
     #[cfg(feature = "local")]
@@ -217,16 +243,29 @@ impl Database for SqliteDatabase {
     }
 }
 
-/// A session. There is one copy of the data, so every session sees everything; the bookmark is its position alone.
+/// A session. Without a replica there is one copy of the data, so every session sees everything; the bookmark is its position alone.
 #[derive(Debug)]
 struct Session {
     database: SqliteDatabase,
+    /// The first query goes to the primary.
+    starts_at_primary: bool,
     seen: Mutex<Option<Bookmark>>,
 }
 
 impl Session {
-    fn advance(&self) {
-        let now = self.database.engine.bookmark();
+    /// Returns the replica and its position, if it may answer these texts: they only read, and it has what the session has seen.
+    fn replica<'s>(&self, mut texts: impl Iterator<Item = &'s str>) -> Option<(Arc<Replica>, Bookmark)> {
+        let replica = self.database.replica.as_ref().filter(|_| texts.all(may_run))?;
+        let position = replica.position();
+        let has_all = match &*self.seen.lock().ignore_poison() {
+            Some(seen) => *seen <= position,
+            None => !self.starts_at_primary,
+        };
+        has_all.then(|| (Arc::clone(replica), position))
+    }
+
+    /// Notes that the session has seen this state.
+    fn advance(&self, now: Bookmark) {
         let mut seen = self.seen.lock().ignore_poison();
         if seen.as_ref().is_none_or(|seen| *seen < now) {
             *seen = Some(now);
@@ -237,20 +276,37 @@ impl Session {
 #[async_trait]
 impl Queryable for Session {
     async fn query(&self, statement: Statement) -> Result<QueryResult> {
+        let replica = self.replica(std::iter::once(statement.sql()));
+        if let Some((replica, position)) = replica {
+            let result = replica.query(statement).await;
+            self.advance(position);
+            return result;
+        }
         let result = self.database.query(statement).await;
-        self.advance();
+        self.advance(self.database.engine.bookmark());
         result
     }
 
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
+        let replica = self.replica(statements.iter().map(Statement::sql));
+        if let Some((replica, position)) = replica {
+            let results = replica.batch(statements).await;
+            self.advance(position);
+            return results;
+        }
         let results = self.database.batch(statements).await;
-        self.advance();
+        self.advance(self.database.engine.bookmark());
         results
     }
 
     async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
+        if let Some((replica, position)) = self.replica(std::iter::once(script)) {
+            let results = replica.batch_script(script).await;
+            self.advance(position);
+            return results;
+        }
         let results = self.database.batch_script(script).await;
-        self.advance();
+        self.advance(self.database.engine.bookmark());
         results
     }
 }

@@ -7,6 +7,7 @@ mod embedded;
 mod faults;
 mod history;
 mod migrations;
+mod replica;
 mod restrictions;
 mod slow_queries;
 mod transactions;
