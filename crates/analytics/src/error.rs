@@ -1,4 +1,14 @@
 //! The crate's error. Only flushing and reading can fail; writing cannot.
+//!
+//! | kind | from | the same call again |
+//! |---|---|---|
+//! | `Closed` | sinks | never succeeds |
+//! | `StorageFull`, `PermissionDenied`, `Corrupt` | local files; `PermissionDenied` also from Cloudflare | after someone has mended it |
+//! | `Unavailable` | files, Cloudflare, threads that cannot be started | may succeed |
+//! | `Query`, `Schema`, `Unsupported` | the caller's text, file or choice | never succeeds |
+//! | `MemoryLimit`, `TimedOut` | a query beyond its `QueryOptions` | with a smaller query |
+//! | `Cancelled` | a query whose future was dropped | if it is still wanted |
+//! | `Internal` | a backend that answers what it should not | not known |
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -25,14 +35,24 @@ pub enum ErrorKind {
     /// File permissions or credentials do not permit the operation.
     PermissionDenied,
     /// The disk is full.
+    ///
+    /// Or below the reserve of `local::LocalOptions::reserve_bytes`.
     StorageFull,
     /// Stored data is damaged.
+    ///
+    /// Of local segments that is skipped and counted ([`Damage`](crate::Damage)); this is for a manifest, without which no segment is known.
     Corrupt,
     /// The backend is temporarily unavailable.
+    ///
+    /// The same call may succeed later.
     Unavailable,
     /// A query would use more memory than allowed.
+    ///
+    /// See `query::QueryOptions::memory_bytes`.
     MemoryLimit,
     /// A query has taken longer than allowed.
+    ///
+    /// See `query::QueryOptions::time_limit`.
     TimedOut,
     /// A query was cancelled.
     Cancelled,
@@ -49,6 +69,8 @@ pub enum ErrorKind {
 /// assert_eq!(error.to_string(), "flush: the disk is busy");
 /// assert_eq!((error.operation(), error.message(), error.is_retryable()), ("flush", "the disk is busy", true));
 /// ```
+///
+/// Cloning is cheap, also with a source. The message names the place where there is one: a file, or line and column of a query.
 #[derive(Debug, Clone)]
 pub struct Error {
     parts: Parts<ErrorKind>,
@@ -70,6 +92,16 @@ impl Error {
     }
 
     /// Attaches the cause.
+    ///
+    /// ```
+    /// use std::error::Error as _;
+    ///
+    /// use isobar_analytics::{Error, ErrorKind};
+    ///
+    /// let io = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+    /// let error = Error::new(ErrorKind::PermissionDenied, "events/manifest.jsonl").with_source(io);
+    /// assert!(error.source().is_some_and(|source| source.is::<std::io::Error>()));
+    /// ```
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.parts.set_source(source);
@@ -109,6 +141,8 @@ impl Error {
     }
 
     /// Returns whether the same call may succeed later: for [`ErrorKind::Unavailable`].
+    ///
+    /// An error of points that are lost with it is never retryable, whatever has caused it: the same flush would not bring them back.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.kind() == ErrorKind::Unavailable

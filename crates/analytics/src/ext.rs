@@ -28,11 +28,15 @@ use crate::{DataPoint, EventSink, Result, Scan, ScanOptions, TypedEvent};
 #[async_trait]
 pub trait EventSinkExt: EventSink {
     /// Writes an event whose columns have names and fixed positions; see `#[derive(Event)]` (feature `derive`).
+    ///
+    /// The event's dataset is not looked at: the sink is a dataset of its own.
     fn write_event(&self, event: &impl TypedEvent) {
         event.with_point(|point| self.write_ref(point));
     }
 
     /// Writes a duration: `blob1` is the name, `double1` the time in milliseconds.
+    ///
+    /// There is no index, so that points of all names are sampled together on Analytics Engine.
     fn write_duration(&self, name: impl Into<bytes::Bytes>, duration: Duration) {
         self.write(DataPoint::new().with_blob(name).with_double(duration.as_secs_f64() * 1000.0));
     }
@@ -43,6 +47,8 @@ pub trait EventSinkExt: EventSink {
     }
 
     /// Reads stored events into memory, oldest first, and reports damaged data that was skipped.
+    ///
+    /// All selected events are in memory at once: bound them by time or by number, or [read](EventSink::read) them in batches.
     ///
     /// # Errors
     /// As [`EventSink::read`].

@@ -63,6 +63,8 @@ pub mod limits {
     /// Size limit of all blobs of a data point together, in bytes.
     pub const BLOB_BYTES: usize = 16 * 1024;
     /// Most data points that a Worker may write in one invocation. Not enforced natively.
+    ///
+    /// Source: the same page.
     pub const POINTS_PER_INVOCATION: usize = 250;
 }
 

@@ -1,4 +1,8 @@
 //! An in-memory sink with the limits, timestamps and counts of the others.
+//!
+//! It is a faithful fake: limits, counts, closing and the precision of timestamps are those of the local sink, and the conformance kit runs on
+//! both. It differs in three things: memory is not bounded, nothing outlives the process, and a point is stored when `write` returns, so that
+//! `flush` has nothing to wait for.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -26,6 +30,8 @@ use crate::{
 /// visits.write(DataPoint::new().with_index("i".repeat(97)));
 /// assert_eq!((visits.points().len(), visits.stats().invalid), (1, 1));
 /// ```
+///
+/// Memory grows with each point and is freed when the last clone is dropped: for tests, and for datasets that are known to be small.
 #[derive(Debug, Clone, Default)]
 pub struct MemorySink {
     state: Arc<Mutex<State>>,
@@ -46,6 +52,8 @@ impl MemorySink {
     }
 
     /// Returns all written events, oldest first.
+    ///
+    /// A copy: the dataset is not locked after it. Also after [`close`](EventSink::close).
     #[must_use]
     pub fn points(&self) -> Vec<Event> {
         self.lock().events.clone()

@@ -28,6 +28,8 @@ use crate::{Batches, DataPoint, Error, EventSink, PointRef, Result, ScanOptions,
 /// assert_eq!(sink.script().count(Operation::Write), 1);
 /// # }).unwrap(); }
 /// ```
+///
+/// A test that waits for a flush to begin holds it (`hold_next`), and looks at what the code under test does meanwhile; see [`Script`].
 #[derive(Debug, Clone)]
 pub struct MockSink {
     inner: Arc<dyn EventSink>,
@@ -36,11 +38,30 @@ pub struct MockSink {
 
 impl MockSink {
     /// Creates a mock over this sink. Without scripted steps it only records.
+    ///
+    /// Clones share the script and the sink.
     pub fn new(inner: impl EventSink + 'static) -> Self {
         Self { inner: Arc::new(inner), script: Script::new(Operation::ALL) }
     }
 
     /// Returns the script, which has the record of calls.
+    ///
+    /// A write is recorded with its index, by which a test tells tenants apart.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_analytics::memory::MemorySink;
+    /// use isobar_analytics::mock::{MockSink, Operation};
+    /// use isobar_analytics::{DataPoint, Error, ErrorKind, EventSink};
+    ///
+    /// let memory = MemorySink::new();
+    /// let sink = MockSink::new(memory.clone());
+    /// sink.script().fail_next(Operation::Write, Error::new(ErrorKind::StorageFull, "the disk is full"));
+    /// sink.write(DataPoint::new().with_index("lost"));
+    /// sink.write(DataPoint::new().with_index("stored"));
+    /// assert_eq!((sink.script().count(Operation::Write), memory.points().len()), (2, 1));
+    /// # }
+    /// ```
     #[must_use]
     pub fn script(&self) -> &Script<Error> {
         &self.script
@@ -114,11 +135,15 @@ type AnswerFn = dyn Fn(&Query) -> Result<Answer> + Send + Sync;
 
 impl MockExecutor {
     /// Creates an executor that answers each query by this function.
+    ///
+    /// The function sees the query as it was asked, with its parameters beside the text. It is called on the thread that polls.
     pub fn new(answer: impl Fn(&Query) -> Result<Answer> + Send + Sync + 'static) -> Self {
         Self { answer: Arc::new(answer), dialect: Dialect::default(), queries: Arc::default() }
     }
 
     /// Sets the SQL that the executor says it reads. Default: Analytics Engine's.
+    ///
+    /// For code that writes other text for each dialect.
     #[must_use]
     pub fn with_dialect(mut self, dialect: Dialect) -> Self {
         self.dialect = dialect;

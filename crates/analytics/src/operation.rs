@@ -1,4 +1,7 @@
 //! The operations of the trait, by name.
+//!
+//! Names of errors that are not operations of the trait stand in the backends: `open`, `compact`, `erase`, `export`, `import`, `retention`,
+//! `query`, `scan`, `schema`.
 
 isobar_base::operations! {
     /// An operation of [`EventSink`](crate::EventSink), by one name everywhere: in [errors](crate::Error::operation) and in the

@@ -1,4 +1,7 @@
-//! Data points.
+//! Data points: as they are written ([`DataPoint`], [`PointRef`]), and as they are read ([`Event`]).
+//!
+//! The limits are checked here, once, for every backend: [`DataPoint::problem`] says which one a point exceeds, in the words of Cloudflare's
+//! runtime, and a backend drops such a point as a whole, as Analytics Engine does. Nothing is cut to fit.
 
 use std::fmt;
 
@@ -38,6 +41,9 @@ impl DataPoint {
     }
 
     /// Sets the index.
+    ///
+    /// A second one makes the point invalid ([`Problem::Indexes`]). Analytics Engine samples by the index: points that are to be counted exactly
+    /// beside each other, a tenant's, say, have one of their own.
     #[must_use]
     pub fn with_index(mut self, index: impl Into<Bytes>) -> Self {
         self.indexes.push(index.into());
@@ -45,6 +51,8 @@ impl DataPoint {
     }
 
     /// Adds the next blob.
+    ///
+    /// The first is `blob1`. Bytes need not be UTF-8, but answers in JSON replace what is not. For a position to be left out, add an empty one.
     #[must_use]
     pub fn with_blob(mut self, blob: impl Into<Bytes>) -> Self {
         self.blobs.push(blob.into());
@@ -52,6 +60,8 @@ impl DataPoint {
     }
 
     /// Adds the next double.
+    ///
+    /// The first is `double1`. NaN and infinity are stored as they are; JSON has null for them.
     #[must_use]
     pub fn with_double(mut self, double: f64) -> Self {
         self.doubles.push(double);
@@ -59,6 +69,17 @@ impl DataPoint {
     }
 
     /// Returns the limit that the point exceeds, if any. Such a point is dropped as a whole, as in Analytics Engine.
+    ///
+    /// The first of several: indexes, bytes of the index, blobs, bytes of the blobs, doubles.
+    ///
+    /// ```
+    /// use isobar_analytics::{DataPoint, Problem, limits};
+    ///
+    /// let full = DataPoint::new().with_blob("b".repeat(limits::BLOB_BYTES));
+    /// assert_eq!(full.problem(), None);
+    /// assert_eq!(full.with_blob("b").problem(), Some(Problem::BlobBytes));
+    /// assert_eq!(DataPoint::new().with_index("a").with_index("b").problem(), Some(Problem::Indexes));
+    /// ```
     #[must_use]
     pub fn problem(&self) -> Option<Problem> {
         if self.indexes.len() > limits::INDEXES {
@@ -115,6 +136,8 @@ impl<'a> PointRef<'a> {
 }
 
 /// The first limit that these values exceed. One index at most.
+///
+/// The order of the checks is that of the messages which the runtime gives, so that a point with two problems has the same one everywhere.
 fn problem_of(index: Option<&[u8]>, blobs: impl ExactSizeIterator<Item = usize>, doubles: usize) -> Option<Problem> {
     if index.is_some_and(|index| index.len() > limits::INDEX_BYTES) {
         Some(Problem::IndexBytes)
@@ -130,6 +153,14 @@ fn problem_of(index: Option<&[u8]>, blobs: impl ExactSizeIterator<Item = usize>,
 }
 
 /// The reason for which a data point is dropped, shown with Analytics Engine's message if it has one.
+///
+/// | variant | limit |
+/// |---|---|
+/// | `Indexes` | more than 1 index |
+/// | `IndexBytes` | an index of more than 96 bytes |
+/// | `Blobs` | more than 20 blobs |
+/// | `BlobBytes` | blobs of more than 16 KiB together |
+/// | `Doubles` | more than 20 doubles |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "named after the limits")]
 pub enum Problem {
@@ -166,6 +197,8 @@ impl fmt::Display for Problem {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// Time at which it was written, in milliseconds.
+    ///
+    /// The backend's clock sets it when [`write`](crate::EventSink::write) is called; a writer cannot.
     pub timestamp: DateTime<Utc>,
     /// The data point.
     pub point: DataPoint,
@@ -179,6 +212,8 @@ impl Event {
     }
 
     /// Returns `blobN`, counted from 1; empty where it is not set.
+    ///
+    /// A number beyond 20, and 0, read as empty, too.
     #[must_use]
     pub fn blob(&self, number: usize) -> &[u8] {
         self.point.blobs.get(number.wrapping_sub(1)).map(Bytes::as_ref).unwrap_or_default()

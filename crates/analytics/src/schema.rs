@@ -1,4 +1,8 @@
 //! The names of a dataset's columns.
+//!
+//! A stored point has positions and no names, in this crate as on Analytics Engine. A [`Schema`] gives them names that last: it is a JSON file
+//! beside the code, from which `#[derive(Event)]` takes positions at compile time, `query::to_positions` at run time, and
+//! [`Schema::check_succeeds`] sees to it that a new version leaves every old column where it was.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -98,6 +102,14 @@ impl Schema {
     }
 
     /// Names the blobs by position, from `blob1` on; an empty name leaves its position without one.
+    ///
+    /// ```
+    /// use isobar_analytics::{Position, Schema};
+    ///
+    /// let schema = Schema::new("visits").with_blobs(["page", "", "country"]);
+    /// assert_eq!(schema.position("country"), Some(Position::Blob(3)));
+    /// assert_eq!(schema.blobs[1], None);
+    /// ```
     #[must_use]
     pub fn with_blobs<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.blobs = named(names);
@@ -112,6 +124,8 @@ impl Schema {
     }
 
     /// Returns the column with this name.
+    ///
+    /// Case matters.
     #[must_use]
     pub fn position(&self, name: &str) -> Option<Position> {
         self.columns().find(|(_, known)| *known == name).map(|(column, _)| column)
@@ -126,6 +140,14 @@ impl Schema {
     }
 
     /// Returns the columns that have a name: the index, the blobs, the doubles.
+    ///
+    /// ```
+    /// use isobar_analytics::Schema;
+    ///
+    /// let schema = Schema::new("visits").with_index("tenant").with_blobs(["page"]).with_doubles(["ms"]);
+    /// let names: Vec<String> = schema.columns().map(|(position, name)| format!("{position} is {name}")).collect();
+    /// assert_eq!(names, ["index1 is tenant", "blob1 is page", "double1 is ms"]);
+    /// ```
     pub fn columns(&self) -> impl Iterator<Item = (Position, &str)> {
         let index = self.index.as_deref().map(|name| (Position::Index, name));
         let blobs = numbered(&self.blobs).map(|(number, name)| (Position::Blob(number), name));
@@ -135,6 +157,16 @@ impl Schema {
 
     /// Checks the names: each is an identifier, stands once, and is not one of a column in SQL (`blob1`, `timestamp`); and the
     /// number of blobs and doubles is within the limits.
+    ///
+    /// Reading a file checks it already; this is for a schema that code has put together.
+    ///
+    /// ```
+    /// use isobar_analytics::Schema;
+    ///
+    /// assert!(Schema::new("visits").with_blobs(["page", "country"]).check().is_ok());
+    /// let error = Schema::new("visits").with_blobs(["blob1"]).check().unwrap_err();
+    /// assert!(error.to_string().starts_with("schema: invalid name \"blob1\" of blob1 in dataset visits"));
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Schema`], with the name at fault.
@@ -200,6 +232,7 @@ fn numbered(names: &[Option<String>]) -> impl Iterator<Item = (usize, &str)> {
     (1..).zip(names).filter_map(|(number, name)| name.as_deref().map(|name| (number, name)))
 }
 
+/// Whether a name needs no quotes in SQL: ASCII letters, digits and `_`, not a digit first.
 fn is_identifier(name: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
     name.bytes().next().is_some_and(is_letter) && name.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit())

@@ -1,4 +1,9 @@
 //! The trait [`EventSink`].
+//!
+//! Writing is one function without a result, as whoever writes an event has a request to answer and could do nothing about a failure. So
+//! every loss has a count instead ([`SinkStats`]), by its reason ([`Drops`]), and the two functions that do fail, `flush` and `health`, are for
+//! shutdown, tests and readiness checks. Which of the methods a backend must implement: those without a default, and `write_ref` where it
+//! can do without a copy.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -40,6 +45,9 @@ pub type Batches = BoxStream<'static, Result<Batch>>;
 pub trait EventSink: Debug + Send + Sync {
     /// Writes a data point with the current time. Never blocks and never fails: points over the limits, beyond the buffer, or
     /// after [`close`](Self::close) are dropped and counted in [`stats`](Self::stats).
+    ///
+    /// No backend of this crate waits for its storage here, unless `local::FullPolicy::Wait` is chosen. May be called on any thread, inside a
+    /// runtime or not.
     fn write(&self, point: DataPoint);
 
     /// Writes a data point out of borrowed values, as [`write`](Self::write) does. Most callers use
@@ -49,6 +57,10 @@ pub trait EventSink: Debug + Send + Sync {
     }
 
     /// Returns when every point written before is durable.
+    ///
+    /// Points that are written meanwhile may be durable with it or later. Dropping the future cancels the wait and nothing else. "Durable" is what
+    /// the backend says it is: `local::LocalSink` has synced the file, `memory::MemorySink` has nothing to survive, and inside Workers the runtime
+    /// has taken the point.
     ///
     /// # Errors
     /// [`ErrorKind::StorageFull`], [`ErrorKind::PermissionDenied`] or [`ErrorKind::Unavailable`] where the backend could not store
@@ -62,10 +74,27 @@ pub trait EventSink: Debug + Send + Sync {
     async fn close(&self) -> Result<()>;
 
     /// Returns the counts of the points so far.
+    ///
+    /// The counts begin at 0 with the process, and do not come from the storage. Once a flush has returned without an error,
+    /// `written == stored` plus what was dropped after it had been accepted (`evicted`, and failures).
     fn stats(&self) -> SinkStats;
 
     /// Checks whether the sink can store points, for readiness checks. Does nothing while writing succeeds; after a failure it tries
     /// the storage again, so that a repaired sink is healthy again without a new point.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_analytics::memory::MemorySink;
+    /// use isobar_analytics::{ErrorKind, EventSink};
+    ///
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let sink = MemorySink::new();
+    /// assert!(sink.health().await.is_ok());
+    /// sink.close().await?;
+    /// assert_eq!(sink.health().await.unwrap_err().kind(), ErrorKind::Closed);
+    /// # Ok::<(), isobar_analytics::Error>(())
+    /// # }).unwrap().unwrap(); }
+    /// ```
     ///
     /// # Errors
     /// The reason for which points cannot be stored, as in [`flush`](Self::flush); [`ErrorKind::Closed`] after [`close`](Self::close).
@@ -73,6 +102,30 @@ pub trait EventSink: Debug + Send + Sync {
 
     /// Reads stored events in the order in which they were written, in batches of bounded size, on demand. Damaged data is skipped
     /// and reported in the [`Batch`] that follows it.
+    ///
+    /// The stream is a snapshot of the moment at which this returns. It reads a batch when it is polled for one, so that a slow reader holds one
+    /// batch; dropping it ends the reading. [`scan`](crate::EventSinkExt::scan) collects all of it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use futures_util::TryStreamExt;
+    /// use isobar_analytics::memory::MemorySink;
+    /// use isobar_analytics::{DataPoint, EventSink, ScanOptions};
+    ///
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let sink = MemorySink::new();
+    /// sink.write(DataPoint::new().with_double(1.0));
+    /// sink.write(DataPoint::new().with_double(2.0));
+    /// let mut sum = 0.0;
+    /// let mut batches = sink.read(ScanOptions::default()).await?;
+    /// while let Some(batch) = batches.try_next().await? {
+    ///     assert!(batch.damage.is_none());
+    ///     sum += batch.events.iter().map(|event| event.double(1)).sum::<f64>();
+    /// }
+    /// assert_eq!(sum, 3.0);
+    /// # Ok::<(), isobar_analytics::Error>(())
+    /// # }).unwrap().unwrap(); }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the backend is write-only. The stream ends after the first error.
@@ -101,6 +154,19 @@ impl Batch {
 
 /// Damaged data that was skipped. A crash leaves at most one damaged stretch, at the end of a segment, of points that were not
 /// durable yet.
+///
+/// ```
+/// use isobar_analytics::Damage;
+///
+/// let mut one = Damage::default();
+/// assert!(one.is_none());
+/// one.stretches = 1;
+/// one.bytes = 40;
+/// one.files.insert("000000000001.seg".to_owned());
+/// let mut all = Damage::default();
+/// all.merge(one);
+/// assert_eq!((all.is_none(), all.bytes, all.files.len()), (false, 40, 1));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Damage {
@@ -120,6 +186,8 @@ impl Damage {
     }
 
     /// Adds other damage to this one.
+    ///
+    /// A file that is in both counts once.
     pub fn merge(&mut self, other: Self) {
         let Self { stretches, bytes, files } = other;
         self.stretches += stretches;
@@ -139,14 +207,26 @@ pub struct Scan {
 }
 
 /// Counts of the points written so far.
+///
+/// | a point that ... | counts as |
+/// |---|---|
+/// | exceeds a limit | `invalid` |
+/// | finds the buffer full, or the sink closed | `dropped` |
+/// | is accepted and waits | `written` |
+/// | is accepted and durable | `written`, `stored` |
+/// | is accepted and makes room for a newer one, or cannot be stored | `written`, `dropped` |
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct SinkStats {
     /// Accepted points: durable, still buffered, or dropped later.
+    ///
+    /// Points that were never accepted (invalid ones, and those beyond the buffer or after a close) are not among them.
     pub written: u64,
     /// Durable points.
     pub stored: u64,
     /// Points dropped because they exceed a limit.
+    ///
+    /// They are not among [`dropped`](Self::dropped), as the application is at fault and not the storage.
     pub invalid: u64,
     /// Points dropped for any other reason: the sum of [`drops`](Self::drops).
     pub dropped: u64,
@@ -158,6 +238,14 @@ pub struct SinkStats {
 
 impl SinkStats {
     /// Counts dropped points. For backends.
+    ///
+    /// ```
+    /// use isobar_analytics::{DropReason, SinkStats};
+    ///
+    /// let mut stats = SinkStats::default();
+    /// stats.count_dropped(DropReason::StorageFull, 3);
+    /// assert_eq!((stats.dropped, stats.drops.storage_full), (3, 3));
+    /// ```
     pub fn count_dropped(&mut self, reason: DropReason, points: u64) {
         let Drops { buffer_full, evicted, closed, storage_full, failed } = &mut self.drops;
         let count = match reason {
@@ -177,12 +265,16 @@ impl SinkStats {
 #[non_exhaustive]
 pub struct Drops {
     /// The buffer was full: see `local::FullPolicy`.
+    ///
+    /// More memory (`local::LocalOptions::buffer_bytes`) or fewer points help.
     pub buffer_full: u64,
     /// Buffered points that made room for newer ones.
     pub evicted: u64,
     /// The sink had been closed.
     pub closed: u64,
     /// The disk was full or at its reserve.
+    ///
+    /// Shorter retention, or more space.
     pub storage_full: u64,
     /// The backend failed otherwise.
     pub failed: u64,
@@ -223,6 +315,8 @@ pub struct ScanOptions {
     /// Only events before this time. Default: all.
     pub until: Option<DateTime<Utc>>,
     /// Only this many of the newest events. Default: all.
+    ///
+    /// 0 selects none.
     pub limit: Option<usize>,
 }
 
@@ -249,6 +343,15 @@ impl ScanOptions {
     }
 
     /// Whether an event of this time is selected. For backends.
+    ///
+    /// ```
+    /// use chrono::{TimeDelta, Utc};
+    /// use isobar_analytics::ScanOptions;
+    ///
+    /// let now = Utc::now();
+    /// let hour = ScanOptions::default().with_from(now - TimeDelta::hours(1)).with_until(now);
+    /// assert!(hour.covers(now - TimeDelta::hours(1)) && !hour.covers(now), "the end is excluded");
+    /// ```
     #[must_use]
     pub fn covers(&self, at: DateTime<Utc>) -> bool {
         self.from.is_none_or(|from| from <= at) && self.until.is_none_or(|until| at < until)

@@ -1,4 +1,8 @@
 //! Events whose columns have names and fixed positions.
+//!
+//! A derived event borrows: [`TypedEvent::with_point`] hands its values to a function as a [`PointRef`], and numbers are written as text into a
+//! [`Scratch`] on the stack, so that an event goes from a struct into the sink's buffer without an allocation
+//! (`tests/allocations.rs` counts them). The two field traits say how a Rust value becomes a column; implement one for a type of your own.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -36,6 +40,8 @@ use crate::{PointRef, Schema};
 /// assert_eq!(visit.with_point(|point| point.to_point()).doubles, [12.5]);
 /// assert_eq!(Visit::schema().position("page").unwrap().to_string(), "blob1");
 /// ```
+///
+/// By hand it is worth implementing where the columns depend on the value; else derive it.
 pub trait TypedEvent {
     /// Returns the names of the columns.
     fn schema() -> &'static Schema
@@ -43,6 +49,8 @@ pub trait TypedEvent {
         Self: Sized;
 
     /// Calls a function with the value as a data point. No allocation where the type is derived.
+    ///
+    /// The point lives as long as the call: what is to be kept is [copied](PointRef::to_point).
     fn with_point<R>(&self, use_point: impl FnOnce(&PointRef<'_>) -> R) -> R;
 }
 
@@ -63,6 +71,14 @@ pub trait TypedEvent {
 /// assert_eq!(Plan::Paid.as_blob(&mut Scratch::new()), b"paid");
 /// assert_eq!(404_u16.as_blob(&mut Scratch::new()), b"404");
 /// ```
+///
+/// | type | blob | most bytes |
+/// |---|---|---|
+/// | `str`, `String`, `[u8]`, `Vec<u8>`, `Bytes`, and references | as it is | not bounded |
+/// | `[u8; N]` | as it is | `N` |
+/// | `u8` to `u64`, `usize`, `i8` to `i64`, `isize` | decimal text | 3 to 20 |
+/// | `bool` | `true`, `false` | 5 |
+/// | `Option<T>` | the value, or empty | that of `T` |
 pub trait BlobField {
     /// Most bytes of a value, where the type bounds them: `#[derive(Event)]` checks the limits of a data point by them. Default: not
     /// bounded, so that limits are checked when a value is written.
@@ -73,6 +89,8 @@ pub trait BlobField {
 }
 
 /// Space for the text of one number.
+///
+/// An implementation of [`BlobField`] for a type that is not text needs nothing else: it delegates to a number's, which writes here.
 #[derive(Debug, Clone)]
 pub struct Scratch([u8; Self::BYTES]);
 
@@ -181,6 +199,8 @@ impl<T: BlobField + ToOwned + ?Sized> BlobField for Cow<'_, T> {
 /// assert_eq!((3_u32.as_double(), true.as_double(), None::<f64>.as_double()), (3.0, 1.0, 0.0));
 /// assert_eq!(Duration::from_micros(1500).as_double(), 1.5);
 /// ```
+///
+/// A value that is not a number, a price in cents, say, has an `as_double` that fixes its unit: the column has none.
 pub trait DoubleField {
     /// Returns the number.
     fn as_double(&self) -> f64;

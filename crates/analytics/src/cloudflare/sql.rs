@@ -1,4 +1,8 @@
 //! Analytics Engine's SQL API, for reading from outside.
+//!
+//! One endpoint, `POST /accounts/{account}/analytics_engine/sql`, whose body is the query (Cloudflare's documentation, "Workers Analytics
+//! Engine", "SQL API"). A query changes nothing, so that requests are repeated where an answer is missing. A refusal of the SQL is text, not
+//! an envelope, and becomes [`ErrorKind::Query`] with Cloudflare's message.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,12 +31,23 @@ use crate::{DataPoint, Error, ErrorKind, Event, Result, ScanOptions, limits};
 /// }
 /// # Ok(()) }
 /// ```
+///
+/// Needs a token with the permission "Account Analytics: Read".
 #[derive(Debug, Clone)]
 pub struct AnalyticsEngineSql {
     account: Account,
 }
 
 /// The result of a query.
+///
+/// ```
+/// use isobar_analytics::cloudflare::SqlResult;
+///
+/// let json = r#"{"meta": [{"name": "visits", "type": "UInt64"}], "data": [{"visits": "3"}], "rows": 1}"#;
+/// let result: SqlResult = serde_json::from_str(json)?;
+/// assert_eq!((result.columns[0].kind.as_str(), result.rows[0]["visits"].as_str()), ("UInt64", Some("3")));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct SqlResult {
@@ -67,6 +82,8 @@ impl AnalyticsEngineSql {
 
     /// Runs a query: `SELECT` or `SHOW`, without a `FORMAT` clause.
     ///
+    /// For typed values, parameters and formats ask by [`QueryExecutor::query`], which reads the same answer into an [`Answer`].
+    ///
     /// # Errors
     /// [`ErrorKind::Query`] where the API refuses the SQL, [`ErrorKind::PermissionDenied`], [`ErrorKind::Unavailable`].
     pub async fn query(&self, sql: &str) -> Result<SqlResult> {
@@ -80,6 +97,22 @@ impl AnalyticsEngineSql {
 
     /// Returns the stored events of a dataset, oldest first. The API has a resolution of one second: `from` is rounded down and
     /// `until` up. Trailing unset blobs and doubles are omitted.
+    ///
+    /// One row is one event, whatever its `_sample_interval`; where rows were sampled, the others are not to be had.
+    ///
+    /// ```no_run
+    /// use isobar_analytics::ScanOptions;
+    /// use isobar_analytics::cloudflare::AnalyticsEngineSql;
+    /// use isobar_cloudflare::client::Account;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let engine = AnalyticsEngineSql::new(Account::from_env()?);
+    /// let newest = engine.scan("web", ScanOptions::default().with_limit(10)).await?;
+    /// for event in &newest {
+    ///     println!("{} {:?}", event.timestamp, event.blob(1));
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`query`](Self::query).
@@ -123,6 +156,7 @@ fn scan_sql(dataset: &str, options: &ScanOptions) -> Result<String> {
     Ok(format!("SELECT timestamp, index1, {columns} FROM {dataset}{condition} ORDER BY timestamp DESC LIMIT {limit}"))
 }
 
+/// Reads a row with all columns. The API has no unset values: trailing empty blobs and zeros are taken as unset.
 fn event(row: &Map<String, Json>) -> Result<Event> {
     let wrong = |column: &str| {
         Error::new(ErrorKind::Internal, format!("the column {column} has an unexpected value")).during("scan")
@@ -149,6 +183,7 @@ fn event(row: &Map<String, Json>) -> Result<Event> {
     Ok(Event { timestamp, point })
 }
 
+/// Converts an error of the API; its first code other than 0 is kept.
 fn failure(error: RestError) -> Error {
     let kind = match error.kind() {
         RestErrorKind::Unavailable => ErrorKind::Unavailable,

@@ -1,4 +1,12 @@
 //! The conformance kit: the cases that every backend of [`EventSink`] must pass. Write-only sinks skip cases that read.
+//!
+//! | group | the rule |
+//! |---|---|
+//! | writing | a flush makes every point durable; what is read back is what was written, unset values as empty; bounds and batches |
+//! | limits | a point at a limit is taken; one beyond it is dropped as a whole, counted as invalid, and named in Cloudflare's words |
+//! | closing | closing flushes, twice is no error; then points are dropped and counted, and `flush` and `health` fail as closed |
+//!
+//! Promises of a single backend (durability over a crash, several processes, damage) have tests of their own beside it.
 
 use std::sync::Arc;
 
@@ -22,6 +30,8 @@ pub type Subject = Arc<dyn EventSink>;
 /// conformance::run(async || Arc::new(MemorySink::new()) as Subject, true).await.assert_green();
 /// # }
 /// ```
+///
+/// Cases that are skipped are in the report as skipped, and do not make it red.
 pub async fn run<F: AsyncFnMut() -> Subject>(subject: F, reads: bool) -> Report {
     isobar_testkit::run(&cases(), subject, |name| name == "scan" && reads).await
 }

@@ -1,4 +1,8 @@
 //! Analytics Engine through its binding.
+//!
+//! `writeDataPoint` returns nothing and never fails, so that a point counts as stored when it has been called. An entrypoint of another Worker in
+//! its place returns a promise; those are kept in `pending` and settled by the next flush. `settling` is held over the whole of that: a second
+//! flush must not return while the first still waits for points that both cover.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -17,6 +21,9 @@ use crate::{DataPoint, DropReason, Error, ErrorKind, EventSink, Operation, Resul
 ///
 /// The binding may also be to an entrypoint of another Worker with a method `writeDataPoint`, so that points are visible where
 /// there is no Analytics Engine; [`flush`](EventSink::flush) then waits for its answer.
+///
+/// Reading is [`ErrorKind::Unsupported`]. A Worker may write 250 points in one invocation
+/// ([`limits::POINTS_PER_INVOCATION`](crate::limits::POINTS_PER_INVOCATION)).
 #[derive(Debug)]
 pub struct AnalyticsEngineDataset {
     dataset: Object,

@@ -1,4 +1,7 @@
 //! Cloudflare's Analytics SQL binding.
+//!
+//! The binding's answers have rows as objects and no types, so that types are guessed from the first value of a column that is not null; a
+//! column of nulls is `Float64`. Numbers pass through JavaScript's doubles: as parameters, integers beyond 2^53 are refused rather than rounded.
 
 use async_trait::async_trait;
 use chrono::SecondsFormat;
