@@ -76,7 +76,7 @@ impl EventSink for MemorySink {
         } else {
             state.stats.written += 1;
             state.stats.stored += 1;
-            state.events.push(Event { timestamp: Utc::now().trunc_subsecs(3), point });
+            state.events.push(Event::new(Utc::now().trunc_subsecs(3), point));
         }
     }
 

@@ -190,11 +190,12 @@ impl fmt::Display for Problem {
 /// use isobar_analytics::{DataPoint, Event};
 ///
 /// let point = DataPoint::new().with_index("tenant-1").with_blob("/home").with_double(12.5);
-/// let event = Event { timestamp: chrono::Utc::now(), point };
+/// let event = Event::new(chrono::Utc::now(), point);
 /// assert_eq!((event.index(), event.blob(1), event.double(1)), (&b"tenant-1"[..], &b"/home"[..], 12.5));
 /// assert_eq!((event.blob(20), event.double(20)), (&b""[..], 0.0), "what is not set");
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Event {
     /// Time at which it was written, in milliseconds.
     ///
@@ -202,9 +203,24 @@ pub struct Event {
     pub timestamp: DateTime<Utc>,
     /// The data point.
     pub point: DataPoint,
+    /// Number of written points for which it stands, itself among them: `_sample_interval`. Default: 1, where nothing is sampled; never 0.
+    pub sample_interval: u32,
 }
 
 impl Event {
+    /// Creates the event of a data point at a time, which stands for itself alone.
+    #[must_use]
+    pub fn new(timestamp: DateTime<Utc>, point: DataPoint) -> Self {
+        Self { timestamp, point, sample_interval: 1 }
+    }
+
+    /// Sets the number of written points for which it stands.
+    #[must_use]
+    pub fn with_sample_interval(mut self, sample_interval: u32) -> Self {
+        self.sample_interval = sample_interval;
+        self
+    }
+
     /// Returns `index1`; empty where it is not set, as in Analytics Engine.
     #[must_use]
     pub fn index(&self) -> &[u8] {

@@ -228,6 +228,8 @@ pub struct SinkStats {
     ///
     /// They are not among [`dropped`](Self::dropped), as the application is at fault and not the storage.
     pub invalid: u64,
+    /// Points that were left out by sampling, for which others stand: see `local::Sampling`.
+    pub sampled_out: u64,
     /// Points dropped for any other reason: the sum of [`drops`](Self::drops).
     pub dropped: u64,
     /// The dropped points by reason.

@@ -6,8 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use isobar_analytics::layers::FanOut;
-use isobar_analytics::local::{FullPolicy, LocalOptions, LocalSink};
-use isobar_analytics::{Event, EventSink, EventSinkExt};
+use isobar_analytics::local::{FullPolicy, LocalOptions, LocalSink, Sampling};
+use isobar_analytics::{Event, EventSink, EventSinkExt, PointRef};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -91,4 +91,22 @@ fn writing_a_derived_event_to_several_sinks_allocates_nothing() {
     (0..10_000).for_each(|_| sink.write_event(&event));
     assert_eq!(ALLOCATIONS.get() - before, 0);
     assert!(sink.stats_by_sink().all(|(_, stats)| stats.written + stats.dropped == 10_000));
+}
+
+#[test]
+fn sampling_allocates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let sampling = Sampling::new(10, std::time::Duration::from_millis(1)).with_indexes(100);
+    let options = LocalOptions::default().with_sampling(Some(sampling));
+    let sink = LocalSink::open_with(folder.path(), options).unwrap();
+    let tenants: Vec<String> = (0..1000).map(|number| format!("tenant-{number}")).collect();
+    let before = ALLOCATIONS.get();
+    for round in 0..100_000 {
+        // The first one has half of all points.
+        let tenant = if round % 2 == 0 { &tenants[0] } else { &tenants[round % 1000] };
+        sink.write_ref(&PointRef::new(Some(tenant.as_bytes()), &[b"GET"], &[1.5]));
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    let stats = sink.stats();
+    assert_eq!(stats.written + stats.dropped + stats.sampled_out, 100_000);
 }

@@ -153,7 +153,9 @@ fn scan_sql(dataset: &str, options: &ScanOptions) -> Result<String> {
         .chain((1..=limits::DOUBLES).map(|number| format!("double{number}")))
         .collect();
     let columns = columns.join(", ");
-    Ok(format!("SELECT timestamp, index1, {columns} FROM {dataset}{condition} ORDER BY timestamp DESC LIMIT {limit}"))
+    Ok(format!(
+        "SELECT timestamp, _sample_interval, index1, {columns} FROM {dataset}{condition} ORDER BY timestamp DESC LIMIT {limit}"
+    ))
 }
 
 /// Reads a row with all columns. The API has no unset values: trailing empty blobs and zeros are taken as unset.
@@ -180,7 +182,8 @@ fn event(row: &Map<String, Json>) -> Result<Event> {
     point.blobs.truncate(set);
     let set = point.doubles.iter().rposition(|double| *double != 0.0).map_or(0, |last| last + 1);
     point.doubles.truncate(set);
-    Ok(Event { timestamp, point })
+    let interval = row.get("_sample_interval").and_then(Json::as_u64).and_then(|interval| u32::try_from(interval).ok());
+    Ok(Event::new(timestamp, point).with_sample_interval(interval.ok_or_else(|| wrong("_sample_interval"))?))
 }
 
 /// Converts an error of the API; its first code other than 0 is kept.
@@ -207,7 +210,7 @@ mod tests {
             .with_until(at("2026-11-24T02:00:00.1Z"))
             .with_limit(7);
         let sql = scan_sql("inneranimalmedia", &options).expect("the input is valid");
-        assert!(sql.starts_with("SELECT timestamp, index1, blob1, blob2, "), "{sql}");
+        assert!(sql.starts_with("SELECT timestamp, _sample_interval, index1, blob1, blob2, "), "{sql}");
         assert!(
             sql.ends_with(
                 "double20 FROM inneranimalmedia WHERE timestamp >= toDateTime('2026-11-24 01:02:03') AND \

@@ -59,7 +59,7 @@ impl DailyHashOptions {
 /// the salt.
 ///
 /// Visitors can be counted and followed within a day of UTC, and not beyond it. The salt is 32 bytes of the system's randomness. When the
-/// day is over it is forgotten, in memory and in its file, and nobody can compute the day's hashes from values any more:
+/// day is over it is forgotten, in memory and in its file, and the day's hashes cannot be computed from values any more:
 ///
 /// - The first value of another day begins that day's salt. Where values may not come for long, a timer calls
 ///   [`rotate`](Self::rotate). A file of a process that has ended is replaced when the next one starts, so remove it with the service.

@@ -112,8 +112,8 @@ impl EventSink for FanOut {
         let results = join_all(self.sinks.iter().map(|named| named.sink.close())).await;
         self.first_error(Operation::Close, results)
     }
-    /// The worst of any sink: the smallest of `written` and `stored`; the largest of `invalid`, of the drops by each reason, whose sum is
-    /// `dropped`, and of `expired_bytes`.
+    /// The worst of any sink: the smallest of `written` and `stored`; the largest of `invalid`, of `sampled_out`, of the drops by each
+    /// reason, whose sum is `dropped`, and of `expired_bytes`.
     fn stats(&self) -> SinkStats {
         self.sinks.iter().map(|named| named.sink.stats()).reduce(worst).unwrap_or_default()
     }
@@ -146,6 +146,7 @@ fn worst(one: SinkStats, other: SinkStats) -> SinkStats {
         written: one.written.min(other.written),
         stored: one.stored.min(other.stored),
         invalid: one.invalid.max(other.invalid),
+        sampled_out: one.sampled_out.max(other.sampled_out),
         dropped: drops.buffer_full + drops.evicted + drops.closed + drops.storage_full + drops.failed,
         drops,
         expired_bytes: one.expired_bytes.max(other.expired_bytes),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_channel::oneshot;
 use isobar_base::sync::IgnorePoison;
 
-use super::frame;
+use super::frame::{self, Stamp};
 use super::options::{FullPolicy, LocalOptions};
 use crate::{DropReason, PointRef, Result, SinkStats};
 
@@ -127,8 +127,8 @@ impl Buffer {
     }
 
     /// Adds a point within the limits, or drops and counts it.
-    pub(super) fn push(&self, milliseconds: i64, point: &PointRef<'_>) {
-        let bytes = frame::size(point);
+    pub(super) fn push(&self, stamp: Stamp, point: &PointRef<'_>) {
+        let bytes = frame::size(stamp, point);
         let mut state = self.lock();
         if state.points >= self.limits.points || state.bytes() + bytes > self.limits.bytes {
             state = self.make_room(state, bytes);
@@ -141,7 +141,7 @@ impl Buffer {
         if state.points == 0 {
             state.since = Instant::now();
         }
-        frame::encode(milliseconds, point, &mut state.frames);
+        frame::encode(stamp, point, &mut state.frames);
         state.points += 1;
         state.stats.written += 1;
         let is_complete = !state.is_complete && self.limits.is_batch(&state);
@@ -152,6 +152,16 @@ impl Buffer {
             state.is_idle = false;
             drop(state);
             self.work.notify_one();
+        }
+    }
+
+    /// Counts a point that sampling leaves out.
+    pub(super) fn leave_out(&self) {
+        let mut state = self.lock();
+        if state.is_closed {
+            state.stats.count_dropped(DropReason::Closed, 1);
+        } else {
+            state.stats.sampled_out += 1;
         }
     }
 
@@ -328,7 +338,7 @@ mod tests {
     use crate::local::frame::Frame;
 
     fn push(buffer: &Buffer, number: usize) {
-        buffer.push(0, &PointRef::new(None, &[number.to_string().as_bytes()], &[]));
+        buffer.push(Stamp::at(0), &PointRef::new(None, &[number.to_string().as_bytes()], &[]));
     }
 
     fn numbers(buffer: &Buffer) -> Vec<usize> {
@@ -368,7 +378,7 @@ mod tests {
         let buffer = Buffer::new(&options);
         let capacity = buffer.lock().frames.capacity();
         let blob = vec![0; 10_000];
-        (0..1000).for_each(|_| buffer.push(0, &PointRef::new(None, &[&blob], &[])));
+        (0..1000).for_each(|_| buffer.push(Stamp::at(0), &PointRef::new(None, &[&blob], &[])));
         let state = buffer.lock();
         assert!(state.bytes() <= options.buffer_bytes && state.points == 3, "{} {}", state.bytes(), state.points);
         assert_eq!(state.frames.capacity(), capacity);

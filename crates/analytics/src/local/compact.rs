@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::columnar::{Columnar, ColumnarWriter, Fault, Rows, Selection, StoredColumn, schema_of};
 use super::files::{remove, rename, sync_dir};
+use super::frame::Stamp;
 use super::log::{self, Sealed, Segment};
 use super::manifest::{self, Entry, Manifest, ManifestLock, QUARANTINE, Quarantined};
 use super::reader::{Decoded, Frames};
@@ -200,8 +201,10 @@ impl Compactor {
             let segment = &sealed.segment;
             let mut frames = Frames::open(&sealed.log_segment()?);
             while let Some(is_erased) = frames.next_with(|frame| {
-                let time = frame.timestamp.timestamp_millis();
-                Decoded::of(frame.with_point(|point| take(&mut rows, time, point, erased)))
+                let milliseconds = frame.timestamp.timestamp_millis();
+                Decoded::of(frame.with_point(|sample_interval, point| {
+                    take(&mut rows, Stamp { milliseconds, sample_interval }, point, erased)
+                }))
             }) {
                 count += u64::from(is_erased);
                 if rows.is_full() {
@@ -361,10 +364,10 @@ fn sealed_for_erasure(segment: &Segment, own: &DurableEnd) -> Result<Option<Seal
 }
 
 /// Adds an event, or says that it is erased.
-fn take(rows: &mut Rows, time: i64, point: &crate::PointRef<'_>, erased: Option<&[u8]>) -> bool {
+fn take(rows: &mut Rows, stamp: Stamp, point: &crate::PointRef<'_>, erased: Option<&[u8]>) -> bool {
     let is_erased = erased.is_some_and(|erased| point.index.unwrap_or_default() == erased);
     if !is_erased {
-        rows.push(time, point);
+        rows.push(stamp, point);
     }
     is_erased
 }

@@ -16,6 +16,7 @@ use super::LocalSink;
 use super::columnar::{Rows, StoredColumn, events, file_schema, properties, with_schema};
 use super::compact::Compactor;
 use super::files::NewFile;
+use super::frame::Stamp;
 use super::maintenance::on_a_thread;
 use super::reader::Reader;
 use super::segment::DurableEnd;
@@ -84,8 +85,8 @@ impl LocalSink {
     /// and visible all at once, when this returns. A file that is imported twice is there twice.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] where the file is not Parquet with these columns, or a row exceeds a limit or stands for more than one
-    /// point (`_sample_interval`): then nothing of it is taken; else as [`compact`](Self::compact).
+    /// [`ErrorKind::Unsupported`] where the file is not Parquet with these columns, or a row exceeds a limit or stands for no point
+    /// (`_sample_interval` is 0): then nothing of it is taken; else as [`compact`](Self::compact).
     pub async fn import(&self, file: impl Into<PathBuf>) -> Result<u64> {
         const OPERATION: &str = "import";
         self.ensure_open(OPERATION)?;
@@ -152,7 +153,8 @@ fn add(rows: &mut Rows, event: &Event) {
         *slot = blob;
     }
     let point = PointRef::new(Some(event.index()), &blobs[..event.point.blobs.len()], &event.point.doubles);
-    rows.push(event.timestamp.timestamp_millis(), &point);
+    let milliseconds = event.timestamp.timestamp_millis();
+    rows.push(Stamp { milliseconds, sample_interval: event.sample_interval }, &point);
 }
 
 /// A file that is being written.
@@ -276,13 +278,12 @@ fn import(folder: &Path, path: &Path) -> Result<u64> {
 /// The first row, counted from 0, that cannot be taken in, and the reason.
 fn invalid_row(batch: &RecordBatch, events: &[Event]) -> Option<(usize, String)> {
     let times = batch.column(StoredColumn::Timestamp.position()).as_primitive::<TimestampMillisecondType>().values();
-    let weights = batch.column(StoredColumn::SampleInterval.position()).as_primitive::<UInt32Type>().values();
-    let problem = |row: usize, event: &Event| match weights[row] {
-        1 if chrono::DateTime::from_timestamp_millis(times[row]).is_none() => {
+    let problem = |row: usize, event: &Event| match event.sample_interval {
+        0 => Some("_sample_interval is 0; a row stands for one point at least".to_owned()),
+        _ if chrono::DateTime::from_timestamp_millis(times[row]).is_none() => {
             Some(format!("timestamp {} ms is out of range", times[row]))
         }
-        1 => event.point.problem().map(|problem| problem.to_string()),
-        weight => Some(format!("_sample_interval is {weight}; only unsampled points (1) can be imported")),
+        _ => event.point.problem().map(|problem| problem.to_string()),
     };
     events.iter().enumerate().find_map(|(row, event)| Some((row, problem(row, event)?)))
 }

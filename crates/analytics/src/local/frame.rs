@@ -4,8 +4,8 @@
 //! length: u32 | check: u32 | payload
 //! check: crc32 of the payload, XOR crc32 of the frame's position in its segment as u64. So bytes within an event are never taken
 //!        for a frame, whatever its writer put there. In segments of the first format: crc32 of the payload
-//! payload: timestamp ms: i64 | counts of indexes, blobs, doubles: u8 each | (length: u16, bytes) for each index and
-//!          blob | f64 for each double        (all little-endian)
+//! payload: timestamp ms: i64 | counts of indexes, blobs, doubles: u8 each | sample interval: u32, where the count of indexes has the
+//!          highest bit | (length: u16, bytes) for each index and blob | f64 for each double        (all little-endian)
 //! ```
 
 use bytes::{Buf, BufMut};
@@ -16,16 +16,38 @@ use crate::{Event, PointRef, limits};
 /// Size limit of a payload in bytes. No valid event is larger: 96 + 16 KiB + 160 bytes and their lengths.
 const MAX_PAYLOAD: usize = 32 * 1024;
 
+/// Marks, in the count of indexes, a frame that has a sample interval.
+const SAMPLED: u8 = 0x80;
+
+/// The time of an event, and the number of points for which it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) milliseconds: i64,
+    pub(crate) sample_interval: u32,
+}
+
+impl Stamp {
+    /// Returns the stamp of an event that stands for itself alone.
+    pub(crate) fn at(milliseconds: i64) -> Self {
+        Self { milliseconds, sample_interval: 1 }
+    }
+}
+
 /// Appends a point's frame, whose checksum is not known yet: see [`seal`]. The point is within the limits, so every count and
 /// length fits.
-pub(super) fn encode(milliseconds: i64, point: &PointRef<'_>, into: &mut Vec<u8>) {
+pub(super) fn encode(stamp: Stamp, point: &PointRef<'_>, into: &mut Vec<u8>) {
     let PointRef { index, blobs, doubles } = point;
-    let length = size(point) - HEADER;
+    let length = size(stamp, point) - HEADER;
+    let is_sampled = stamp.sample_interval != 1;
+    let indexes = u8::from(index.is_some()) | if is_sampled { SAMPLED } else { 0 };
     let mut head = [0; HEADER + MIN_PAYLOAD];
     head[..4].copy_from_slice(&(length as u32).to_le_bytes());
-    head[HEADER..HEADER + 8].copy_from_slice(&milliseconds.to_le_bytes());
-    head[HEADER + 8..].copy_from_slice(&[u8::from(index.is_some()), blobs.len() as u8, doubles.len() as u8]);
+    head[HEADER..HEADER + 8].copy_from_slice(&stamp.milliseconds.to_le_bytes());
+    head[HEADER + 8..].copy_from_slice(&[indexes, blobs.len() as u8, doubles.len() as u8]);
     into.put_slice(&head);
+    if is_sampled {
+        into.put_u32_le(stamp.sample_interval);
+    }
     for bytes in index.iter().chain(blobs.iter()) {
         into.put_u16_le(bytes.len() as u16);
         into.put_slice(bytes);
@@ -34,10 +56,11 @@ pub(super) fn encode(milliseconds: i64, point: &PointRef<'_>, into: &mut Vec<u8>
 }
 
 /// Returns the size in bytes of a point's frame.
-pub(super) fn size(point: &PointRef<'_>) -> usize {
+pub(super) fn size(stamp: Stamp, point: &PointRef<'_>) -> usize {
     let PointRef { index, blobs, doubles } = point;
     let bytes = index.iter().chain(blobs.iter()).map(|bytes| 2 + bytes.len()).sum::<usize>();
-    HEADER + MIN_PAYLOAD + bytes + 8 * doubles.len()
+    let interval = if stamp.sample_interval == 1 { 0 } else { size_of::<u32>() };
+    HEADER + MIN_PAYLOAD + interval + bytes + 8 * doubles.len()
 }
 
 /// Returns the size in bytes of the [encoded](encode) frame at the beginning of these bytes.
@@ -109,17 +132,19 @@ impl<'b> Frame<'b> {
 
     /// Decodes the event; `None` where the payload does not have this format.
     pub(super) fn event(&self) -> Option<Event> {
-        let point = self.with_point(|point| point.to_point())?;
-        Some(Event { timestamp: self.timestamp, point })
+        self.with_point(|interval, point| Event::new(self.timestamp, point.to_point()).with_sample_interval(interval))
     }
 
-    /// Calls a function with the point; `None` where the payload does not have this format.
-    pub(super) fn with_point<T>(&self, use_point: impl FnOnce(&PointRef<'_>) -> T) -> Option<T> {
+    /// Calls a function with the sample interval and the point; `None` where the payload does not have this format.
+    pub(super) fn with_point<T>(&self, use_point: impl FnOnce(u32, &PointRef<'_>) -> T) -> Option<T> {
         let mut payload = &self.payload[8..];
         let mut counts = [0; 3];
         payload.try_copy_to_slice(&mut counts).ok()?;
+        let is_sampled = counts[0] & SAMPLED != 0;
+        counts[0] &= !SAMPLED;
         let [indexes, blobs, doubles] = counts.map(usize::from);
-        if indexes > limits::INDEXES || blobs > limits::BLOBS || doubles > limits::DOUBLES {
+        let interval = if is_sampled { payload.try_get_u32_le().ok()? } else { 1 };
+        if interval == 0 || indexes > limits::INDEXES || blobs > limits::BLOBS || doubles > limits::DOUBLES {
             return None; // never written
         }
         let mut bytes = || {
@@ -137,7 +162,7 @@ impl<'b> Frame<'b> {
         for number in &mut numbers[..doubles] {
             *number = payload.try_get_f64_le().ok()?;
         }
-        Some(use_point(&PointRef::new(index, &texts[..blobs], &numbers[..doubles])))
+        Some(use_point(interval, &PointRef::new(index, &texts[..blobs], &numbers[..doubles])))
     }
 }
 
@@ -162,19 +187,21 @@ mod tests {
             index in prop::collection::vec(any::<u8>(), 0..96),
             blobs in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..20),
             doubles in prop::collection::vec(-1e9..1e9, 0..20), cut in 1usize..8, flip in any::<prop::sample::Index>(),
-            position in 0u64..1 << 40,
+            position in 0u64..1 << 40, interval in prop_oneof![Just(1_u32), 2..=u32::MAX],
         ) {
             let point = DataPoint { indexes: vec![index.into()], blobs: blobs.into_iter().map(Bytes::from).collect(), doubles };
-            let event = Event { timestamp: DateTime::from_timestamp_millis(1_700_000_000_123).unwrap(), point };
+            let stamp = Stamp { milliseconds: 1_700_000_000_123, sample_interval: interval };
+            let timestamp = DateTime::from_timestamp_millis(stamp.milliseconds).unwrap();
+            let event = Event::new(timestamp, point).with_sample_interval(interval);
             let slices: Vec<_> = event.point.blobs.iter().map(Bytes::as_ref).collect();
             let point = PointRef::new(Some(&event.point.indexes[0]), &slices, &event.point.doubles);
             let mut bytes = Vec::new();
-            encode(1_700_000_000_123, &point, &mut bytes);
-            prop_assert_eq!(bytes.len(), size(&point));
+            encode(stamp, &point, &mut bytes);
+            prop_assert_eq!(bytes.len(), size(stamp, &point));
             let first = bytes.len();
             seal(&mut bytes, None);
             prop_assert!(Frame::read(&bytes, None).is_some(), "the first format");
-            encode(1_700_000_000_123, &point, &mut bytes);
+            encode(stamp, &point, &mut bytes);
             prop_assert_eq!(fitting(&bytes, 2 * first as u64 - 1), (first, 1));
             prop_assert_eq!(fitting(&bytes, 2 * first as u64), (2 * first, 2));
             seal(&mut bytes, Some(position));

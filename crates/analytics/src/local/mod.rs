@@ -22,6 +22,7 @@ mod manifest;
 mod options;
 mod reader;
 mod retention;
+mod sampling;
 mod segment;
 mod snapshot;
 #[cfg(feature = "query")]
@@ -38,7 +39,9 @@ use futures_channel::oneshot;
 use isobar_base::sync::IgnorePoison;
 
 use self::buffer::{Buffer, Request};
+use self::frame::Stamp;
 use self::options::Clock;
+use self::sampling::Sampler;
 use self::segment::{DurableEnd, Segments};
 use self::snapshot::Snapshot;
 use self::writer::Writer;
@@ -58,6 +61,7 @@ pub use maintenance::CompactionOptions;
 #[cfg(feature = "query")]
 pub(crate) use maintenance::{LocalCounts, LocalRows, scan_folder};
 pub use options::{FullPolicy, LocalOptions};
+pub use sampling::Sampling;
 
 /// A dataset in a folder. Clones share it. When the last one is dropped, buffered points are made durable.
 ///
@@ -85,6 +89,7 @@ struct Shared {
     folder: PathBuf,
     buffer: Arc<Buffer>,
     clock: Option<Clock>,
+    sampler: Option<Sampler>,
     end: Arc<DurableEnd>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Compacts now and then, if the options say so.
@@ -96,7 +101,8 @@ impl LocalSink {
     /// Opens the dataset in this folder, creating it if necessary.
     ///
     /// # Errors
-    /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`].
+    /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`]; [`ErrorKind::Internal`] where points are sampled and the system has no
+    /// randomness.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(folder, LocalOptions::default())
     }
@@ -110,6 +116,7 @@ impl LocalSink {
         let folder = folder.as_ref().to_owned();
         let buffer = Arc::new(Buffer::new(&options));
         let clock = options.clock.clone();
+        let sampler = options.sampling.as_ref().map(Sampler::new).transpose().map_err(|error| error.during("open"))?;
         #[cfg(feature = "query")]
         let compact_every = options.compact_every;
         let end = Arc::default();
@@ -123,6 +130,7 @@ impl LocalSink {
             folder,
             buffer,
             clock,
+            sampler,
             end,
             writer: Mutex::new(Some(thread)),
             #[cfg(feature = "query")]
@@ -185,14 +193,14 @@ impl EventSink for LocalSink {
         }
         let index = point.indexes.first().map(AsRef::as_ref);
         let point = PointRef::new(index, &blobs[..point.blobs.len()], &point.doubles);
-        self.shared.buffer.push(self.shared.now(), &point);
+        self.shared.push(&point);
     }
 
     fn write_ref(&self, point: &PointRef<'_>) {
         if let Some(problem) = point.problem() {
             return self.drop_invalid(problem);
         }
-        self.shared.buffer.push(self.shared.now(), point);
+        self.shared.push(point);
     }
 
     async fn flush(&self) -> Result<()> {
@@ -226,6 +234,18 @@ impl EventSink for LocalSink {
 }
 
 impl Shared {
+    /// Stamps a point within the limits and adds it to the buffer, unless sampling leaves it out.
+    fn push(&self, point: &PointRef<'_>) {
+        let mut stamp = Stamp::at(self.now());
+        if let Some(sampler) = &self.sampler {
+            let Some(interval) = sampler.next(stamp.milliseconds, point.index.unwrap_or_default()) else {
+                return self.buffer.leave_out();
+            };
+            stamp.sample_interval = interval;
+        }
+        self.buffer.push(stamp, point);
+    }
+
     /// Returns the time in milliseconds since 1970.
     fn now(&self) -> i64 {
         if let Some(Clock(now)) = &self.clock {

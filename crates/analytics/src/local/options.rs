@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::frame;
+use super::sampling::Sampling;
 
 const MIB: u64 = 1024 * 1024;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -81,6 +82,8 @@ pub struct LocalOptions {
     /// so that only [`LocalSink::compact`](super::LocalSink::compact) does. At least 1 ms.
     #[cfg(feature = "query")]
     pub compact_every: Option<Duration>,
+    /// Sampling of the points of an index that has many of them. Default: `None`, each point is stored.
+    pub sampling: Option<Sampling>,
     /// The source of timestamps. Default: the system's clock.
     pub(super) clock: Option<Clock>,
 }
@@ -100,6 +103,7 @@ impl Default for LocalOptions {
             reserve_bytes: None,
             #[cfg(feature = "query")]
             compact_every: None,
+            sampling: None,
             clock: None,
         }
     }
@@ -149,6 +153,13 @@ impl LocalOptions {
     #[must_use]
     pub fn with_clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         self.clock = Some(Clock(Arc::new(clock)));
+        self
+    }
+
+    /// Sets the sampling of the points of an index that has many of them; `None` stores each point.
+    #[must_use]
+    pub fn with_sampling(mut self, sampling: Option<Sampling>) -> Self {
+        self.sampling = sampling;
         self
     }
 

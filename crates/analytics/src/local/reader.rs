@@ -393,7 +393,7 @@ mod tests {
     fn encoded(point: DataPoint) -> Vec<u8> {
         let blobs: Vec<_> = point.blobs.iter().map(AsRef::as_ref).collect();
         let mut bytes = Vec::new();
-        frame::encode(0, &PointRef::new(None, &blobs, &point.doubles), &mut bytes);
+        frame::encode(frame::Stamp::at(0), &PointRef::new(None, &blobs, &point.doubles), &mut bytes);
         frame::seal(&mut bytes, None);
         bytes
     }

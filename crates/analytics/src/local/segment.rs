@@ -310,7 +310,7 @@ mod tests {
 
     fn store(segments: &mut Segments, number: f64) -> Result<u64> {
         let mut frames = Vec::new();
-        frame::encode(0, &PointRef::new(None, &[], &[number]), &mut frames);
+        frame::encode(frame::Stamp::at(0), &PointRef::new(None, &[], &[number]), &mut frames);
         let Stored { points, failure } = segments.store(&mut frames);
         failure.map_or(Ok(points), Err)
     }
@@ -363,7 +363,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut segments = open(folder.path(), LocalOptions::default().with_segment_bytes(100));
         let mut frames = Vec::new();
-        (0..10).for_each(|number| frame::encode(0, &PointRef::new(None, &[], &[f64::from(number)]), &mut frames));
+        (0..10).for_each(|number| {
+            frame::encode(frame::Stamp::at(0), &PointRef::new(None, &[], &[f64::from(number)]), &mut frames)
+        });
         assert_eq!(segments.store(&mut frames).points, 10);
         let sizes: Vec<_> = log::list(folder.path()).unwrap().iter().map(|segment| segment.bytes).collect();
         assert_eq!(sizes, [89, 89, 89, 35], "three frames of 27 bytes behind each mark");

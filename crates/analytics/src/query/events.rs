@@ -24,7 +24,9 @@ fn array(dataset: &str, column: Column, events: &[&Event]) -> ArrayRef {
         Column::Timestamp => {
             Arc::new(TimestampSecondArray::from_iter_values(events.iter().map(|event| event.timestamp.timestamp())))
         }
-        Column::SampleInterval => Arc::new(UInt32Array::from_iter_values(events.iter().map(|_| 1))),
+        Column::SampleInterval => {
+            Arc::new(UInt32Array::from_iter_values(events.iter().map(|event| event.sample_interval)))
+        }
         Column::Index => Arc::new(texts(events, Event::index)),
         Column::Blob(number) => Arc::new(texts(events, |event| event.blob(number.into()))),
         Column::Double(number) => {

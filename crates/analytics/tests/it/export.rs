@@ -83,7 +83,7 @@ async fn failed_export_leaves_no_file() {
 }
 
 #[tokio::test]
-async fn rows_that_stand_for_several_points_are_refused_and_nothing_is_taken() {
+async fn invalid_rows_are_refused_and_nothing_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let sink = dataset(&folder.path().join("from")).await;
     let file = folder.path().join("all.parquet");
@@ -98,14 +98,13 @@ async fn rows_that_stand_for_several_points_are_refused_and_nothing_is_taken() {
         writer.write(&changed).unwrap();
         writer.close().unwrap();
     };
-    let sampled = folder.path().join("sampled.parquet");
-    with_column(1, Arc::new(UInt32Array::from(vec![1, 1, 10, 1])), &sampled);
+    let empty = folder.path().join("empty.parquet");
+    with_column(1, Arc::new(UInt32Array::from(vec![1, 1, 0, 1])), &empty);
     let late = folder.path().join("late.parquet");
     let times = TimestampMillisecondArray::from(vec![0, i64::MAX, 0, 0]).with_timezone("UTC");
     with_column(0, Arc::new(times), &late);
     let other = LocalSink::open(folder.path().join("to")).unwrap();
-    for (file, problem) in
-        [(sampled, "row 3: _sample_interval is 10"), (late, "row 2: timestamp 9223372036854775807 ms")]
+    for (file, problem) in [(empty, "row 3: _sample_interval is 0"), (late, "row 2: timestamp 9223372036854775807 ms")]
     {
         let error = other.import(&file).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -113,6 +112,12 @@ async fn rows_that_stand_for_several_points_are_refused_and_nothing_is_taken() {
     }
     assert!(other.scan(ScanOptions::default()).await.unwrap().events.is_empty());
     assert!(crate::columnar::files(&folder.path().join("to"), ".parquet").is_empty());
+
+    let sampled = folder.path().join("sampled.parquet");
+    with_column(1, Arc::new(UInt32Array::from(vec![1, 1, 10, 1])), &sampled);
+    assert_eq!(other.import(&sampled).await.unwrap(), 4);
+    let events = other.scan(ScanOptions::default()).await.unwrap().events;
+    assert_eq!(events.iter().map(|event| event.sample_interval).sum::<u32>(), 13);
 }
 
 #[tokio::test]

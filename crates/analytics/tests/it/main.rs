@@ -7,6 +7,7 @@ mod export;
 mod layers;
 mod maintenance;
 mod query;
+mod sampling;
 mod sql_api;
 mod typed;
 

@@ -64,6 +64,7 @@ async fn scan_returns_events_oldest_first() {
         let mut row: Value =
             (1..=20).flat_map(|n| [(format!("blob{n}"), json!("")), (format!("double{n}"), json!(0))]).collect();
         row["timestamp"] = json!(format!("2026-11-24 01:02:{second:02}"));
+        row["_sample_interval"] = json!(second);
         row["index1"] = json!(index);
         row["blob2"] = json!(blob2);
         row["double1"] = json!(double1);
@@ -74,6 +75,7 @@ async fn scan_returns_events_oldest_first() {
     let events = api.scan("inneranimalmedia", ScanOptions::default()).await.unwrap();
     assert_eq!(events.len(), 2);
     assert_eq!(events[0].timestamp.to_rfc3339(), "2026-11-24T01:02:03+00:00");
+    assert_eq!([events[0].sample_interval, events[1].sample_interval], [3, 9]);
     assert_eq!(
         (events[0].point.blobs.as_slice(), events[0].point.doubles.as_slice()),
         (&["".into(), "/home".into()][..], &[12.5][..])

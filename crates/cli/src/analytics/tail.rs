@@ -122,6 +122,9 @@ impl Seen {
 fn line(event: &Event) -> String {
     let mut columns = serde_json::Map::new();
     columns.insert("timestamp".to_owned(), json!(event.timestamp.to_rfc3339_opts(SecondsFormat::Millis, true)));
+    if event.sample_interval != 1 {
+        columns.insert("_sample_interval".to_owned(), json!(event.sample_interval));
+    }
     let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes));
     columns.insert("index1".to_owned(), text(event.index()));
     for number in (1..=event.point.blobs.len()).filter(|number| !event.blob(*number).is_empty()) {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, TimestampMillisecondType};
+use arrow_array::types::{Float64Type, TimestampMillisecondType, UInt32Type};
 use arrow_array::{
     ArrayRef, BinaryArray, Float64Array, RecordBatch, StringArray, TimestampMillisecondArray, UInt32Array,
 };
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use chrono::DateTime;
 
 use super::layout::{StoredColumn, schema};
+use crate::local::frame::Stamp;
 use crate::{DataPoint, Event, PointRef, limits};
 
 /// Size in bytes of the values that are sorted in memory at once, whatever the size of the log segments.
@@ -26,6 +27,8 @@ const MOST_BYTES: usize = 256 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
     timestamps: Vec<i64>,
+    /// Empty as long as each event stands for itself alone.
+    intervals: Vec<u32>,
     /// Position of each row's index among the distinct ones.
     indexes: Vec<u32>,
     distinct: HashMap<Bytes, u32>,
@@ -60,10 +63,14 @@ impl Texts {
 }
 
 impl Rows {
-    pub(crate) fn push(&mut self, milliseconds: i64, point: &PointRef<'_>) {
+    pub(crate) fn push(&mut self, stamp: Stamp, point: &PointRef<'_>) {
         let rows = self.len();
+        if stamp.sample_interval != 1 || !self.intervals.is_empty() {
+            self.intervals.resize(rows, 1);
+            self.intervals.push(stamp.sample_interval);
+        }
         self.text_bytes += point.blobs.iter().map(|blob| blob.len()).sum::<usize>();
-        self.timestamps.push(milliseconds);
+        self.timestamps.push(stamp.milliseconds);
         let index = point.index.unwrap_or_default();
         let next = self.distinct.len() as u32;
         let number = match self.distinct.get(index) {
@@ -98,7 +105,7 @@ impl Rows {
     /// Size in bytes. In a column that one event has, each takes its place.
     fn bytes(&self) -> usize {
         let row = size_of::<i64>() + size_of::<u32>() * (1 + self.blobs.len()) + size_of::<f64>() * self.doubles.len();
-        self.text_bytes + self.len() * row
+        self.text_bytes + self.len() * row + size_of_val(self.intervals.as_slice())
     }
 
     /// Ends the collection, and sorts by index and time. Events of one index and millisecond keep their order.
@@ -167,7 +174,12 @@ impl SortedRows {
                     TimestampMillisecondArray::from_iter_values(rows.iter().map(|row| self.rows.timestamps[at(row)]));
                 Arc::new(times.with_timezone("UTC"))
             }
-            StoredColumn::SampleInterval => Arc::new(UInt32Array::from_value(1, rows.len())),
+            StoredColumn::SampleInterval if self.rows.intervals.is_empty() => {
+                Arc::new(UInt32Array::from_value(1, rows.len()))
+            }
+            StoredColumn::SampleInterval => {
+                Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| self.rows.intervals[at(row)])))
+            }
             StoredColumn::Index => {
                 let index = |row: &u32| self.distinct[self.rows.indexes[at(row)] as usize].as_ref();
                 texts(rows.iter().map(index), is_text)?
@@ -192,6 +204,7 @@ fn texts<'t>(values: impl Iterator<Item = &'t [u8]>, is_text: bool) -> Result<Ar
 /// Returns the events of a batch with all columns, in its order. What is not set is not told from what is empty.
 pub(crate) fn events(batch: &RecordBatch) -> Vec<Event> {
     let timestamps = batch.column(StoredColumn::Timestamp.position()).as_primitive::<TimestampMillisecondType>();
+    let intervals = batch.column(StoredColumn::SampleInterval.position()).as_primitive::<UInt32Type>();
     let index = batch.column(StoredColumn::Index.position()).as_binary::<i32>();
     let blobs: Vec<_> = (1..=limits::BLOBS)
         .map(|number| batch.column(StoredColumn::Blob(number).position()).as_binary::<i32>())
@@ -206,7 +219,8 @@ pub(crate) fn events(batch: &RecordBatch) -> Vec<Event> {
         let used = doubles.iter().rposition(|double| double.value(row).to_bits() != 0).map_or(0, |last| last + 1);
         let doubles = doubles[..used].iter().map(|double| double.value(row)).collect();
         let timestamp = DateTime::from_timestamp_millis(timestamps.value(row)).unwrap_or_default();
-        Event { timestamp, point: DataPoint { indexes: indexes.into_iter().collect(), blobs, doubles } }
+        let point = DataPoint { indexes: indexes.into_iter().collect(), blobs, doubles };
+        Event::new(timestamp, point).with_sample_interval(intervals.value(row))
     };
     (0..batch.num_rows()).map(event).collect()
 }
@@ -219,10 +233,10 @@ mod tests {
     fn columns_that_one_event_has_count_for_all() {
         let mut rows = Rows::default();
         let narrow = PointRef::new(None, &[], &[]);
-        rows.push(0, &PointRef::new(None, &[&b"a"[..]; limits::BLOBS], &[1.0; limits::DOUBLES]));
-        (0..999).for_each(|number| rows.push(number, &narrow));
+        rows.push(Stamp::at(0), &PointRef::new(None, &[&b"a"[..]; limits::BLOBS], &[1.0; limits::DOUBLES]));
+        (0..999).for_each(|number| rows.push(Stamp::at(number), &narrow));
         let counted = rows.bytes();
-        rows.push(999, &PointRef::new(None, &[&b"a"[..]; limits::BLOBS], &[1.0; limits::DOUBLES]));
+        rows.push(Stamp::at(999), &PointRef::new(None, &[&b"a"[..]; limits::BLOBS], &[1.0; limits::DOUBLES]));
         let held: usize = rows.blobs.iter().map(|texts| texts.bytes.len() + 4 * texts.ends.len()).sum::<usize>()
             + rows.doubles.iter().map(|numbers| 8 * numbers.len()).sum::<usize>();
         assert!(held > 200 * 1000 && counted >= held - 1000, "{counted} counted, {held} held");

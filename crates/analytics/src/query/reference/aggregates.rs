@@ -53,9 +53,9 @@
 //! use isobar_analytics::query::{Analytics, Format, MemoryDatasets, Query};
 //! use isobar_analytics::{DataPoint, Event};
 //!
-//! let visit = |second: i64, page: &'static str, ms: f64| Event {
-//!     timestamp: chrono::DateTime::from_timestamp(1_711_848_424 + second, 0).unwrap(),
-//!     point: DataPoint::new().with_blob(page).with_double(ms),
+//! let visit = |second: i64, page: &'static str, ms: f64| {
+//!     let time = chrono::DateTime::from_timestamp(1_711_848_424 + second, 0).unwrap();
+//!     Event::new(time, DataPoint::new().with_blob(page).with_double(ms))
 //! };
 //! let visits = [visit(0, "/home", 10.0), visit(1, "/about", 40.0), visit(2, "/home", 20.0), visit(3, "/help", 30.0)];
 //! let analytics = Analytics::new(MemoryDatasets::new().with_events("visits", visits));
@@ -96,8 +96,8 @@
 //! # #[cfg(feature = "memory")] {
 //! # use isobar_analytics::query::{Analytics, Format, MemoryDatasets, Query};
 //! # use isobar_analytics::{DataPoint, Event};
-//! # let event = |second: i64, page: &'static str| Event {
-//! #     timestamp: chrono::DateTime::from_timestamp(second, 0).unwrap(), point: DataPoint::new().with_blob(page),
+//! # let event = |second: i64, page: &'static str| {
+//! #     Event::new(chrono::DateTime::from_timestamp(second, 0).unwrap(), DataPoint::new().with_blob(page))
 //! # };
 //! let late_first = [event(9, "/late"), event(3, "/early")];
 //! let analytics = Analytics::new(MemoryDatasets::new().with_events("visits", late_first));

@@ -28,7 +28,7 @@
 //! # #[cfg(feature = "memory")] {
 //! # use isobar_analytics::query::{Analytics, Format, MemoryDatasets, Query};
 //! # use isobar_analytics::{DataPoint, Event};
-//! let events = [0.0, 4.0].map(|double| Event { timestamp: chrono::Utc::now(), point: DataPoint::new().with_double(double) });
+//! let events = [0.0, 4.0].map(|double| Event::new(chrono::Utc::now(), DataPoint::new().with_double(double)));
 //! let analytics = Analytics::new(MemoryDatasets::new().with_events("t", events));
 //! let row = |sql: &str| String::from_utf8(analytics.run(&Query::new(sql)).unwrap().to_bytes(Format::TabSeparated)).unwrap();
 //! assert_eq!(row("SELECT if(1, 'a', 'b'), if(1 = 2, -1, 256), if(true, 1.5, 2)"), "a\t256\t1.5\n");

@@ -213,9 +213,9 @@ fn dataset_without_rows_is_sorted_and_chosen_from() {
 
 #[test]
 fn times_outside_of_their_type_are_selected_as_they_are_shown() {
-    let event = |seconds: i64| isobar_analytics::Event {
-        timestamp: chrono::DateTime::from_timestamp(seconds, 0).unwrap(),
-        point: isobar_analytics::DataPoint::new(),
+    let event = |seconds: i64| {
+        let time = chrono::DateTime::from_timestamp(seconds, 0).unwrap();
+        isobar_analytics::Event::new(time, isobar_analytics::DataPoint::new())
     };
     let analytics = Analytics::new(MemoryDatasets::new().with_events("t", [-5, 0, 100, 1 << 33].map(event)));
     for (condition, expected) in [

@@ -17,7 +17,7 @@ pub(crate) fn events() -> Vec<Event> {
         point.doubles = list("doubles").iter().map(double).collect();
         let timestamp =
             NaiveDateTime::parse_from_str(event["timestamp"].as_str().unwrap(), "%Y-%m-%d %H:%M:%S").unwrap();
-        Event { timestamp: timestamp.and_utc(), point }
+        Event::new(timestamp.and_utc(), point)
     };
     include_str!("events.jsonl").lines().map(event).collect()
 }
