@@ -1,4 +1,8 @@
 //! Writing a dataset out as one file, and taking such a file in.
+//!
+//! An export reads the same snapshot twice: the first time to find the columns that are text throughout, as a file's schema stands before its
+//! rows. An import is a compaction whose rows come from a file: its segments are written first and committed to the manifest at once, so
+//! that all of its points appear together or none does.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -24,6 +28,16 @@ use super::snapshot::Snapshot;
 use crate::{Batch, Damage, Error, ErrorKind, Event, PointRef, Result, ScanOptions, limits};
 
 /// The format of an exported file.
+///
+/// Parsed from `parquet`, `csv` and `arrow`:
+///
+/// ```
+/// use isobar_analytics::local::ExportFormat;
+///
+/// assert_eq!("csv".parse::<ExportFormat>()?, ExportFormat::Csv);
+/// assert!("xlsx".parse::<ExportFormat>().is_err());
+/// # Ok::<(), isobar_analytics::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExportFormat {
@@ -66,6 +80,23 @@ impl LocalSink {
     /// Analytics Engine's tables; index and blobs as text, but for columns with a value that is not UTF-8. The rows come in no certain
     /// order. The file gets its name when it is whole, and it is durable when this returns.
     ///
+    /// ```
+    /// use isobar_analytics::local::{ExportFormat, LocalSink};
+    /// use isobar_analytics::{DataPoint, EventSink, ScanOptions};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let sink = LocalSink::open(folder.path().join("visits"))?;
+    /// sink.write(DataPoint::new().with_index("tenant-1").with_blob("/home").with_double(12.5));
+    /// sink.flush().await?;
+    /// let file = folder.path().join("visits.csv");
+    /// let report = sink.export(ScanOptions::default(), ExportFormat::Csv, &file).await?;
+    /// assert!(report.points == 1 && report.damage.is_none());
+    /// let text = std::fs::read_to_string(&file)?;
+    /// assert!(text.starts_with("timestamp,_sample_interval,index1,blob1,blob2,"));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the file exists; [`ErrorKind::StorageFull`], [`ErrorKind::PermissionDenied`],
     /// [`ErrorKind::Unavailable`]; [`ErrorKind::Corrupt`] where the manifest is lost or damaged. Then no file is left.
@@ -83,6 +114,27 @@ impl LocalSink {
 
     /// Takes in the points of a Parquet file with the columns of an [export](Self::export), with their times. The points are durable,
     /// and visible all at once, when this returns. A file that is imported twice is there twice.
+    ///
+    /// Returns the number of points. Retention counts their own times: points that are too old are removed with the next check.
+    ///
+    /// ```
+    /// use isobar_analytics::local::{ExportFormat, LocalSink};
+    /// use isobar_analytics::{DataPoint, EventSink, EventSinkExt, ScanOptions};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let sink = LocalSink::open(folder.path().join("visits"))?;
+    /// sink.write(DataPoint::new().with_index("tenant-1"));
+    /// sink.flush().await?;
+    /// let file = folder.path().join("visits.parquet");
+    /// sink.export(ScanOptions::default(), ExportFormat::Parquet, &file).await?;
+    ///
+    /// let copy = LocalSink::open(folder.path().join("copy"))?;
+    /// assert_eq!(copy.import(&file).await?, 1);
+    /// let events = copy.scan(ScanOptions::default()).await?.events;
+    /// assert_eq!(events[0].index(), b"tenant-1");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the file is not Parquet with these columns, or a row exceeds a limit or stands for no point

@@ -1,4 +1,7 @@
 //! Compaction and erasure of a sink, and reading both of its tiers by column.
+//!
+//! Both change files, may take minutes, and block: they run on a thread of their own, and the future waits for its answer. Dropping the
+//! future does not stop the work; the lock of the manifest keeps a second one from beginning meanwhile.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -38,6 +41,8 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// assert_eq!(sink.compact(small).await?.points, 1);
 /// # Ok(()) }
 /// ```
+///
+/// Memory: about `run_bytes`, and at most 256 MiB, for the rows of a run, and a row group of the file that is written.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CompactionOptions {
@@ -55,6 +60,8 @@ impl Default for CompactionOptions {
 
 impl CompactionOptions {
     /// Sets whether the current log segment is ended first.
+    ///
+    /// Default: true. Without it the segment that is being written waits for its end, of 64 MiB or a day, and no small segments are made.
     #[must_use]
     pub fn with_seal_current(mut self, seal: bool) -> Self {
         self.seal_current = seal;
@@ -62,6 +69,8 @@ impl CompactionOptions {
     }
 
     /// Sets the most bytes of log that become one columnar segment.
+    ///
+    /// Default: 128 MiB. A single log segment that is larger is a run of its own.
     #[must_use]
     pub fn with_run_bytes(mut self, bytes: u64) -> Self {
         self.run_bytes = bytes;
@@ -110,6 +119,24 @@ impl LocalSink {
     /// Erases all points with this index from the dataset's files, for example those of a customer who asks for it. Compacts the log on
     /// the way. Points that are written meanwhile may stay.
     ///
+    /// ```
+    /// use isobar_analytics::local::LocalSink;
+    /// use isobar_analytics::{DataPoint, EventSink, EventSinkExt, ScanOptions};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let sink = LocalSink::open(folder.path().join("visits"))?;
+    /// for tenant in ["tenant-1", "tenant-2", "tenant-1"] {
+    ///     sink.write(DataPoint::new().with_index(tenant));
+    /// }
+    /// let report = sink.erase("tenant-1").await?;
+    /// assert_eq!(report.points, 2);
+    /// assert!(report.quarantined.is_empty(), "no damaged file may still have them");
+    /// let left = sink.scan(ScanOptions::default()).await?.events;
+    /// assert_eq!((left.len(), left[0].index()), (1, &b"tenant-2"[..]));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] while another process writes to the dataset: then nothing has been erased; else as
     /// [`compact`](Self::compact). After an error some points may be erased and others not: erase again.
@@ -125,7 +152,7 @@ impl LocalSink {
         erased.map_err(|error| error.during(OPERATION))
     }
 
-    /// Makes all points durable and ends the current segment.
+    /// Makes all points durable and ends the current segment, so that compaction may have it. The next point begins another one.
     async fn seal(&self) -> Result<()> {
         answer(self.shared.buffer.flush()).await?;
         answer(self.shared.buffer.request(Request::Seal)).await
@@ -142,7 +169,7 @@ pub(crate) fn scan_folder(folder: &Path, options: &ScanOptions) -> Result<LocalS
     LocalScan::take(folder, &DurableEnd::default(), options)
 }
 
-/// Runs what blocks on a thread of its own.
+/// Runs what blocks on a thread of its own. Where the thread panics, the answer is [`ErrorKind::Internal`].
 pub(super) async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let (done, result) = oneshot::channel();
     let thread = std::thread::Builder::new().name("isobar-analytics-compact".to_owned());
@@ -151,7 +178,7 @@ pub(super) async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> Result
     result.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the compacting thread ended early")))
 }
 
-/// A thread that compacts complete log segments at an interval, until it is dropped.
+/// A thread that compacts complete log segments at an interval, until it is dropped; dropping it waits for a compaction that is in flight.
 #[derive(Debug)]
 pub(super) struct CompactionThread {
     /// Dropped to end the thread.
@@ -242,7 +269,10 @@ pub(crate) struct LocalCounts {
     pub(crate) damage: Damage,
 }
 
-/// The batches of a snapshot: first the columnar segments, then the log.
+/// The batches of a snapshot: first the columnar segments, then the log. Order between rows is none: a query sorts.
+///
+/// Pull-based and blocking: each `next` reads one batch, so that memory is one batch and a query can end between two. A segment that turns out
+/// damaged is counted, set aside, and the reading goes on with the next.
 pub(crate) struct LocalBatches {
     folder: PathBuf,
     options: ScanOptions,

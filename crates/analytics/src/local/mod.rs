@@ -5,6 +5,23 @@
 //! damaged data and reports it; a checksum covers the frame's position, too, so that bytes within an event are never read as another
 //! one. Old segments are removed by age and by the dataset's size, except for those that a process still writes to. Only the owner
 //! can access the folder and its files (modes 0700 and 0600).
+//!
+//! | in the folder | is |
+//! |---|---|
+//! | `000000000007.seg` | a log segment: a mark, then frames in the order in which they were written |
+//! | `000000000009.parquet` | a columnar segment, sorted by index and time (feature `query`) |
+//! | `manifest.jsonl` | which columnar segments count, and which log segments they replace |
+//! | `manifest.lock` | locked by the process that changes the manifest |
+//! | `quarantine/` | damaged segments, kept for whoever wants to look at them |
+//! | `*.tmp` | what is being written; leftovers of a crash are removed |
+//!
+//! The way of a point: [`EventSink::write`] checks its limits, `buffer` encodes it, `writer` takes the buffer and has `segment` append and
+//! sync it. The way back: `snapshot` opens the files of one moment, `reader` (events) or `maintenance` (columns) reads them. `compact` moves
+//! points from the first tier to the second, `retention` removes the oldest of both.
+//!
+//! Locks, none of which is taken while another one is held: the buffer's mutex, for a copy of a frame; the mutex of the durable end, for a copy
+//! of a path. Between processes: a log segment is locked by the one that writes to it, the manifest by the one that changes it, in this
+//! order: compaction takes the manifest first, and segments only where it need not wait.
 
 mod buffer;
 #[cfg(feature = "query")]
@@ -79,6 +96,10 @@ pub use sampling::Sampling;
 /// assert!(scan.damage.is_none());
 /// # Ok(()) }
 /// ```
+///
+/// Several sinks, also of several processes, may have one folder open: each writes to a log segment of its own, and a reader sees all of them.
+/// A process that ends without dropping its sink loses the points of the last [`linger`](LocalOptions::linger), where the disk keeps up, and
+/// no point that was flushed.
 #[derive(Debug, Clone)]
 pub struct LocalSink {
     shared: Arc<Shared>,
@@ -100,6 +121,9 @@ struct Shared {
 impl LocalSink {
     /// Opens the dataset in this folder, creating it if necessary.
     ///
+    /// Nothing is read: a folder with damaged files opens, and damage shows when it is read. Two threads are started: the writer, and with
+    /// `LocalOptions::with_compact_every` the compaction. The folder's name is the dataset's for `query::LocalDatasets`.
+    ///
     /// # Errors
     /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`]; [`ErrorKind::Internal`] where points are sampled and the system has no
     /// randomness.
@@ -108,6 +132,8 @@ impl LocalSink {
     }
 
     /// Opens the dataset as [`open`](Self::open) does, with options.
+    ///
+    /// Options out of range are brought into it, without an error: each field says its bounds.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -141,6 +167,22 @@ impl LocalSink {
 
     /// Removes what has expired by the options' age and size now, rather than with the next hour or segment. Returns the number of bytes
     /// removed. After a jump of the clock nothing is removed by age.
+    ///
+    /// Whole segments are removed, so that a segment goes when its newest event is too old. A segment that any process writes to stays.
+    ///
+    /// ```
+    /// use isobar_analytics::local::LocalSink;
+    /// use isobar_analytics::{DataPoint, EventSink};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let sink = LocalSink::open(folder.path().join("visits"))?;
+    /// sink.write(DataPoint::new());
+    /// assert_eq!(sink.apply_retention().await?, 0, "nothing is 90 days old");
+    /// sink.close().await?;
+    /// assert!(sink.apply_retention().await.is_err());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] after [`close`](EventSink::close).

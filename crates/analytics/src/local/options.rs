@@ -1,4 +1,16 @@
 //! Options of the native sink.
+//!
+//! The defaults are for a server that writes an event for each request: 65,536 points of 256 bytes fill the buffer of 16 MiB, a batch of a
+//! quarter of that is synced at once, and a point waits at most 200 ms. What a crash may take is that wait; what a stalled disk may take is the
+//! buffer.
+//!
+//! | for | set |
+//! |---|---|
+//! | fewer syncs | `linger` up, `batch` up |
+//! | less loss in a crash | `linger` down: each batch is a sync |
+//! | bursts | `buffer`, `buffer_bytes` up |
+//! | imports that must not lose a point | `when_full` to [`FullPolicy::Wait`] |
+//! | small disks | `retain_bytes` down, `reserve_bytes` up |
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +25,26 @@ const MIB: u64 = 1024 * 1024;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The policy of a full buffer. Whatever it drops is counted by reason in [`SinkStats::drops`](crate::SinkStats::drops).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use isobar_analytics::local::{FullPolicy, LocalOptions, LocalSink};
+/// use isobar_analytics::{DataPoint, EventSink};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// // An import: more points than the buffer has room for, none of which is lost.
+/// let wait = FullPolicy::Wait(Duration::from_secs(60));
+/// let options = LocalOptions::default().with_buffer(500).with_when_full(wait);
+/// let sink = LocalSink::open_with(folder.path().join("visits"), options)?;
+/// for number in 0..2000 {
+///     sink.write(DataPoint::new().with_double(f64::from(number)));
+/// }
+/// sink.flush().await?;
+/// assert_eq!((sink.stats().stored, sink.stats().dropped), (2000, 0));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum FullPolicy {
@@ -114,6 +146,8 @@ impl LocalOptions {
     pub(super) const RESERVE_BYTES: u64 = 256 * MIB;
 
     /// Sets the most points that wait for the disk; at least 1.
+    ///
+    /// Default: 65,536.
     #[must_use]
     pub fn with_buffer(mut self, points: usize) -> Self {
         self.buffer = points;
@@ -121,6 +155,8 @@ impl LocalOptions {
     }
 
     /// Sets the size limit in bytes of the points that wait for the disk; at least 32 KiB.
+    ///
+    /// Default: 16 MiB.
     #[must_use]
     pub fn with_buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = bytes;
@@ -128,6 +164,8 @@ impl LocalOptions {
     }
 
     /// Sets the policy of a full buffer.
+    ///
+    /// Default: [`FullPolicy::DropNew`].
     #[must_use]
     pub fn with_when_full(mut self, policy: FullPolicy) -> Self {
         self.when_full = policy;
@@ -135,6 +173,9 @@ impl LocalOptions {
     }
 
     /// Sets the number of points and the size in bytes at which a batch is made durable without waiting for more.
+    ///
+    /// Default: 16,384 points and 4 MiB. Both are brought to at least 1 and at most half of the buffer, so that one half is filled while the other
+    /// is written.
     #[must_use]
     pub fn with_batch(mut self, points: usize, bytes: usize) -> Self {
         self.batch_points = points;
@@ -143,6 +184,8 @@ impl LocalOptions {
     }
 
     /// Sets the longest time for which a point waits for others before it is made durable without a flush.
+    ///
+    /// Default: 200 ms. Zero makes each point durable as soon as the disk has done with those before.
     #[must_use]
     pub fn with_linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
@@ -150,6 +193,23 @@ impl LocalOptions {
     }
 
     /// Sets the source of the points' timestamps, for tests and simulations.
+    ///
+    /// Fractions of a millisecond are cut off. Ages are not measured by it: retention asks the file system's times and the system's clock.
+    ///
+    /// ```
+    /// use chrono::{DateTime, Utc};
+    /// use isobar_analytics::local::{LocalOptions, LocalSink};
+    /// use isobar_analytics::{DataPoint, EventSink, EventSinkExt, ScanOptions};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let at: DateTime<Utc> = "2026-11-24T01:02:03.456Z".parse()?;
+    /// let sink = LocalSink::open_with(folder.path().join("visits"), LocalOptions::default().with_clock(move || at))?;
+    /// sink.write(DataPoint::new());
+    /// sink.flush().await?;
+    /// assert_eq!(sink.scan(ScanOptions::default()).await?.events[0].timestamp, at);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         self.clock = Some(Clock(Arc::new(clock)));
@@ -164,6 +224,9 @@ impl LocalOptions {
     }
 
     /// Sets the size in bytes after which a new segment is begun.
+    ///
+    /// Default: 64 MiB, and at most a quarter of `retain_bytes`. Retention and compaction go by whole segments: smaller ones are finer, and more
+    /// files.
     #[must_use]
     pub fn with_segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
@@ -171,6 +234,8 @@ impl LocalOptions {
     }
 
     /// Sets the age after which events are removed; `None` keeps them forever.
+    ///
+    /// Default: 90 days. An age is looked at every hour, and by [`apply_retention`](super::LocalSink::apply_retention).
     #[must_use]
     pub fn with_retain_for(mut self, age: Option<Duration>) -> Self {
         self.retain_for = age;
@@ -178,6 +243,8 @@ impl LocalOptions {
     }
 
     /// Sets the size limit of the dataset on disk in bytes; `None` for no limit.
+    ///
+    /// Default: 2 GiB, both tiers together. Looked at before each new segment.
     #[must_use]
     pub fn with_retain_bytes(mut self, bytes: Option<u64>) -> Self {
         self.retain_bytes = bytes;
@@ -185,6 +252,9 @@ impl LocalOptions {
     }
 
     /// Sets the free space of the disk in bytes below which points are dropped; 0 for no reserve.
+    ///
+    /// Default: 256 MiB or 5 % of the file system, whichever is less. Looked at before each batch; points that are refused for it are
+    /// [`Drops::storage_full`](crate::Drops::storage_full).
     #[must_use]
     pub fn with_reserve_bytes(mut self, bytes: u64) -> Self {
         self.reserve_bytes = Some(bytes);
@@ -192,6 +262,9 @@ impl LocalOptions {
     }
 
     /// Sets the interval at which complete log segments are compacted in the background.
+    ///
+    /// Default: none. The current segment is left alone, so that compaction lags behind by a segment; its failures are logged (feature `tracing`)
+    /// and tried again with the next interval.
     #[cfg(feature = "query")]
     #[must_use]
     pub fn with_compact_every(mut self, interval: Option<Duration>) -> Self {
@@ -199,7 +272,8 @@ impl LocalOptions {
         self
     }
 
-    /// Returns the options with consistent values.
+    /// Returns the options with consistent values: a buffer that takes the largest point, two batches that fit into it, and four segments that
+    /// fit into the dataset.
     pub(super) fn bounded(mut self) -> Self {
         self.buffer = self.buffer.max(1);
         self.buffer_bytes = self.buffer_bytes.max(frame::MAX_FRAME);

@@ -1,4 +1,8 @@
 //! The local executor.
+//!
+//! A query is parsed, planned and run on one thread, with a stack of 32 MiB, as expressions nest up to 1,000 deep and are walked
+//! recursively. [`Analytics::run`] waits for that thread; the async [`QueryExecutor::query`] gets its answer by a channel, and a dropped
+//! future sets a flag that the run looks at. Nothing is kept between queries: there is no cache of plans or answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +43,8 @@ const STACK_BYTES: usize = 32 << 20;
 /// assert_eq!(error.kind(), ErrorKind::TimedOut);
 /// # }
 /// ```
+///
+/// The bounds are of one query. How many run at once is the caller's to bound: each has a thread, its memory, and a batch of rows.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct QueryOptions {
@@ -48,6 +54,8 @@ pub struct QueryOptions {
     /// Longest time of a query. Default: 60 s; `None` for no limit.
     pub time_limit: Option<Duration>,
     /// The time of `now()` and `today()`. Default: the time at which the query begins.
+    ///
+    /// Whole seconds.
     pub now: Option<DateTime<Utc>>,
 }
 
@@ -59,6 +67,9 @@ impl Default for QueryOptions {
 
 impl QueryOptions {
     /// Sets the memory of a query in bytes.
+    ///
+    /// Default: 256 MiB; more than 1 GiB counts as 1 GiB. A query beyond it fails with [`ErrorKind::MemoryLimit`] and nothing else happens: memory
+    /// is counted before it is taken.
     #[must_use]
     pub fn with_memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes.min(MAX_MEMORY);
@@ -66,6 +77,8 @@ impl QueryOptions {
     }
 
     /// Sets the longest time of a query; `None` for no limit.
+    ///
+    /// Default: 60 s. It is looked at between batches, between functions, and within a long `LIKE`, so that a query ends some milliseconds late.
     #[must_use]
     pub fn with_time_limit(mut self, limit: Option<Duration>) -> Self {
         self.time_limit = limit;
@@ -73,6 +86,17 @@ impl QueryOptions {
     }
 
     /// Sets the time of `now()`, for tests.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_analytics::query::{Analytics, MemoryDatasets, Query, QueryOptions};
+    ///
+    /// let options = QueryOptions::default().with_now("2026-11-24T01:02:03Z".parse().unwrap());
+    /// let analytics = Analytics::new(MemoryDatasets::new()).with_options(options);
+    /// let answer = analytics.run(&Query::new("SELECT now() - INTERVAL '1' DAY")).unwrap();
+    /// assert_eq!(answer.text(0, 0), "2026-11-23 01:02:03");
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_now(mut self, now: DateTime<Utc>) -> Self {
         self.now = Some(now);
@@ -85,6 +109,8 @@ impl QueryOptions {
 /// Values, types and formats are Analytics Engine's, and, where those are not documented, ClickHouse's. Differences from ClickHouse,
 /// as Analytics Engine documents them: 64-bit integers are strings in JSON, `length` and `substring` count code points, weeks begin on
 /// Monday. `topK` is exact, where ClickHouse's is approximate.
+///
+/// The language, function by function: [`reference`](super::reference). Cheap to clone; queries run beside each other.
 #[derive(Debug, Clone)]
 pub struct Analytics {
     source: Arc<dyn ScanSource>,
@@ -106,6 +132,26 @@ impl Analytics {
 
     /// Runs a query, and blocks the calling thread until it is answered.
     ///
+    /// For command lines, tests, and threads that may block; async code awaits [`QueryExecutor::query`]. It cannot be cancelled but by its time
+    /// limit.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_analytics::memory::MemorySink;
+    /// use isobar_analytics::query::{Analytics, MemoryDatasets, Query, Value};
+    /// use isobar_analytics::{DataPoint, EventSink};
+    ///
+    /// let sink = MemorySink::new();
+    /// sink.write(DataPoint::new().with_blob("/home").with_double(12.5));
+    /// sink.write(DataPoint::new().with_blob("/home").with_double(7.5));
+    /// let analytics = Analytics::new(MemoryDatasets::new().with_dataset("visits", sink));
+    /// let query = Query::new("SELECT blob1, avg(double1) FROM visits WHERE double1 > $least GROUP BY blob1").with_named("least", 5);
+    /// let answer = analytics.run(&query).unwrap();
+    /// assert_eq!((answer.value(0, 0), answer.value(0, 1)), (Value::String("/home".into()), Value::Float(10.0)));
+    /// assert_eq!(answer.stats().rows_read, 2);
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`QueryExecutor::query`].
     pub fn run(&self, query: &Query) -> Result<Answer> {
@@ -124,6 +170,8 @@ impl Analytics {
     /// assert!(plan.ends_with("where Equal(index1, 'a')\n  scan web: index1, blob1; 1 values of index1\n"), "{plan}");
     /// # Ok::<(), isobar_analytics::Error>(()) })().unwrap(); }
     /// ```
+    ///
+    /// No dataset is read, nor need it exist. The text is not stable.
     ///
     /// # Errors
     /// [`ErrorKind::Query`] where the query is invalid.
@@ -226,6 +274,8 @@ impl Drop for Cancel {
 #[async_trait]
 impl QueryExecutor for Analytics {
     /// Runs the query on a thread of its own.
+    ///
+    /// Needs no runtime. A panic of that thread is [`ErrorKind::Internal`].
     async fn query(&self, query: &Query) -> Result<Answer> {
         let cancel = Cancel(Arc::default());
         let is_cancelled = Arc::clone(&cancel.0);

@@ -46,6 +46,8 @@ impl Column {
     }
 
     /// Returns the column of this name, in which case matters.
+    ///
+    /// A number has no leading zero: `blob01` is none.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         let number = |prefix: &str, most: usize| {
@@ -67,6 +69,13 @@ impl Column {
 #[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 impl Column {
     /// Returns the arrow type in which a [`ScanSource`](super::ScanSource) delivers the column.
+    ///
+    /// | column | type |
+    /// |---|---|
+    /// | `dataset`, `index1`, `blobN` | `Binary` |
+    /// | `timestamp` | `Timestamp(Second, None)` |
+    /// | `_sample_interval` | `UInt32` |
+    /// | `doubleN` | `Float64` |
     #[must_use]
     pub fn data_type(self) -> DataType {
         match self {
@@ -78,6 +87,14 @@ impl Column {
     }
 
     /// Returns the arrow field: the name, the type, never null.
+    ///
+    /// ```
+    /// use arrow_schema::DataType;
+    /// use isobar_analytics::query::Column;
+    ///
+    /// let field = Column::Double(3).field();
+    /// assert_eq!((field.name().as_str(), field.data_type(), field.is_nullable()), ("double3", &DataType::Float64, false));
+    /// ```
     #[must_use]
     pub fn field(self) -> Field {
         Field::new(self.to_string(), self.data_type(), false)

@@ -1,4 +1,12 @@
 //! The two SQLs in which Cloudflare's datasets are asked.
+//!
+//! | | Analytics Engine's SQL | Analytics SQL |
+//! |---|---|---|
+//! | where | local, `/analytics_engine/sql` | the newer SQL API, and its binding inside Workers |
+//! | a dataset | `visits` | `events.analyticsEngine.visits` |
+//! | sampling | the query weighs by `_sample_interval` | the service weighs |
+//! | parameters | put into the text here | sent beside the text |
+//! | `SHOW` | yes | no |
 
 /// The SQL that an executor reads. Sources: Cloudflare's documentation, "Workers Analytics Engine SQL Reference" and "SQL API".
 ///
@@ -34,6 +42,8 @@ pub enum Dialect {
 
 impl Dialect {
     /// Returns the name of a dataset as it stands in a query: quoted unless it is a plain word.
+    ///
+    /// Any text is safe: quotes within it are doubled.
     #[must_use]
     pub fn table(self, dataset: &str) -> String {
         let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
@@ -47,6 +57,8 @@ impl Dialect {
     }
 
     /// Returns an expression that is the argument of `sum`, `sumIf` or `avg` so that a sampled row counts for all that it stands for.
+    ///
+    /// The expression stands in a product: put a sum in parentheses.
     #[must_use]
     pub fn weighted(self, expression: &str) -> String {
         match self {

@@ -29,9 +29,14 @@ use crate::Result;
 /// # Ok::<(), isobar_analytics::Error>(())
 /// # }).unwrap(); }
 /// ```
+///
+/// Code that holds a `dyn QueryExecutor` and keeps to the common part of both [dialects](Dialect) runs unchanged over files, inside Workers and
+/// against Cloudflare from outside, and against `mock::MockExecutor` in tests.
 #[async_trait]
 pub trait QueryExecutor: Debug + Send + Sync {
     /// Runs a query to its end. Dropping the future cancels it.
+    ///
+    /// A query changes nothing, so that one which failed as [retryable](crate::Error::is_retryable) may be asked again.
     ///
     /// # Errors
     /// [`ErrorKind::Query`](crate::ErrorKind::Query) where the query is invalid, with line and column where the executor knows them;

@@ -36,6 +36,8 @@ impl Answer {
     /// # Ok::<(), isobar_analytics::Error>(())
     /// ```
     ///
+    /// Keys that the format has besides (`rows`, `statistics`) are not looked at, and the counts of what was read stay 0.
+    ///
     /// # Errors
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) where the text is not of this format, or has a type that is not known here.
     pub fn from_json(json: &[u8]) -> Result<Self> {

@@ -41,11 +41,15 @@ pub struct LocalDatasets {
 
 impl LocalDatasets {
     /// Reads the datasets of this folder. It need not exist; then there are none.
+    ///
+    /// Nothing is read yet: folders that appear later are found by later queries.
     pub fn open(folder: impl AsRef<Path>) -> Self {
         Self { folder: folder.as_ref().to_owned(), sinks: BTreeMap::new() }
     }
 
     /// Adds a dataset that this process writes to, or replaces the folder of the same name.
+    ///
+    /// Without it the dataset is read as another process's: points of a batch that is just being synced may be seen.
     #[must_use]
     pub fn with_sink(mut self, name: impl Into<String>, sink: LocalSink) -> Self {
         self.sinks.insert(name.into(), sink);

@@ -31,6 +31,8 @@ impl MemoryDatasets {
     }
 
     /// Adds a dataset, or replaces that of the same name.
+    ///
+    /// The sink is read at each query: points that are written later are seen by later ones.
     #[must_use]
     pub fn with_dataset(mut self, name: impl Into<String>, sink: MemorySink) -> Self {
         self.datasets.insert(name.into(), Events::Sink(sink));
@@ -38,6 +40,16 @@ impl MemoryDatasets {
     }
 
     /// Adds a dataset of these events, with their timestamps, or replaces that of the same name. For tests.
+    ///
+    /// ```
+    /// use isobar_analytics::query::{Analytics, MemoryDatasets, Query};
+    /// use isobar_analytics::{DataPoint, Event};
+    ///
+    /// let event = Event { timestamp: "2026-11-24T01:02:03Z".parse().unwrap(), point: DataPoint::new().with_blob("/home") };
+    /// let analytics = Analytics::new(MemoryDatasets::new().with_events("visits", [event]));
+    /// let answer = analytics.run(&Query::new("SELECT toHour(timestamp), blob1 FROM visits")).unwrap();
+    /// assert_eq!((answer.text(0, 0), answer.text(0, 1)), ("1".to_owned(), "/home".to_owned()));
+    /// ```
     #[must_use]
     pub fn with_events(mut self, name: impl Into<String>, events: impl IntoIterator<Item = Event>) -> Self {
         self.datasets.insert(name.into(), Events::Fixed(events.into_iter().collect()));

@@ -1,4 +1,9 @@
 //! Queries as text with parameters.
+//!
+//! A value becomes a literal of the text before anything parses it, so that every executor takes the same text, Cloudflare's SQL API among
+//! them, which has no parameters. That is safe because one function, `literal`, writes all of them: texts with their quotes and backslashes
+//! escaped, numbers in parentheses where they are negative, times by `toDateTime`. Parameters are found by the tokens of the text: a `$1`
+//! within a text, a quoted name or a comment is none.
 
 use chrono::{DateTime, Utc};
 
@@ -22,6 +27,9 @@ use crate::Result;
 /// assert_eq!(sql, r"SELECT sum(double1) FROM visits WHERE blob1 = 'it\'s' AND double2 > (-5)");
 /// # Ok::<(), isobar_analytics::Error>(())
 /// ```
+///
+/// Numbered and named parameters may be mixed, except by the binding of Analytics SQL. A parameter may stand several times; one without a value
+/// is an error, and so is a value without a parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Query {
     text: String,
@@ -30,6 +38,14 @@ pub struct Query {
 }
 
 /// The value of a parameter. Made from numbers, texts, `bool`s and times.
+///
+/// | from | literal |
+/// |---|---|
+/// | `i32`, `i64`, `u32`, `u64` | `5`, `(-5)` |
+/// | `f64` | `2.5`, `2.0`: stays a float |
+/// | `&str`, `String` | `'it\'s'` |
+/// | `bool` | `true` |
+/// | `DateTime<Utc>` | `toDateTime('2026-11-24 01:02:03')` |
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Parameter {
@@ -65,6 +81,16 @@ impl Query {
     }
 
     /// Gives the next parameter by position its value: `$1` first.
+    ///
+    /// ```
+    /// use isobar_analytics::query::{Parameter, Query};
+    ///
+    /// let query = Query::new("SELECT count() FROM web WHERE blob1 = $1 AND double1 BETWEEN $2 AND $3").with("/home").with(-1).with(2.0);
+    /// assert_eq!(query.values()[1], Parameter::Int(-1));
+    /// let sql = query.to_sql()?;
+    /// assert_eq!(sql, "SELECT count() FROM web WHERE blob1 = '/home' AND double1 BETWEEN (-1) AND 2.0");
+    /// # Ok::<(), isobar_analytics::Error>(())
+    /// ```
     #[must_use]
     pub fn with(mut self, value: impl Into<Parameter>) -> Self {
         self.values.push(value.into());
@@ -72,6 +98,8 @@ impl Query {
     }
 
     /// Gives a parameter its value, by its name without the `$`.
+    ///
+    /// Of two values of one name the first counts, and the second is one without a parameter.
     #[must_use]
     pub fn with_named(mut self, name: impl Into<String>, value: impl Into<Parameter>) -> Self {
         self.named.push((name.into(), value.into()));
@@ -96,6 +124,17 @@ impl Query {
     }
 
     /// Returns the text in which parameters are literals.
+    ///
+    /// A query without values is returned as it is, whatever its text: an executor finds what is wrong with that.
+    ///
+    /// ```
+    /// use isobar_analytics::query::Query;
+    ///
+    /// let message = |query: Query| query.to_sql().unwrap_err().message().to_owned();
+    /// assert_eq!(message(Query::new("SELECT $1, $2").with(1)), "line 1, column 12: the parameter $2 has no value");
+    /// assert_eq!(message(Query::new("SELECT 1").with(1)), "the query has no parameter $1, which is given a value");
+    /// assert!(message(Query::new("SELECT $1").with(f64::NAN)).ends_with("NaN cannot be the value of a parameter"));
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Query`](crate::ErrorKind::Query): a parameter without a value, a value without a parameter, a number that is not

@@ -1,4 +1,7 @@
 //! The interface between a query and the datasets it reads.
+//!
+//! A source knows nothing of SQL: it gets columns by their fixed positions, bounds as hints, and hands over arrow batches. So a backend with
+//! files of its own, or a cache, can be queried by implementing two functions. The query filters again, whatever the source leaves out.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -36,6 +39,8 @@ pub type RecordBatches = Box<dyn Iterator<Item = Result<Scanned>> + Send>;
 /// assert_eq!(rows, 1);
 /// # Ok::<(), isobar_analytics::Error>(()) })().unwrap(); }
 /// ```
+///
+/// A scan may be dropped before its end, where a `LIMIT` has enough rows, the query is cancelled, or a bound is reached.
 pub trait ScanSource: Debug + Send + Sync {
     /// Returns the names of the datasets, sorted.
     ///
@@ -66,6 +71,14 @@ impl<S: ScanSource + ?Sized> ScanSource for Arc<S> {
 }
 
 /// The rows that a query needs.
+///
+/// ```
+/// use isobar_analytics::query::{Column, ScanRequest};
+///
+/// let request = ScanRequest::new("visits", [Column::Double(1)]).with_from(100).with_until(200).with_indexes(["a".into()]);
+/// assert!(request.covers(100, b"a"));
+/// assert!(!request.covers(200, b"a") && !request.covers(150, b"b"));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ScanRequest {
@@ -96,6 +109,8 @@ impl ScanRequest {
     }
 
     /// Restricts the rows to those before a time, in seconds since 1970.
+    ///
+    /// The time itself is excluded.
     #[must_use]
     pub fn with_until(mut self, until: i64) -> Self {
         self.until = Some(until);
@@ -103,6 +118,8 @@ impl ScanRequest {
     }
 
     /// Restricts the rows to those with one of these indexes.
+    ///
+    /// None at all selects no row.
     #[must_use]
     pub fn with_indexes(mut self, indexes: impl IntoIterator<Item = Bytes>) -> Self {
         self.indexes = Some(indexes.into_iter().collect());
@@ -119,6 +136,19 @@ impl ScanRequest {
 }
 
 /// A batch of a scan, and what has happened since the one before.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use arrow_array::{ArrayRef, Float64Array, RecordBatch};
+/// use isobar_analytics::query::{Column, Scanned, schema};
+///
+/// let values: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 2.0]));
+/// let batch = RecordBatch::try_new(schema([Column::Double(1)]), vec![values])?;
+/// let scanned = Scanned::new(batch);
+/// assert!(scanned.batch.num_rows() == 2 && scanned.damage.is_none());
+/// # Ok::<(), arrow_schema::ArrowError>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Scanned {

@@ -12,6 +12,8 @@ use chrono_tz::Tz;
 ///
 /// assert_eq!(Type::Array(Box::new(Type::UInt64)).to_string(), "Array(UInt64)");
 /// ```
+///
+/// The types of results, and what operators make of them, are in the module `query::reference`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "named after ClickHouse's types")]
@@ -38,6 +40,8 @@ pub enum Type {
 }
 
 /// A time zone of the IANA database, by its name. Feature `query` has the database: without it there are none.
+///
+/// Copying it is a pointer's copy: the name is the database's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Zone(&'static str);
 
@@ -69,6 +73,8 @@ impl Zone {
 }
 
 /// A unit of an interval.
+///
+/// A month and a year have the length that the calendar gives them; the others are of fixed length, but for a day in a time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named after the units")]
 pub enum Unit {
@@ -90,6 +96,8 @@ impl Type {
     /// assert_eq!(ty.to_string(), "Array(DateTime)");
     /// assert_eq!(Type::from_name("Decimal(9, 2)"), None);
     /// ```
+    ///
+    /// An array of arrays is read, as deep as it is written.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         if let Some(item) = name.strip_prefix("Array(").and_then(|rest| rest.strip_suffix(')')) {

@@ -1,4 +1,7 @@
 //! The answer of a query.
+//!
+//! The local executor hands over its columns as they are; other executors, and tests, give rows. Both are read by row and column, and written
+//! by the same code ([`Answer::to_bytes`], feature `query`) in the bytes of ClickHouse's formats.
 
 #[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod write;
@@ -29,6 +32,8 @@ use crate::{Damage, Error, ErrorKind, Result};
 /// assert_eq!(answer.to_bytes(Format::JsonEachRow), b"{\"two\":2,\"text\":\"a\"}\n");
 /// # Ok::<(), isobar_analytics::Error>(()) })().unwrap(); }
 /// ```
+///
+/// All of it is in memory. Two columns may have one name, as the SQL allows it.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub(super) columns: Vec<AnswerColumn>,
@@ -63,16 +68,22 @@ pub struct AnswerColumn {
 #[non_exhaustive]
 pub struct QueryStats {
     /// Number of rows that were read from datasets.
+    ///
+    /// Rows of a scan before the filter, and after segments were left out by the query's bounds. 0 where the executor does not know.
     pub rows_read: u64,
     /// Number of segments that were read, where the source counts them.
     pub segments_read: u64,
     /// Number of segments that the query's bounds have excluded unread, where the source counts them.
     pub segments_pruned: u64,
     /// Damaged data that was skipped: the answer is without it.
+    ///
+    /// None where the executor does not know.
     pub damage: Damage,
 }
 
 /// A value of an answer.
+///
+/// There is no NULL: see the module `query::reference`, "Types".
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -150,6 +161,8 @@ impl Answer {
     }
 
     /// Returns the number of the column of this name; `None` where there is none.
+    ///
+    /// The first, where several have it.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
@@ -168,6 +181,22 @@ impl Answer {
     }
 
     /// Returns a lower bound of the number of rows without the LIMIT; `None` where there is no LIMIT.
+    ///
+    /// Exact where the rows are sorted; without `ORDER BY` the reading ends with the limit.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_analytics::memory::MemorySink;
+    /// use isobar_analytics::query::{Analytics, MemoryDatasets, Query};
+    /// use isobar_analytics::{DataPoint, EventSink};
+    ///
+    /// let sink = MemorySink::new();
+    /// (1..=3).for_each(|number| sink.write(DataPoint::new().with_double(f64::from(number))));
+    /// let analytics = Analytics::new(MemoryDatasets::new().with_dataset("numbers", sink));
+    /// let answer = analytics.run(&Query::new("SELECT double1 FROM numbers ORDER BY double1 DESC LIMIT 1")).unwrap();
+    /// assert_eq!((answer.rows(), answer.rows_before_limit_at_least(), answer.text(0, 0)), (1, Some(3), "3".to_owned()));
+    /// # }
+    /// ```
     #[must_use]
     pub fn rows_before_limit_at_least(&self) -> Option<u64> {
         self.rows_before_limit_at_least
@@ -193,6 +222,8 @@ impl Answer {
 
     /// Returns a value.
     ///
+    /// Both are counted from 0. Texts are shared and not copied where the answer has them as values.
+    ///
     /// # Panics
     /// If there is no such row or column.
     #[must_use]
@@ -210,6 +241,17 @@ impl Answer {
 impl Answer {
     /// Returns a value as it stands in TabSeparated, without escapes; what is not UTF-8 is replaced.
     ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_analytics::query::{Analytics, MemoryDatasets, Query};
+    ///
+    /// let analytics = Analytics::new(MemoryDatasets::new());
+    /// let answer = analytics.run(&Query::new("SELECT toDateTime(0), 1.0, true, topK('a')")).unwrap();
+    /// let texts: Vec<String> = (0..4).map(|column| answer.text(0, column)).collect();
+    /// assert_eq!(texts, ["1970-01-01 00:00:00", "1", "true", "['a']"]);
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// As [`value`](Self::value).
     #[must_use]
@@ -221,6 +263,19 @@ impl Answer {
     }
 
     /// Writes the answer in a format. The bytes are UTF-8, but for texts that are not, in the formats by row.
+    ///
+    /// The format of the query's own clause is [`format`](Self::format), which is not applied by itself.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_analytics::query::{Analytics, Format, MemoryDatasets, Query};
+    ///
+    /// let analytics = Analytics::new(MemoryDatasets::new());
+    /// let answer = analytics.run(&Query::new("SELECT 'a/b' AS path, 5000000000 AS n, 0 / 0 AS x FORMAT TabSeparated")).unwrap();
+    /// assert_eq!(answer.to_bytes(answer.format()), b"a/b\t5000000000\tnan\n");
+    /// assert_eq!(answer.to_bytes(Format::JsonEachRow), b"{\"path\":\"a\\/b\",\"n\":\"5000000000\",\"x\":null}\n");
+    /// # }
+    /// ```
     #[must_use]
     pub fn to_bytes(&self, format: Format) -> Vec<u8> {
         write::write(self, format)
@@ -253,6 +308,12 @@ impl Value {
     }
 
     /// Returns a text that is UTF-8; `None` for any other value.
+    ///
+    /// ```
+    /// use isobar_analytics::query::Value;
+    ///
+    /// assert_eq!((Value::String("a".into()).as_str(), Value::UInt(1).as_str()), (Some("a"), None));
+    /// ```
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -261,7 +322,7 @@ impl Value {
         }
     }
 
-    /// Whether this is a value of a type.
+    /// Whether this is a value of a type. The width of integers is not checked: a backend that says `UInt8` is believed.
     fn is_of(&self, ty: &Type) -> bool {
         match self {
             Self::Bool(_) => *ty == Type::Bool,
@@ -320,6 +381,12 @@ fn value(scalar: Scalar, ty: &Type) -> Value {
 /// assert_eq!("TabSeparated".parse(), Ok(Format::TabSeparated));
 /// assert_eq!(Format::default().to_string(), "JSON");
 /// ```
+///
+/// | format | 64-bit integers | NaN, inf | not UTF-8 | escapes |
+/// |---|---|---|---|---|
+/// | `JSON` | strings | `null` | U+FFFD | JSON's, and `\/` |
+/// | `JSONEachRow` | strings | `null` | as they are | JSON's, and `\/` |
+/// | `TabSeparated` | digits | `nan`, `inf` | as they are | `\t \n \r \b \f \0 \' \\` |
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
@@ -334,6 +401,8 @@ pub enum Format {
 
 impl Format {
     /// Returns the media type of the format.
+    ///
+    /// For the header `Content-Type` of an answer that is sent on.
     #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {
