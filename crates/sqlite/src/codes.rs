@@ -1,10 +1,21 @@
 //! SQLite's names of its result codes.
+//!
+//! workerd shows the extended name of constraints alone, behind the primary one; that text is part of D1's errors,
+//! which programs match on.
 
 use std::ffi::c_int;
 
 use rusqlite::ffi;
 
 /// SQLite's name of an extended result code, as workerd writes it.
+///
+/// ```
+/// use isobar_sqlite::code_name;
+/// use rusqlite::ffi;
+///
+/// assert_eq!(code_name(ffi::SQLITE_BUSY_SNAPSHOT), "SQLITE_BUSY");
+/// assert_eq!(code_name(ffi::SQLITE_CONSTRAINT_CHECK), "SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_CHECK)");
+/// ```
 #[must_use]
 pub fn code_name(code: c_int) -> String {
     let primary = match code & 0xff {

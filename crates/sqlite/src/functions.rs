@@ -1,4 +1,8 @@
 //! Functions of SQL that workerd allows, refuses, and does not have.
+//!
+//! Three answers are possible, and programs see the difference: a function runs, is `not authorized to use
+//! function: NAME`, or is `no such function: NAME`. The bundled SQLite has functions that workerd's lacks and the
+//! other way round, so both lists are kept by name rather than taken from either.
 
 /// Functions that workerd's authorizer lets through, sorted; the `sqlite_` ones are those that ALTER TABLE itself calls. Source:
 /// workerd 1.20261117, queried for every name of its SQLite and of SQLite 3.54.1 (`SELECT name(...)`).
@@ -187,11 +191,19 @@ pub fn allows_function(name: &str) -> bool {
 }
 
 /// Returns whether workerd's SQLite has this function, allowed or not. Any other name is `no such function` there.
+///
+/// ```
+/// use isobar_sqlite::knows_function;
+///
+/// assert!(knows_function("upper") && knows_function("LOAD_EXTENSION"));
+/// assert!(!knows_function("soundex"), "the bundled SQLite has it, workerd's has not");
+/// ```
 #[must_use]
 pub fn knows_function(name: &str) -> bool {
     allows_function(name) || is_sorted_in(&REFUSED_FUNCTIONS, name)
 }
 
+/// Binary search without a copy of the name in lower case: it is asked for each function of each statement.
 fn is_sorted_in(sorted: &[&str], name: &str) -> bool {
     let lower = |byte: u8| byte.to_ascii_lowercase();
     sorted.binary_search_by(|listed| listed.bytes().cmp(name.bytes().map(lower))).is_ok()
@@ -199,6 +211,13 @@ fn is_sorted_in(sorted: &[&str], name: &str) -> bool {
 
 /// Returns the function's name where SQLite has refused a function that workerd's SQLite does not have: the error is
 /// `no such function` there.
+///
+/// ```
+/// use isobar_sqlite::unknown_function;
+///
+/// assert_eq!(unknown_function("not authorized to use function: soundex"), Some("soundex"));
+/// assert_eq!(unknown_function("not authorized to use function: load_extension"), None);
+/// ```
 #[must_use]
 pub fn unknown_function(message: &str) -> Option<&str> {
     message.strip_prefix("not authorized to use function: ").filter(|name| !knows_function(name))

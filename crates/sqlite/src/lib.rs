@@ -7,6 +7,18 @@
 //! let statements: Vec<_> = isobar_sqlite::script::split("SELECT 1; SELECT ';'").collect();
 //! assert_eq!(statements, ["SELECT 1", "SELECT ';'"]);
 //! ```
+//!
+//! | module, function | answers |
+//! |---|---|
+//! | [`script`] | where statements end, which parameters they have, whether they read: by the words, without SQLite |
+//! | [`limits`] | how long, how many |
+//! | `set_limits`, `is_allowed`, `drop_modules` | a connection with workerd's rules |
+//! | `prepare`, `prepare_next`, `StatementCache` | statements by SQLite's own parser, kept prepared |
+//! | `WalPages`, `WalChain` | write-ahead logs: their length, their frames |
+//! | `journal` | one log and one sync for the commits of many databases |
+//!
+//! A guess by words serves where a wrong one costs time alone. Each rule that must hold is enforced by SQLite
+//! itself.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -52,6 +64,17 @@ pub use self::{
 };
 
 /// Limits that D1 and Durable Objects share. Source: Cloudflare's documentation, "Limits", and workerd's `sqlite.c++`.
+///
+/// SQLite enforces them once `set_limits` has been called; the numbers are here for code that keeps within them.
+///
+/// ```
+/// use isobar_sqlite::limits::{PARAMETERS, SQL_BYTES};
+///
+/// let rows_of_three = PARAMETERS / 3;
+/// let insert = format!("INSERT INTO t VALUES {}", vec!["(?, ?, ?)"; rows_of_three].join(", "));
+/// assert_eq!(rows_of_three, 33);
+/// assert!(insert.len() <= SQL_BYTES);
+/// ```
 pub mod limits {
     /// Parameters in a statement.
     pub const PARAMETERS: usize = 100;

@@ -21,6 +21,22 @@ type Found<'c> = Result<(Option<Prepared<'c>>, usize), Failure>;
 ///
 /// `trusted` lets this crate's own statements past the connection's authorizer while it is set.
 ///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+///
+/// use isobar_sqlite::{Text, prepare_next};
+///
+/// let connection = rusqlite::Connection::open_in_memory()?;
+/// connection.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2), (3)")?;
+/// let text = Text::new("DELETE FROM t ORDER BY a DESC LIMIT 1; SELECT 1");
+/// let trusted = AtomicBool::new(false);
+/// let (statement, read) = prepare_next(&connection, &trusted, &text, 0).map_err(|failure| failure.message)?;
+/// statement.ok_or("a statement")?.step().map_err(|failure| failure.message)?;
+/// assert_eq!(connection.query_row("SELECT max(a) FROM t", [], |row| row.get::<_, i64>(0))?, 2);
+/// assert_eq!(text.rest(read).trim(), "SELECT 1");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// SQLite's, among them the authorizer's.
 pub fn prepare_next<'c>(connection: &'c Connection, trusted: &AtomicBool, text: &Text, at: usize) -> Found<'c> {
@@ -199,6 +215,8 @@ enum Key {
     View,
 }
 
+/// Asks the schema how a table's rows are told apart; `None` where nothing of it can be used. The PRAGMAs that it
+/// runs are this crate's own, so `trusted` is set around them.
 fn key(connection: &Connection, trusted: &AtomicBool, table: &str) -> Option<Key> {
     let ask = |sql: &str| {
         trusted.store(true, Ordering::Relaxed);

@@ -86,11 +86,15 @@ pub fn add_math_functions(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Whether SQLite was built with functions of its own.
+///
+/// Both would work side by side; SQLite's own are preferred, as whoever built it with them expects.
 fn has_own() -> bool {
     // SAFETY: the name is a C string, which is not kept.
     unsafe { ffi::sqlite3_compileoption_used(c"ENABLE_MATH_FUNCTIONS".as_ptr()) != 0 }
 }
 
+/// Registers all functions with the flags that SQLite's own have. The state of each is a pointer into
+/// [`FUNCTIONS`], which is static, so nothing is freed when the connection is closed.
 fn register(connection: &Connection) -> rusqlite::Result<()> {
     // As SQLite's own they may stand in indexes, in constraints and in the schema.
     let flags = ffi::SQLITE_UTF8 | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS;

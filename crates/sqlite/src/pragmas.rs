@@ -1,4 +1,8 @@
 //! PRAGMAs that workerd allows, each with the arguments that it may have.
+//!
+//! The lists say what workerd does, which was asked PRAGMA by PRAGMA: the same argument may be allowed for one and
+//! refused for the next. The other functions tell the caller what a PRAGMA means for connections beside the one
+//! that runs it, since a database here has several and D1 shows one.
 
 use rusqlite::hooks::{AuthAction, AuthContext};
 
@@ -56,6 +60,27 @@ pub const LASTING: [&str; 5] = [
 ];
 
 /// Returns the PRAGMA of [`LASTING`] that an action sets, with its value.
+///
+/// ```
+/// use std::sync::{Arc, Mutex, PoisonError};
+///
+/// use isobar_sqlite::lasting_setting;
+/// use rusqlite::hooks::{AuthContext, Authorization};
+///
+/// let mut connection = rusqlite::Connection::open_in_memory()?;
+/// let last = Arc::new(Mutex::new(None));
+/// let seen = Arc::clone(&last);
+/// connection.authorizer(Some(move |context: AuthContext<'_>| {
+///     if let Some((name, value)) = lasting_setting(&context) {
+///         *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{name} = {value}"));
+///     }
+///     Authorization::Allow
+/// }))?;
+/// connection.execute_batch("PRAGMA recursive_triggers = ON; PRAGMA foreign_keys = ON")?;
+/// let last = last.lock().unwrap_or_else(PoisonError::into_inner);
+/// assert_eq!(last.as_deref(), Some("recursive_triggers = ON"));
+/// # Ok::<(), rusqlite::Error>(())
+/// ```
 #[must_use]
 pub fn lasting_setting<'a>(context: &AuthContext<'a>) -> Option<(&'static str, &'a str)> {
     let AuthAction::Pragma { pragma_name, pragma_value: Some(value) } = context.action else { return None };
@@ -64,12 +89,17 @@ pub fn lasting_setting<'a>(context: &AuthContext<'a>) -> Option<(&'static str, &
 
 /// Returns whether an action belongs to a statement that runs `PRAGMA optimize`, as such or by its table `pragma_optimize`: it
 /// writes statistics, though `sqlite3_stmt_readonly` and a view's or SELECT's words say that it reads.
+///
+/// A caller that takes a statement for a read has to ask this, too, or a reader writes.
 #[must_use]
 pub fn runs_optimize(context: &AuthContext<'_>) -> bool {
     is_pragma(context, "optimize")
 }
 
 /// Returns whether an action is that of a PRAGMA with a value that it sets.
+///
+/// For statements that may only read: with [`runs_optimize`] it covers every PRAGMA of the list that changes
+/// anything.
 #[must_use]
 pub fn sets_something(context: &AuthContext<'_>) -> bool {
     let AuthAction::Pragma { pragma_name, pragma_value: Some(_) } = context.action else { return false };
@@ -77,6 +107,8 @@ pub fn sets_something(context: &AuthContext<'_>) -> bool {
 }
 
 /// Returns whether an action belongs to a statement that reads `data_version`, which is another number on each connection.
+///
+/// Only one connection of a database can answer it consistently.
 #[must_use]
 pub fn reads_data_version(context: &AuthContext<'_>) -> bool {
     is_pragma(context, "data_version")

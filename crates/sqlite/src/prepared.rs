@@ -1,5 +1,9 @@
 //! Prepared statements over SQLite's C interface, for what rusqlite does not tell: where a statement of a script ends, and
 //! the error of the operating system behind SQLite's.
+//!
+//! A statement is in one of three hands: prepared and in use ([`Prepared`], which borrows its connection), kept for
+//! its next run ([`Parked`], in a [`StatementCache`](crate::StatementCache)), or finalized. Going from one to the
+//! other moves the pointer, so nothing is finalized twice.
 #![allow(unsafe_code, reason = "SQLite is C")]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -10,6 +14,14 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ffi};
 
 /// An error as SQLite reports it.
+///
+/// ```
+/// let connection = rusqlite::Connection::open_in_memory()?;
+/// let failure = isobar_sqlite::prepare(&connection, "SELECT nope").err().ok_or("an error")?;
+/// assert_eq!((failure.message.as_str(), failure.offset), ("no such column: nope", Some(7)));
+/// assert_eq!(isobar_sqlite::code_name(failure.code), "SQLITE_ERROR");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Failure {
     /// The extended result code.
@@ -51,6 +63,11 @@ unsafe impl Send for Parked {}
 
 /// SQL with a NUL at its end, as SQLite takes it without a length: it then copies nothing, and its limit of a statement's length
 /// is that of each statement and not of all that follow it.
+///
+/// ```
+/// let text = isobar_sqlite::Text::new("SELECT 1; SELECT 2");
+/// assert_eq!(text.rest(10), "SELECT 2");
+/// ```
 #[derive(Debug)]
 pub struct Text(String);
 
@@ -237,6 +254,9 @@ impl Prepared<'_> {
 
     /// Goes to the next row. Returns whether there is one.
     ///
+    /// After an error the statement has ended, and so has the transaction for some of them (a full disk): ask the
+    /// connection.
+    ///
     /// # Errors
     /// SQLite's.
     pub fn step(&mut self) -> Result<bool, Failure> {
@@ -387,12 +407,23 @@ pub fn breaks_foreign_keys(connection: &Connection) -> bool {
 }
 
 /// Sets what `last_insert_rowid()` returns, as after work that is undone and does not count.
+///
+/// ```
+/// let connection = rusqlite::Connection::open_in_memory()?;
+/// isobar_sqlite::set_last_insert_rowid(&connection, 7);
+/// assert_eq!(connection.last_insert_rowid(), 7);
+/// # Ok::<(), rusqlite::Error>(())
+/// ```
 pub fn set_last_insert_rowid(connection: &Connection, rowid: i64) {
     // SAFETY: the connection is open.
     unsafe { ffi::sqlite3_set_last_insert_rowid(connection.handle(), rowid) };
 }
 
 /// A text of SQLite's. Invalid UTF-8 reads as U+FFFD, as in workerd.
+///
+/// ```
+/// assert_eq!(isobar_sqlite::text(b"a\xffb"), "a\u{fffd}b");
+/// ```
 #[must_use]
 pub fn text(bytes: &[u8]) -> String {
     // The check of valid text is faster than the search for what is not.
@@ -404,6 +435,14 @@ pub fn text(bytes: &[u8]) -> String {
 
 /// Removes the virtual tables that workerd does not have, so that their names are unknown here, too. FTS5 and R*Tree are
 /// named in CREATE VIRTUAL TABLE, the JSON ones in FROM.
+///
+/// ```
+/// let connection = rusqlite::Connection::open_in_memory()?;
+/// isobar_sqlite::drop_modules(&connection);
+/// assert!(connection.execute_batch("CREATE VIRTUAL TABLE notes USING fts5 (body)").is_ok());
+/// assert!(connection.execute_batch("CREATE VIRTUAL TABLE notes4 USING fts4 (body)").is_err());
+/// # Ok::<(), rusqlite::Error>(())
+/// ```
 pub fn drop_modules(connection: &Connection) {
     let kept =
         [c"fts5", c"fts5vocab", c"rtree", c"rtree_i32", c"json_each", c"json_tree", c"jsonb_each", c"jsonb_tree"];

@@ -3,6 +3,15 @@
 //! They are enforced by SQLite, not by a look at the words: limits are the connection's, and the authorizer is asked for each
 //! action that a statement would take, triggers, views and virtual tables included, before it runs. The lists are workerd's
 //! (`sqlite.c++` and `sqlite.h` in its source), and a conformance kit holds them to the real one.
+//!
+//! | rule | enforced by | error |
+//! |---|---|---|
+//! | lengths, depths, numbers of things | `sqlite3_limit` ([`set_limits`]) | `too many ...`, `statement too long` |
+//! | actions: transactions, ATTACH, temporary objects | the authorizer ([`is_allowed`]) | `not authorized` |
+//! | functions | the authorizer | `not authorized to use function: NAME` |
+//! | PRAGMAs and their arguments | the authorizer | `not authorized` |
+//! | virtual tables | [`drop_modules`](crate::drop_modules), the authorizer | `no such module`, `no such table`, `not authorized` |
+//! | bytes of a value | `sqlite3_limit` | `string or blob too big` |
 
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext};
@@ -32,6 +41,14 @@ const LIMITS: [(Limit, usize); 10] = [
 const VIRTUAL_TABLES: [&str; 4] = ["fts5", "fts5vocab", "rtree", "rtree_i32"];
 
 /// The product whose rules hold where the two differ.
+///
+/// | on a table `_cf_x` | `D1` | `DurableObjects` |
+/// |---|---|---|
+/// | CREATE TABLE, CREATE VIEW | refused | refused |
+/// | SELECT, INSERT, UPDATE, DELETE | allowed | refused |
+/// | CREATE INDEX, CREATE TRIGGER on it | allowed, unless named `_cf_` themselves | refused |
+/// | DROP, ALTER | allowed | refused |
+/// | `PRAGMA table_info(_cf_x)` and the like | refused | refused |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Product {
     /// D1: no table may be created under a name that begins with `_cf_`.
@@ -76,6 +93,9 @@ pub fn set_limits(connection: &Connection, value_bytes: usize) -> rusqlite::Resu
 /// assert!(connection.prepare("SELECT load_extension('x')").is_err());
 /// # Ok::<(), rusqlite::Error>(())
 /// ```
+///
+/// It is plain code without state, so it may be asked from any thread. Unknown actions of a later SQLite are
+/// refused where they are reported as such, and allowed where this crate's list does not name them.
 #[must_use]
 pub fn is_allowed(context: &AuthContext<'_>, product: Product) -> bool {
     if context.database_name.is_some_and(|name| name.eq_ignore_ascii_case("temp")) {

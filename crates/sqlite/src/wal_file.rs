@@ -1,4 +1,11 @@
 //! A write-ahead log as SQLite writes it: its header, its frames, and the checksums that chain them.
+//!
+//! The format is SQLite's ("WAL-mode File Format" in its documentation), which it promises not to change. The log
+//! is read beside SQLite, by a descriptor of its own; that is safe since SQLite's locks are on the database's file
+//! and on shared memory, not on the log.
+//!
+//! A frame counts when its salts are the header's and its checksums continue those of all frames before it. After
+//! the last such frame there may be old ones, of an earlier use of the file.
 
 /// Bytes of a write-ahead log before its frames.
 pub const WAL_HEADER: usize = 32;
@@ -11,6 +18,16 @@ const MAGIC: u32 = 0x377f_0682;
 const VERSION: u32 = 3_007_000;
 
 /// Bytes of a write-ahead log before this frame, which counts from 1.
+///
+/// ```
+/// use isobar_sqlite::frame_offset;
+///
+/// assert_eq!(frame_offset(1, 4096), 32);
+/// assert_eq!(frame_offset(3, 4096), 32 + 2 * (24 + 4096));
+/// ```
+///
+/// # Panics
+/// In debug builds for frame 0, which there is not.
 #[must_use]
 pub fn frame_offset(number: u32, page_size: usize) -> u64 {
     WAL_HEADER as u64 + u64::from(number - 1) * (FRAME_HEADER + page_size) as u64
@@ -75,6 +92,8 @@ impl WalHeader {
 
 /// Checksums of a write-ahead log up to one of its frames. The next frame has to continue them: that is how SQLite knows a frame
 /// from what was in the file before.
+///
+/// It is a copy of some 20 bytes, so following a log with several cursors costs nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WalChain {
     salts: [u8; 8],
