@@ -212,6 +212,7 @@ pub struct Scan {
 /// |---|---|
 /// | exceeds a limit | `invalid` |
 /// | finds the buffer full, or the sink closed | `dropped` |
+/// | is left out by sampling | `sampled_out` |
 /// | is accepted and waits | `written` |
 /// | is accepted and durable | `written`, `stored` |
 /// | is accepted and makes room for a newer one, or cannot be stored | `written`, `dropped` |

@@ -98,7 +98,7 @@ impl AnalyticsEngineSql {
     /// Returns the stored events of a dataset, oldest first. The API has a resolution of one second: `from` is rounded down and
     /// `until` up. Trailing unset blobs and doubles are omitted.
     ///
-    /// One row is one event, whatever its `_sample_interval`; where rows were sampled, the others are not to be had.
+    /// One row is one event. Where rows were sampled, the others are not to be had: [`Event::sample_interval`] says for how many it stands.
     ///
     /// ```no_run
     /// use isobar_analytics::ScanOptions;

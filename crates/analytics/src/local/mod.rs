@@ -121,8 +121,8 @@ struct Shared {
 impl LocalSink {
     /// Opens the dataset in this folder, creating it if necessary.
     ///
-    /// Nothing is read: a folder with damaged files opens, and damage shows when it is read. Two threads are started: the writer, and with
-    /// `LocalOptions::with_compact_every` the compaction. The folder's name is the dataset's for `query::LocalDatasets`.
+    /// Nothing is read: a folder with damaged files opens, and damage shows when it is read. A thread is started, the writer, and with
+    /// `LocalOptions::with_compact_every` another one. The folder's name is the dataset's for `query::LocalDatasets`.
     ///
     /// # Errors
     /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`]; [`ErrorKind::Internal`] where points are sampled and the system has no

@@ -45,7 +45,7 @@ impl MemoryDatasets {
     /// use isobar_analytics::query::{Analytics, MemoryDatasets, Query};
     /// use isobar_analytics::{DataPoint, Event};
     ///
-    /// let event = Event { timestamp: "2026-11-24T01:02:03Z".parse().unwrap(), point: DataPoint::new().with_blob("/home") };
+    /// let event = Event::new("2026-11-24T01:02:03Z".parse().unwrap(), DataPoint::new().with_blob("/home"));
     /// let analytics = Analytics::new(MemoryDatasets::new().with_events("visits", [event]));
     /// let answer = analytics.run(&Query::new("SELECT toHour(timestamp), blob1 FROM visits")).unwrap();
     /// assert_eq!((answer.text(0, 0), answer.text(0, 1)), ("1".to_owned(), "/home".to_owned()));
