@@ -1,4 +1,8 @@
 //! A plain folder, to be read as a bucket: what other programs have put there.
+//!
+//! For a site or assets that another program has written into a folder: it can be served, listed and synced by the code that works on
+//! buckets. It has no index, so each operation asks the file system, and a listing walks the whole folder for every page: folders of some
+//! ten thousand files are its measure. The md5 of a file, its etag, is remembered by size and time; 65,536 of them, then all are forgotten.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -97,14 +101,29 @@ impl fmt::Debug for DirectoryOptions {
 }
 
 impl DirectoryOptions {
-    /// Policy of the walk.
+    /// Policy of the walk: links that lead out, folders of state.
+    ///
+    /// ```
+    /// use isobar_storage::directory::DirectoryOptions;
+    /// use isobar_storage::walk::WalkOptions;
+    ///
+    /// let options = DirectoryOptions::default().with_walk(WalkOptions::default().with_follow_links(true));
+    /// assert!(options.walk.follow_links);
+    /// ```
     #[must_use]
     pub fn with_walk(mut self, walk: WalkOptions) -> Self {
         self.walk = walk;
         self
     }
 
-    /// Which files are objects.
+    /// Which files are objects, by their keys. The others are missing, to a `get` too; what cannot be read among them is no error.
+    ///
+    /// ```
+    /// use isobar_storage::directory::DirectoryOptions;
+    ///
+    /// let pages = DirectoryOptions::default().with_take(|key| key.ends_with(".html"));
+    /// assert!((pages.take)("index.html") && !(pages.take)("index.html.bak"));
+    /// ```
     #[must_use]
     pub fn with_take(mut self, take: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         self.take = Arc::new(take);
@@ -120,10 +139,21 @@ struct Known {
 }
 
 impl Directory {
-    /// The files below this folder.
+    /// The files below this folder. Links in its path are followed once, now.
     ///
     /// # Errors
     /// When the folder is not there, or is none, or is inside a state folder.
+    ///
+    /// ```
+    /// use isobar_storage::directory::Directory;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// assert!(Directory::open(folder.path().join("missing")).await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open(root: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(root, DirectoryOptions::default()).await
     }
@@ -143,6 +173,21 @@ impl Directory {
     ///
     /// # Errors
     /// As a listing's: what cannot be read, and what is [refused](crate::walk).
+    ///
+    /// ```
+    /// use isobar_storage::directory::Directory;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// std::fs::write(folder.path().join("index.html"), "<h1>Hi</h1>")?;
+    /// std::fs::write(folder.path().join(".env"), "TOKEN=secret")?;
+    /// let walked = Directory::open(folder.path()).await?.walk().await?;
+    /// assert_eq!(walked.files["index.html"].size, 11);
+    /// assert_eq!(walked.left_out[0].to_string(), ".env (a secret)");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn walk(&self) -> Result<Walk> {
         let this = self.clone();
         blocking(move || this.taken()).await

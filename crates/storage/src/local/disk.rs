@@ -143,6 +143,27 @@ pub trait DiskFile: Write + Seek + Send {
 }
 
 /// The system's own disk.
+///
+/// | operation | call on Unix | promise |
+/// |---|---|---|
+/// | [`create`](Disk::create), [`open`](Disk::open) | `open`; a new file has mode 0600 | the name is durable after [`sync_folder`](Disk::sync_folder) |
+/// | [`DiskFile::sync`] | `fdatasync` (`F_FULLFSYNC` on Apple's systems) | bytes and length are durable |
+/// | [`sync_folder`](Disk::sync_folder) | `fsync` of the folder | names are durable |
+/// | [`link`](Disk::link) | `link` | both names are the same file |
+///
+/// ```
+/// use std::io::Write;
+///
+/// use isobar_storage::local::{Disk, SystemDisk};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let mut file = SystemDisk.create(&folder.path().join("a"))?;
+/// file.write_all(b"bytes")?;
+/// file.sync()?;
+/// SystemDisk.sync_folder(folder.path())?;
+/// assert!(SystemDisk.create(&folder.path().join("a")).is_err(), "it is there");
+/// # Ok::<_, std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemDisk;
 

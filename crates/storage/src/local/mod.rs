@@ -34,6 +34,7 @@ mod recent;
 mod remove;
 mod room;
 mod signing;
+mod store;
 mod sums;
 mod verify;
 
@@ -42,7 +43,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use async_trait::async_trait;
 use chrono::{DateTime, SubsecRound, Utc};
 use isobar_base::sync::IgnorePoison;
 
@@ -59,9 +59,8 @@ use crate::files::blocking;
 use crate::rules::GetDecision;
 use crate::signed::Signer;
 use crate::{
-    Body, Capabilities, Clock, Conditions, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions,
-    ListPage, ListUploadsOptions, MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions,
-    PutOptions, PutResult, Result, UploadId, UploadInfo, rules,
+    Body, Clock, Error, ErrorKind, GetOptions, GetResult, Key, ObjectMeta, Operation, Part, PutOptions, PutResult,
+    Result, UploadId, rules,
 };
 
 pub use self::disk::{Disk, DiskFile, Space, SystemDisk};
@@ -142,6 +141,21 @@ impl LocalStore {
     /// index does not end within 30 s, and where the index is of an earlier version and another process has it open;
     /// [`ErrorKind::Corrupt`] where the folder holds something else, an index of a newer version, packs or blobs without an index, or
     /// with one that does not belong to them: the message says what to do, and nothing is changed ([`rebuild`](Self::rebuild)).
+    ///
+    /// ```
+    /// use isobar_storage::ErrorKind;
+    /// use isobar_storage::local::LocalStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// // A database of another program is refused, and stays as it is.
+    /// std::fs::write(folder.path().join("index.db"), "not ours")?;
+    /// let error = LocalStore::open(folder.path()).await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Corrupt);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open(root: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(root, LocalOptions::default()).await
     }
@@ -157,10 +171,28 @@ impl LocalStore {
     }
 
     /// Returns the secret that URLs of this bucket are signed with: made at the first use, and kept in the file `signing-key` beside
-    /// the index, readable by its owner alone.
+    /// the index, readable by its owner alone. It has 32 bytes. Every process that calls this has the same; a copy of the folder has it, too.
     ///
     /// # Errors
     /// Errors of the file system; [`ErrorKind::Corrupt`] for a file that is not such a key.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use isobar_storage::local::{LocalOptions, LocalStore};
+    /// use isobar_storage::signed::Signer;
+    /// use isobar_storage::{Key, ObjectStore, PresignMethod, PresignOptions};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let signer = Signer::new("https://example.com/r2/assets", LocalStore::signing_secret(folder.path()).await?)?;
+    /// let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_signer(signer)).await?;
+    /// let options = PresignOptions::new(Key::new("report.pdf")?, PresignMethod::Get, Duration::from_secs(600));
+    /// assert!(store.presign(options).await?.starts_with("https://example.com/r2/assets/report.pdf?expires="));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn signing_secret(root: impl AsRef<Path>) -> Result<Vec<u8>> {
         let path = root.as_ref().join("signing-key");
         blocking(move || signing::secret(&path)).await.map_err(|error| error.during(Operation::Presign))
@@ -174,6 +206,20 @@ impl LocalStore {
     /// [`ErrorKind::Corrupt`] where the index is damaged: it may not find the rows of what would be removed, and nothing is. The open
     /// store refuses puts, copies, lists and deletes from then on. Errors of the file system; blobs and packs that have been removed
     /// until then stay removed.
+    ///
+    /// ```
+    /// use isobar_storage::local::LocalStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let store = LocalStore::open(folder.path()).await?;
+    /// // Once a day, say: nothing but room depends on it.
+    /// let removed = store.gc().await?;
+    /// assert_eq!((removed.uploads, removed.blobs), (0, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn gc(&self) -> Result<Gc> {
         let now = self.shared.now();
         self.run("gc", |shared| shared.index.check_whole()).await?;
@@ -186,6 +232,8 @@ impl LocalStore {
     }
 
     /// Unlinks those of these blobs that nothing names, and returns them.
+    ///
+    /// Each is looked up again under the lock of writers: since the list was made a write may have named it.
     async fn unlink(&self, orphans: &[Found]) -> Result<Vec<String>> {
         let mut unlinked = Vec::new();
         // Some at a time: writers wait meanwhile.
@@ -215,6 +263,9 @@ impl LocalStore {
     }
 
     /// Makes a body durable as a blob where it is large; hashes it on the way.
+    ///
+    /// The blob is announced as in flight before its file is made and until the caller's transaction is over, so that no garbage collection of
+    /// this process takes it; that of another process leaves blobs of less than an hour.
     async fn take_body(&self, body: Body, digests: Digests) -> Result<(NewBody, Digests, Option<InFlight>)> {
         if body.length() <= SMALL_BYTES {
             let bytes = body.bytes().await?;
@@ -345,7 +396,8 @@ impl Shared {
     }
 
     /// Does something with an object as it is stored; `None` from `work` where its small body is in a pack that is not there.
-    /// Such a pack was emptied since the row was read: so once more, with where the body is now.
+    /// Such a pack was emptied since the row was read: so once more, with where the body is now. A body that is missing in the same place
+    /// twice is lost, and an error.
     fn with_object<T>(
         &self,
         key: &Key,
@@ -416,123 +468,6 @@ impl Shared {
 impl fmt::Debug for LocalStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LocalStore({})", self.shared.root.display())
-    }
-}
-
-#[async_trait]
-impl ObjectStore for LocalStore {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            copy: true,
-            presign: self.shared.signer.is_some(),
-            multipart: true,
-            list_parts: true,
-            list_uploads: true,
-            conditional_complete: true,
-        }
-    }
-
-    fn generation(&self) -> Option<u64> {
-        Some(self.shared.index.changes())
-    }
-
-    fn health(&self) -> Result<()> {
-        self.shared.admit(0).map_err(|error| error.during("health"))
-    }
-
-    async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
-        let key = key.clone();
-        self.run(Operation::Head, move |shared| shared.index.head(&key)).await
-    }
-
-    async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
-        self.get_object(key, options).await
-    }
-
-    async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
-        self.put_object(key, body, options).await.map_err(|error| error.during(Operation::Put))
-    }
-
-    async fn delete(&self, keys: &[Key]) -> Result<()> {
-        rules::check_delete(keys).map_err(|error| error.during(Operation::Delete))?;
-        let deleted = self.shared.index.delete(keys.to_vec(), self.shared.now()).await;
-        deleted.map_err(|error| error.during(Operation::Delete))
-    }
-
-    async fn list(&self, options: ListOptions) -> Result<ListPage> {
-        self.run(Operation::List, move |shared| shared.index.list(&options)).await
-    }
-
-    async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
-        let create = async {
-            rules::check_metadata(&options.custom)?;
-            self.shared.admit(0)?;
-            let id = UploadId::new(rules::random_id()?);
-            self.shared.index.create_upload(id.clone(), key.clone(), options, self.shared.now()).await?;
-            Ok(id)
-        };
-        create.await.map_err(|error: Error| error.during(Operation::CreateMultipart))
-    }
-
-    async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
-        self.store_part(key, upload, number, body).await.map_err(|error| error.during(Operation::UploadPart))
-    }
-
-    async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
-        let key = key.clone();
-        let upload = upload.clone();
-        let now = self.shared.now();
-        // A damaged index may hide the object that this would replace.
-        self.shared.index.health().map_err(|error| error.during(Operation::CompleteMultipart))?;
-        let completed = self.shared.index.complete_upload(key, upload, parts, None, now).await;
-        let completed = completed.map_err(|error| error.during(Operation::CompleteMultipart))?;
-        Ok(completed.stored().expect("without a condition the object is stored"))
-    }
-
-    async fn complete_multipart_if(
-        &self,
-        key: &Key,
-        upload: &UploadId,
-        parts: Vec<Part>,
-        conditions: Conditions,
-    ) -> Result<PutResult> {
-        let key = key.clone();
-        let upload = upload.clone();
-        let now = self.shared.now();
-        self.shared.index.health().map_err(|error| error.during(Operation::CompleteMultipart))?;
-        let completed = self.shared.index.complete_upload(key, upload, parts, Some(conditions), now).await;
-        completed.map_err(|error| error.during(Operation::CompleteMultipart))
-    }
-
-    async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
-        let aborted = self.shared.index.abort_upload(key.clone(), upload.clone(), self.shared.now()).await;
-        aborted.map_err(|error| error.during(Operation::AbortMultipart))
-    }
-
-    async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
-        let key = key.clone();
-        let upload = upload.clone();
-        let now = self.shared.now();
-        self.run(Operation::ListParts, move |shared| shared.index.list_parts(&key, &upload, now)).await
-    }
-
-    async fn list_uploads(&self, options: ListUploadsOptions) -> Result<Vec<UploadInfo>> {
-        let now = self.shared.now();
-        self.run(Operation::ListUploads, move |shared| shared.index.list_uploads(&options, now)).await
-    }
-
-    async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
-        let copied = async {
-            self.shared.admit(0)?;
-            self.shared.index.copy(from.clone(), to.clone(), options, self.shared.now()).await
-        };
-        copied.await.map_err(|error| error.during(Operation::Copy))
-    }
-
-    async fn presign(&self, options: PresignOptions) -> Result<String> {
-        let unsupported = || Error::new(ErrorKind::Unsupported, "the store was opened without a signer");
-        let signed = async { self.shared.signer.as_ref().ok_or_else(unsupported)?.sign(&options, self.shared.now()) };
-        signed.await.map_err(|error| error.during(Operation::Presign))
     }
 }
 

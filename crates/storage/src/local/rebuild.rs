@@ -73,6 +73,28 @@ impl LocalStore {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] where the folder has neither packs nor blobs; [`ErrorKind::Unavailable`] where the store is open;
     /// errors of the file system. The index that was there is in its place then.
+    ///
+    /// ```
+    /// use isobar_storage::local::{LocalOptions, LocalStore};
+    /// use isobar_storage::{Key, ObjectStoreExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let store = LocalStore::open(folder.path()).await?;
+    /// store.write(&Key::new("a")?, "1").await?;
+    /// drop(store);
+    /// // The index is lost.
+    /// std::fs::remove_file(folder.path().join("index.db"))?;
+    /// assert!(LocalStore::open(folder.path()).await.is_err());
+    ///
+    /// let report = LocalStore::rebuild(folder.path(), LocalOptions::default()).await?;
+    /// assert_eq!((report.objects, report.has_loss()), (1, false));
+    /// let store = LocalStore::open(folder.path()).await?;
+    /// assert_eq!(store.read(&Key::new("a")?).await?.expect("its frame is in a pack").1, "1");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn rebuild(root: impl AsRef<Path>, options: LocalOptions) -> Result<Rebuild> {
         let root = root.as_ref().to_owned();
         blocking(move || rebuild_in(&root, options)).await.map_err(|error| error.during("rebuild"))

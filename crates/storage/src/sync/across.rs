@@ -109,6 +109,23 @@ fn is_same(one: &ObjectMeta, other: &ObjectMeta) -> bool {
 ///
 /// # Errors
 /// The first failure, with the object's key; what was transferred until then stays, and a new plan goes on from there.
+///
+/// ```
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::sync::{ApplyOptions, apply_across, everything, plan_across};
+/// use isobar_storage::{Key, ObjectStore, ObjectStoreExt, PutOptions};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let from = MemoryStore::new();
+/// let to = MemoryStore::new();
+/// from.write_with(&Key::new("a.txt")?, "1", PutOptions::default().with_custom("author", "Ada")).await?.stored();
+/// let changes = plan_across(&from, "", &to, "", &everything).await?;
+/// apply_across(&changes, &from, &to, &ApplyOptions::default(), |_| {}).await?;
+/// assert_eq!(to.head(&Key::new("a.txt")?).await?.expect("it was transferred").custom["author"], "Ada");
+/// # Ok(())
+/// # }
+/// ```
 pub async fn apply_across(
     plan: &AcrossPlan,
     source: &dyn ObjectStore,

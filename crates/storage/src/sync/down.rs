@@ -47,6 +47,21 @@ impl DownPlan {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`], with the state folder's name.
+    ///
+    /// ```
+    /// use isobar_storage::ErrorKind;
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::sync::{everything, plan_down};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// std::fs::create_dir(folder.path().join(".isobar"))?;
+    /// let changes = plan_down(&MemoryStore::new(), "", folder.path(), &everything).await?;
+    /// assert_eq!(changes.check_delete().unwrap_err().kind(), ErrorKind::InvalidArgument);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn check_delete(&self) -> Result<()> {
         match self.left_out.iter().find(|left_out| left_out.reason == Reason::State) {
             None => Ok(()),
@@ -211,6 +226,22 @@ async fn compare(
 /// # Errors
 /// The first failure, with the file's name; what was downloaded until then stays, and a new plan goes on from there.
 /// [`DownPlan::check_delete`] where it is to delete.
+///
+/// ```
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::sync::{ApplyOptions, apply_down, everything, plan_down};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("old.txt"), "")?;
+/// let bucket = MemoryStore::new();
+/// let changes = plan_down(&bucket, "", folder.path(), &everything).await?;
+/// apply_down(&changes, &bucket, &ApplyOptions::default().with_delete(true), |_| {}).await?;
+/// assert!(!folder.path().join("old.txt").exists());
+/// # Ok(())
+/// # }
+/// ```
 pub async fn apply_down(
     plan: &DownPlan,
     store: &dyn ObjectStore,

@@ -33,7 +33,11 @@ pub use up::{Plan, Upload, apply, plan, plan_with};
 /// is a link that leads out or cannot be read, is asked for with a slash at its end: does anything below it take part?
 pub type Filter<'f> = &'f (dyn Fn(&str) -> bool + Sync);
 
-/// Takes every name.
+/// Takes every name: the filter where none is wanted.
+///
+/// ```
+/// assert!(isobar_storage::sync::everything("any/name"));
+/// ```
 #[must_use]
 pub fn everything(_: &str) -> bool {
     true
@@ -41,6 +45,13 @@ pub fn everything(_: &str) -> bool {
 
 /// Whether a path is never synced, by one of its names: state, secrets, what belongs to the machine
 /// ([`state_of_name`]).
+///
+/// ```
+/// use isobar_storage::sync::is_ignored;
+///
+/// assert!(is_ignored("site/.git/config") && is_ignored(".env"));
+/// assert!(!is_ignored("site/.well-known/security.txt"));
+/// ```
 #[must_use]
 pub fn is_ignored(path: &str) -> bool {
     reason_of(path).is_some()
@@ -106,6 +117,21 @@ fn unheld(part: &str, is_windows: bool) -> Option<&'static str> {
 ///
 /// # Errors
 /// When it cannot be opened, or is not a regular file; a FIFO is not waited for.
+///
+/// ```
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::sync::open_file;
+/// use isobar_storage::{Key, ObjectStoreExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("film.mp4"), "frames")?;
+/// let body = open_file(folder.path().join("film.mp4")).await?;
+/// assert_eq!(MemoryStore::new().write(&Key::new("film.mp4")?, body).await?.size, 6);
+/// # Ok(())
+/// # }
+/// ```
 pub async fn open_file(path: impl AsRef<Path>) -> Result<Body> {
     let path = path.as_ref().to_owned();
     let opened = blocking(move || {
@@ -149,14 +175,38 @@ impl Default for ApplyOptions {
 }
 
 impl ApplyOptions {
-    /// Transfers at once.
+    /// Transfers in flight; 0 is as 1. Each has a chunk of its body in memory, or a part of 8 MiB or more of a body over 5 GiB.
+    ///
+    /// ```
+    /// use isobar_storage::sync::ApplyOptions;
+    ///
+    /// assert_eq!(ApplyOptions::default().with_concurrency(4).concurrency, 4);
+    /// ```
     #[must_use]
     pub fn with_concurrency(mut self, concurrency: usize) -> Self {
         self.concurrency = concurrency;
         self
     }
 
-    /// Delete what is only at the target.
+    /// Delete what is only at the target, after all transfers.
+    ///
+    /// ```
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::sync::{ApplyOptions, apply, everything, plan};
+    /// use isobar_storage::{Key, ObjectStore, ObjectStoreExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let bucket = MemoryStore::new();
+    /// bucket.write(&Key::new("site/old.html")?, "").await?;
+    /// let changes = plan(folder.path(), &bucket, "site/", &everything).await?;
+    /// assert_eq!(changes.extra[0].as_str(), "site/old.html"); // to be shown before it is done
+    /// apply(&changes, &bucket, &ApplyOptions::default().with_delete(true), |_| {}).await?;
+    /// assert!(bucket.head(&Key::new("site/old.html")?).await?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_delete(mut self, delete: bool) -> Self {
         self.delete = delete;

@@ -33,7 +33,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Bytes to upload.
+    /// Bytes to upload, by the sizes at the time of the walk.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.uploads.iter().map(|upload| upload.size).sum()
@@ -61,6 +61,22 @@ pub struct Upload {
 ///
 /// # Errors
 /// When the folder cannot be read, something in it is [refused](crate::walk), a name makes too long a key, or the store fails.
+///
+/// ```
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::sync::plan;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("app.js"), "go()")?;
+/// std::fs::write(folder.path().join("app.js.map"), "{}")?;
+/// let without_maps = |name: &str| !name.ends_with(".map");
+/// let changes = plan(folder.path(), &MemoryStore::new(), "site/", &without_maps).await?;
+/// assert_eq!((changes.uploads[0].key.as_str(), changes.bytes(), changes.ignored), ("site/app.js", 4, 1));
+/// # Ok(())
+/// # }
+/// ```
 pub async fn plan(folder: impl AsRef<Path>, store: &dyn ObjectStore, prefix: &str, filter: Filter<'_>) -> Result<Plan> {
     plan_with(folder, store, prefix, filter, &WalkOptions::default()).await
 }
@@ -69,6 +85,24 @@ pub async fn plan(folder: impl AsRef<Path>, store: &dyn ObjectStore, prefix: &st
 ///
 /// # Errors
 /// As [`plan`].
+///
+/// ```
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::sync::{everything, plan_with};
+/// use isobar_storage::walk::WalkOptions;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// std::fs::create_dir(folder.path().join("data"))?;
+/// std::fs::write(folder.path().join("data/site.sqlite"), "")?;
+/// // The program's own database is below the folder that it publishes.
+/// let options = WalkOptions::default().with_state([folder.path().join("data")]);
+/// let changes = plan_with(folder.path(), &MemoryStore::new(), "", &everything, &options).await?;
+/// assert!(changes.uploads.is_empty() && changes.left_out[0].name == "data");
+/// # Ok(())
+/// # }
+/// ```
 pub async fn plan_with(
     folder: impl AsRef<Path>,
     store: &dyn ObjectStore,
@@ -127,6 +161,25 @@ pub async fn plan_with(
 ///
 /// # Errors
 /// The first failure, with the file's name; what was uploaded until then stays, and a new plan goes on from there.
+///
+/// ```
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::sync::{ApplyOptions, apply, everything, plan};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("index.html"), "<h1>Hi</h1>")?;
+/// let bucket = MemoryStore::new();
+/// let changes = plan(folder.path(), &bucket, "", &everything).await?;
+/// let mut stored = Vec::new();
+/// apply(&changes, &bucket, &ApplyOptions::default(), |file| stored.push(file.name.clone())).await?;
+/// assert_eq!(stored, ["index.html"]);
+/// // Once more: nothing is left to do.
+/// assert_eq!(plan(folder.path(), &bucket, "", &everything).await?.unchanged, 1);
+/// # Ok(())
+/// # }
+/// ```
 pub async fn apply(
     plan: &Plan,
     store: &dyn ObjectStore,

@@ -66,14 +66,35 @@ pub struct WalkOptions {
 }
 
 impl WalkOptions {
-    /// Whether links that lead out of the folder are followed.
+    /// Whether links that lead out of the folder are followed. State is left out wherever a link leads.
+    ///
+    /// ```
+    /// use isobar_storage::walk::WalkOptions;
+    ///
+    /// assert!(WalkOptions::default().with_follow_links(true).follow_links);
+    /// ```
     #[must_use]
     pub fn with_follow_links(mut self, follow_links: bool) -> Self {
         self.follow_links = follow_links;
         self
     }
 
-    /// Files and folders that hold state.
+    /// Files and folders that hold state, in place of those that were given before.
+    ///
+    /// ```
+    /// use isobar_storage::walk::{Reason, WalkOptions, walk};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// std::fs::create_dir(folder.path().join("uploads"))?;
+    /// std::fs::write(folder.path().join("index.html"), "")?;
+    /// let options = WalkOptions::default().with_state([folder.path().join("uploads")]);
+    /// let walked = walk(folder.path(), &options).await?;
+    /// assert_eq!((walked.files.len(), walked.left_out[0].reason), (1, Reason::State));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_state(mut self, state: impl IntoIterator<Item = PathBuf>) -> Self {
         self.state = state.into_iter().collect();
@@ -113,6 +134,23 @@ impl Walk {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] with the names.
+    ///
+    /// ```
+    /// use isobar_storage::walk::{WalkOptions, walk};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # #[cfg(unix)] {
+    /// std::os::unix::fs::symlink("/no/such/file", folder.path().join("dangling"))?;
+    /// let mut walked = walk(folder.path(), &WalkOptions::default()).await?;
+    /// assert!(walked.clone().refuse(&|_| true).is_err());
+    /// walked.refuse(&|name| name != "dangling")?; // a caller who does not want it
+    /// assert_eq!(walked.left_out[0].name, "dangling");
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn refuse(&mut self, take: &dyn Fn(&str) -> bool) -> Result<()> {
         let (taken, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.refused).into_iter().partition(|refused| {
             if refused.is_folder { take(&format!("{}/", refused.name)) } else { take(&refused.name) }
@@ -128,6 +166,20 @@ impl Walk {
 /// # Errors
 /// When the folder cannot be read; [`ErrorKind::InvalidArgument`] when it is inside a state folder, or when its links reach more
 /// than a million entries.
+///
+/// ```
+/// use isobar_storage::walk::{WalkOptions, walk};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// std::fs::create_dir(folder.path().join("css"))?;
+/// std::fs::write(folder.path().join("css/main.css"), "a {}")?;
+/// let walked = walk(folder.path(), &WalkOptions::default()).await?;
+/// assert_eq!((walked.files["css/main.css"].size, walked.folders.contains("css")), (4, true));
+/// # Ok(())
+/// # }
+/// ```
 pub async fn walk(root: impl AsRef<Path>, options: &WalkOptions) -> Result<Walk> {
     let root = root.as_ref().to_owned();
     let options = options.clone();

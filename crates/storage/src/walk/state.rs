@@ -62,6 +62,21 @@ pub fn create_state_folder(path: impl AsRef<Path>) -> Result<()> {
 
 /// Whether a file or folder of this name is state or a secret, wherever it is. ASCII letters count alike in either case, as some
 /// file systems have it.
+///
+/// | name | reason |
+/// |---|---|
+/// | `.isobar`, [`MARKER`] | [`Reason::State`] |
+/// | `.wrangler` | [`Reason::WranglerState`] |
+/// | `.git`, `.DS_Store`, `Thumbs.db` | [`Reason::System`] |
+/// | `.env*`, `.dev.vars*` (but for `.env.example`, `.dev.vars.example`), `keyring`, `*.keyring`, `signing-key`, `.npmrc` | [`Reason::Secret`] |
+///
+/// ```
+/// use isobar_storage::walk::{Reason, state_of_name};
+///
+/// assert_eq!(state_of_name(".env.production"), Some(Reason::Secret));
+/// assert_eq!(state_of_name(".env.example"), None);
+/// assert_eq!(state_of_name("index.html"), None);
+/// ```
 #[must_use]
 pub fn state_of_name(name: &str) -> Option<Reason> {
     let name = name.to_ascii_lowercase();
