@@ -45,7 +45,7 @@ pub(super) fn plain(value: &Scalar, ty: &Type, into: &mut Vec<u8>) {
     }
 }
 
-/// Escapes a text for TabSeparated.
+/// Escapes a text for TabSeparated: control characters that have a letter, quotes and backslashes; other bytes stay.
 pub(super) fn escape(text: &[u8], into: &mut Vec<u8>) {
     for byte in text {
         let escaped = match byte {

@@ -1,4 +1,16 @@
 //! Named columns: the names of a schema become positions in a query's text.
+//!
+//! The text is edited token by token, not parsed and written again: it must stay as its author has written it, and this runs inside Workers,
+//! which have no parser. Whether a word is a column follows from what stands around it:
+//!
+//! | a word is not a column where | example |
+//! |---|---|
+//! | it is a keyword without quotes | `format` |
+//! | `(` or `.` follows it | `route(...)`, `t.route` (the `t`) |
+//! | it stands after `AS`, or is an alias at the end of an item | `... AS route` |
+//! | it is in the `FROM` clause | `FROM route` |
+//! | it is a unit | `INTERVAL '1' hour`, `EXTRACT(hour FROM t)` |
+//! | it is an alias of the query's own, outside of that alias' expression | `ORDER BY route` |
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -53,6 +65,8 @@ struct Own<'t> {
 }
 
 /// The tokens of each `SELECT`, without spaces and without those of subqueries.
+///
+/// A subquery is a `SELECT` of its own, with its own `FROM` and so its own schema: its tokens are none of the outer one's.
 fn selects<'t>(tokens: &[Token<'t>]) -> Vec<Vec<Own<'t>>> {
     let tokens: Vec<Token<'t>> = tokens.iter().filter(|token| token.kind != TokenKind::Space).copied().collect();
     let mut finished = Vec::new();
@@ -89,6 +103,7 @@ struct FromClause {
 }
 
 impl FromClause {
+    /// `None` for a `SELECT` without `FROM`, and for one from a subquery. The last part of `events.analyticsEngine.web` is the dataset.
     fn find(select: &[Own<'_>]) -> Option<Self> {
         let from = select.iter().position(|own| own.depth == 0 && own.token.is_word("FROM"))?;
         let token = |at: usize| select.get(at).map(|own| &own.token);

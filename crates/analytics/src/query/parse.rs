@@ -64,6 +64,8 @@ pub(super) fn parse(text: &str) -> Result<(Syntax, Option<Format>)> {
 }
 
 /// The tokens of a query but for spaces, comments and a semicolon at the end.
+///
+/// Quotes and comments without an end are errors here, with their place.
 fn tokens(text: &str) -> Result<Vec<TokenWithSpan>> {
     let tokens = tokenizer(text).tokenize_with_location();
     let mut tokens = tokens.map_err(|error| error_at(error.location.into(), error.message))?;
@@ -122,6 +124,8 @@ fn is_word(token: &TokenWithSpan, word: &str) -> bool {
 }
 
 /// Takes `FORMAT name` off the end: sqlparser does not read it after all statements.
+///
+/// `FORMAT` alone is a name, as in `SELECT format`; it is a clause where a word follows it and something is before it.
 fn cut_format(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<Format>> {
     let at = tokens.len().saturating_sub(2);
     let [word, name] = &tokens[at..] else { return Ok(None) };
@@ -216,6 +220,8 @@ fn unmark(tokens: &mut [TokenWithSpan]) {
 }
 
 /// Reads the `SHOW` statements.
+///
+/// sqlparser would take more after them.
 fn show(tokens: &[TokenWithSpan]) -> Result<Option<Syntax>> {
     let [first, rest @ ..] = tokens else { return Ok(None) };
     if !is_word(first, "SHOW") {
@@ -233,6 +239,7 @@ fn show(tokens: &[TokenWithSpan]) -> Result<Option<Syntax>> {
     Ok(Some(syntax))
 }
 
+/// Its own limit of recursion is a count of 50, which a parenthesis takes one of and a subquery more.
 fn syntax_error(error: ParserError, end: Position) -> Error {
     match error {
         ParserError::RecursionLimitExceeded => {

@@ -1,4 +1,11 @@
 //! The typed plan of a query, which no executor has a part in.
+//!
+//! Made by `analyze`, run by `exec`, shown by `explain`. Names, aliases and spellings are gone: a column is a number among the columns of
+//! the step below, a function is a variant whose arguments have been counted and typed, and a constant has been computed. So the executor has
+//! no error of types, and says `unreachable!` where there would be one.
+//!
+//! A `Select` is a fixed pipeline: source, filter, (input order,) aggregate, having, output, order, offset, limit. There are no rules that
+//! rewrite it: the bounds of a scan are read off the filter when it runs.
 
 use std::sync::Arc;
 
@@ -17,6 +24,8 @@ pub(super) enum Statement {
 }
 
 /// One `SELECT`, in the order of execution.
+///
+/// Expressions of the first steps are over the columns of `source`; from `aggregate` on, where there is one, over its keys and then its calls.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Select {
     pub(super) source: Source,
@@ -54,6 +63,8 @@ pub(super) struct Aggregate {
 }
 
 /// An aggregate function over the source's columns.
+///
+/// Equal calls are one: `sum(x)` in the list and in `HAVING` has one state for each group.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct AggregateCall {
     pub(super) function: AggregateFunction,
@@ -93,6 +104,8 @@ pub(super) struct SortKey {
     pub(super) is_descending: bool,
 }
 
+/// The position is that of the expression in the text, for errors at run time. It takes no part in equality, by which expressions are found
+/// among the keys of a `GROUP BY`.
 #[derive(Debug, Clone)]
 pub(super) struct Expr {
     pub(super) kind: ExprKind,
@@ -126,6 +139,8 @@ impl Expr {
     }
 
     /// Whether its evaluation may fail for some rows, so that it must not be evaluated for those that do not need it.
+    ///
+    /// `AND`, `OR` and `if` use it: an expression that cannot fail is evaluated for all rows, which is faster than choosing some of them.
     pub(super) fn may_fail(&self) -> bool {
         match &self.kind {
             ExprKind::Call(function, arguments) => function.may_fail() || arguments.iter().any(Self::may_fail),
@@ -135,30 +150,40 @@ impl Expr {
 }
 
 /// A function of the plan: types are checked, names and spellings are gone.
+///
+/// The rules of each, for users: the module `query::reference`. Here is what the analysis has settled before the executor sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Function {
     Plus,
     Minus,
     Multiply,
     Divide,
+    /// By the type of the result: floats by `a - trunc(a / b) * b`, integers by their remainder, an error for 0.
     Modulo,
+    /// Of floats, too; the result is an integer, an error for 0.
     IntDiv,
+    /// Of a number or an interval.
     Negate,
     /// A time and an interval.
     AddInterval(Unit),
     Compare(Comparison),
     And,
     Or,
+    /// 1 where the number is 0.
     Not,
+    /// The constants are of the type of the argument; those which that type does not have were left out.
     In {
         set: Arc<Vec<Scalar>>,
         is_negated: bool,
     },
+    /// The pattern need not be a constant.
     Like {
         is_negated: bool,
         ignores_case: bool,
     },
+    /// Both sides may be of narrower types than the result, and are widened.
     If,
+    /// The type of the result says to how many bits.
     ToUInt,
     /// Of a number, a text, a date or a time; the zone is for texts and dates.
     ToDateTime(Tz),
@@ -166,30 +191,40 @@ pub(super) enum Function {
     StartOf(StartOf, Tz),
     ToUnixTimestamp,
     FormatDateTime(Tz),
+    /// Code points.
     Length,
     Empty,
+    /// ASCII alone, as the next.
     Lower,
     Upper,
+    /// By Unicode, as the next.
     LowerUtf8,
     UpperUtf8,
     StartsWith,
     EndsWith,
+    /// In bytes, from 1.
     Position,
+    /// In code points, from 1.
     Substring,
     Format,
     Bin,
     Hex,
+    /// To the base e.
     Log,
     Pow,
+    /// To a constant number of places, as the next two.
     Round,
     Floor,
     Ceil,
     Bit(Bit),
     BitNot,
+    /// Of floats, too, by their bits.
     BitCount,
 }
 
 impl Function {
+    /// Those that have an error for some values of the right types. Errors of constants (an invalid pattern, a zone that does not exist) are
+    /// found by the analysis.
     fn may_fail(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,16 @@
 //! Calendar arithmetic with time zones, by ClickHouse's rules for local times that do not exist or exist twice.
+//!
+//! | question | rule |
+//! |---|---|
+//! | a local time that the clocks skip, read from a text | by the offset that follows the gap |
+//! | one that they skip, as the beginning of a day or an hour | the first instant after the gap |
+//! | one that they repeat | the first of the two |
+//! | a day that a month does not have | the last that it has |
+//! | a time outside of 1970 to 2106 | cut to it where a text or a number is read; wraps around in sums |
+//! | the years beyond the calendar of `chrono` | the nearest day within it, never a panic |
+//!
+//! Everything here takes and gives numbers: seconds or days since 1970, and a zone. The rules were taken from ClickHouse's answers, not from
+//! its sources; `cargo xtask analytics-sql` compares both on random times.
 
 use std::fmt::Write as _;
 
@@ -64,6 +76,7 @@ pub(super) fn midnight(days: i64, zone: Tz) -> i64 {
     boundary(date(days).and_time(NaiveTime::MIN), zone)
 }
 
+/// A part of a local time; the day of the week is 1 for Monday.
 pub(super) fn part(part: Part, at: NaiveDateTime) -> i64 {
     match part {
         Part::Year => at.year().into(),
@@ -78,6 +91,8 @@ pub(super) fn part(part: Part, at: NaiveDateTime) -> i64 {
 }
 
 /// Whether the zone has been ahead of UTC by a multiple of this many seconds ever since 1970.
+///
+/// Looks at each month from 1970 to 2039: later ones repeat the last rule. Called by the analysis, once for each call in a query.
 fn has_offsets_of(unit: i64, zone: Tz) -> bool {
     // Each change of an offset has lasted for longer than a month.
     let at = |month: i64| DateTime::from_timestamp(month * 30 * DAY, 0).unwrap_or_default().naive_utc();
@@ -145,6 +160,8 @@ pub(super) fn start_of_date(interval: StartOf, date: NaiveDate) -> i64 {
 }
 
 /// Adds calendar units to an instant.
+///
+/// Seconds, minutes and hours are lengths; days, months and years keep the local time of day.
 pub(super) fn add(seconds: i64, count: i64, unit: Unit, zone: Tz) -> i64 {
     let fixed = |unit: i64| seconds.wrapping_add(count.wrapping_mul(unit));
     match unit {

@@ -71,6 +71,8 @@ impl Scalar {
 }
 
 /// The values of some rows. The number of rows is known by who holds it.
+///
+/// Cloning shares the values, but for a constant. A `Const` has no length, so that it may stand for any number of rows.
 #[derive(Debug, Clone)]
 pub(super) enum Vector {
     Const(Scalar),
@@ -178,6 +180,7 @@ impl Vector {
         Self::Texts(texts.finish())
     }
 
+    /// The integers, times, booleans or intervals.
     pub(super) fn ints(&self) -> Ints<'_> {
         match self {
             Self::Const(Scalar::Int(value)) => Ints::One(*value),
@@ -186,6 +189,7 @@ impl Vector {
         }
     }
 
+    /// The values as floats, by the type, which says whether the bits are signed. Integers beyond 2^53 are rounded.
     pub(super) fn numbers(&self, ty: &Type) -> Numbers<'_> {
         match self {
             Self::Const(scalar) => Numbers::One(scalar.number(ty).expect("the analysis has checked the types")),
@@ -196,6 +200,7 @@ impl Vector {
         }
     }
 
+    /// The texts.
     pub(super) fn texts(&self) -> Texts<'_> {
         match self {
             Self::Const(Scalar::Text(value)) => Texts::One(value),
@@ -204,6 +209,7 @@ impl Vector {
         }
     }
 
+    /// A text is copied: not for loops over all rows, which take [`texts`](Self::texts).
     pub(super) fn scalar(&self, row: usize) -> Scalar {
         match self {
             Self::Const(scalar) => scalar.clone(),
@@ -237,6 +243,8 @@ impl Vector {
     }
 
     /// The values of some rows that follow each other.
+    ///
+    /// Without a copy, but for lists.
     fn part(&self, from: usize, len: usize) -> Self {
         match self {
             Self::Const(scalar) => Self::Const(scalar.clone()),

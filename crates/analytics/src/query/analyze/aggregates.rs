@@ -1,4 +1,7 @@
 //! The aggregate functions: names, arguments, types.
+//!
+//! Names are taken in any case. Three spellings become one variant: `sumIf(x, c)` is `sum(x)` with a condition, `quantileWeighted(l, x, w)` is
+//! `quantileExactWeighted(l)(x, w)`, `count(x)` is `count()`. The rules for users, with the results of no rows: `query::reference::aggregates`.
 
 use super::calls::Call;
 use crate::Result;
@@ -94,6 +97,14 @@ fn condition(call: &mut Call) -> Result<Expr> {
 }
 
 /// Checks the arguments and returns the type of the result.
+///
+/// | function | argument | result |
+/// |---|---|---|
+/// | `count` | any | `UInt64` |
+/// | `sum` | unsigned, signed, float | `UInt64`, `Int64`, `Float64` |
+/// | `avg` | a number; a time | `Float64`; the time's |
+/// | `min`, `max`, `first_value`, `last_value`, `argMin`, `argMax`, quantiles | | that of the first argument |
+/// | `topK` | | an array of it |
 fn result_type(function: AggregateFunction, call: &Call) -> Result<Type> {
     use AggregateFunction as F;
     let first = || call.arguments[0].ty.clone();

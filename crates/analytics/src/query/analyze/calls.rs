@@ -10,6 +10,9 @@ use crate::query::{Type, exec};
 const MOST_CONSTANT: usize = 1 << 20;
 
 /// Makes the call of a function; where all arguments are constants, computes it.
+///
+/// `AND`, `OR` and `if` are not computed, as one of their sides may fail that is not wanted; nor is a constant of more than 1 MiB, which is left
+/// to the run and its budget.
 pub(super) fn call(function: Function, arguments: Vec<Expr>, ty: Type, position: Position) -> Result<Expr> {
     let constants: Option<Vec<Vector>> =
         arguments.iter().map(|argument| argument.constant().map(|scalar| Vector::Const(scalar.clone()))).collect();

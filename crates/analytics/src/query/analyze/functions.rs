@@ -1,4 +1,9 @@
 //! The scalar functions: names, arguments, types.
+//!
+//! A name leads to a [`Function`], a check of the number and the types of its arguments, and the type of its result; constants are then computed
+//! by [`calls::call`]. A function is found by kind, in this order: those with rules of their own, of numbers, of texts, of times. A new one
+//! is a variant of [`Function`], an arm here, one in `exec::eval`, its name in [`NAMES`], and a row in `query::reference`; the recorded answers
+//! of ClickHouse (`tests/it/query/queries.sql`) have a line for it.
 
 use super::calls::{self, Call};
 use super::operators::{arithmetic, logical};
@@ -168,6 +173,8 @@ fn choice(call: Call) -> Result<Expr> {
 }
 
 /// The type that has all values of two types; `None` where there is none.
+///
+/// Not of an integer of 64 bits and a float, nor of `UInt64` and a signed integer: no type has all values of both.
 fn common(a: &Type, b: &Type) -> Option<Type> {
     if a == b {
         return Some(a.clone());

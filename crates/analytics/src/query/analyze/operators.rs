@@ -1,4 +1,7 @@
 //! The types of operators.
+//!
+//! By ClickHouse's rules, of which `query::reference` has the table: the result's type follows from the operands' types alone. A constant text
+//! takes the type of the other side of a comparison here, so that a text which is not a time is an error of the query and not of a row.
 
 use std::sync::Arc;
 
@@ -59,6 +62,13 @@ fn number_type(function: &Function, left: &Type, right: &Type) -> Option<Type> {
 }
 
 /// A sum or difference with a date or a time.
+///
+/// | operands | result |
+/// |---|---|
+/// | two times of one kind, `-` | `Int32` |
+/// | a time and a number | the time's type |
+/// | a number and a time, `+` | the time's type |
+/// | a time and an interval; an interval and a time, `+` | the time's, or `DateTime` of a `Date` and a unit of less than a day |
 fn of_times(function: Function, left: Expr, right: Expr) -> Result<Expr> {
     let position = left.position;
     let is_minus = function == Function::Minus;

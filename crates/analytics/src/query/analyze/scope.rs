@@ -144,6 +144,7 @@ impl<'q> Scope<'q> {
         Ok(Expr { kind: ExprKind::Aggregate(number), ty, position })
     }
 
+    /// The meaning of a name: an alias that is not being resolved, or else a column. `SELECT upper(a) AS a` reads the column within the alias.
     fn name(&mut self, ident: &ast::Ident) -> Result<Expr> {
         let name = identifier(ident);
         let at = ident.span.start.into();
@@ -173,6 +174,8 @@ impl<'q> Scope<'q> {
     }
 
     /// Checks an expression of the syntax and makes it one of the plan.
+    ///
+    /// Counts expressions and their depth, which aliases can make grow without bound in a short text, and takes the memory of constants.
     pub(super) fn expr(&mut self, expr: &ast::Expr) -> Result<Expr> {
         self.expressions += 1;
         if self.expressions > MAX_EXPRESSIONS {
@@ -231,6 +234,7 @@ impl<'q> Scope<'q> {
         }
     }
 
+    /// A column with its table before it, which is never an alias of the list.
     fn qualified(&mut self, idents: &[ast::Ident], at: Position) -> Result<Expr> {
         let names: Vec<String> = idents.iter().map(identifier).collect();
         let [table, name] = &names[..] else {

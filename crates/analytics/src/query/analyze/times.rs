@@ -1,4 +1,7 @@
 //! The functions of dates and times: arguments and types.
+//!
+//! The zone is settled here: the last argument's, or else that of the time's type, or else UTC; it becomes a part of the function, so that the
+//! executor looks up nothing. `now()` and `today()` are constants, so that all rows of a query see one time.
 
 use chrono_tz::Tz;
 
@@ -120,6 +123,7 @@ fn format(mut call: Call) -> Result<Expr> {
     call.make(Function::FormatDateTime(zone), Type::String)
 }
 
+/// A part of the clock takes a `DateTime` alone: a `Date` has no hours.
 fn part_of(mut call: Call, part: Part, ty: Type) -> Result<Expr> {
     call.count(1..=2)?;
     let is_clock = matches!(part, Part::Hour | Part::Minute | Part::Second);
@@ -151,6 +155,7 @@ fn start_of_interval(mut call: Call) -> Result<Expr> {
     }
 }
 
+/// Months, weeks and years give a `Date`, all others a `DateTime` in the zone.
 fn make_start(call: Call, interval: StartOf, zone: Option<Zone>) -> Result<Expr> {
     let is_clock = matches!(interval, StartOf::Units(_, Unit::Second | Unit::Minute | Unit::Hour));
     let kind = if is_clock { "a time with hours" } else { "a time" };

@@ -15,7 +15,18 @@ use crate::query::Type;
 use crate::query::plan::{AggregateCall, AggregateFunction};
 use crate::query::vector::{Builder, Scalar, Vector};
 
-/// The states of one call.
+/// The states of one call, by the number of the group.
+///
+/// | function | state of a group | memory |
+/// |---|---|---|
+/// | `count` | a count | 8 bytes |
+/// | `sum` | an integer that wraps around, or a float | 8 bytes |
+/// | `avg` | sum and count | 16 bytes |
+/// | `min`, `max`, `first_value`, `last_value` | the value | its own |
+/// | `argMin`, `argMax` | the value, and that by which it was chosen | both |
+/// | quantiles | weights by value | 64 bytes a distinct value |
+/// | `topK` | weight, order and value by its encoding | twice its encoding and 128 bytes a distinct value |
+/// | with `DISTINCT` | besides, the encodings of the group's values | each, and 64 bytes |
 #[derive(Debug)]
 pub(super) struct States<'m> {
     call: AggregateCall,
@@ -159,6 +170,8 @@ impl<'m> States<'m> {
         Ok(())
     }
 
+    /// The functions that keep one value: the least, the greatest, the first, the last, by the last argument. Of rows that are equal the first
+    /// stays, but for `last_value`.
     fn choose(&mut self, groups: &[u32], arguments: &[Vector], rows: impl Iterator<Item = usize>) -> Result<()> {
         use AggregateFunction as F;
         let State::Chosen(states) = &mut self.state else { return Ok(()) };
@@ -192,6 +205,7 @@ impl<'m> States<'m> {
         Ok(())
     }
 
+    /// The states of a quantile. NaN has no order, and is left out. Weights wrap around, as ClickHouse's do.
     fn weigh(&mut self, groups: &[u32], arguments: &[Vector], rows: impl Iterator<Item = usize>) -> Result<()> {
         let State::Quantile(states) = &mut self.state else { return Ok(()) };
         let weights = arguments[1].ints();
@@ -212,6 +226,7 @@ impl<'m> States<'m> {
         Ok(())
     }
 
+    /// The states of `topK`: all values with their weights, and the order in which they came, by which ties are decided.
     fn count_top(&mut self, groups: &[u32], arguments: &[Vector], rows: impl Iterator<Item = usize>) -> Result<()> {
         let State::Top(states) = &mut self.state else { return Ok(()) };
         let weights = arguments.get(1).map(Vector::ints);
@@ -308,7 +323,8 @@ fn is_better(by: &Vector, row: usize, best: &Scalar, ty: &Type, wanted: Ordering
     }
 }
 
-/// The value at a level of the sum of all weights.
+/// The value at a level of the sum of all weights: the least for which the weights up to it come to `ceil(total * level)`. Of no values NaN,
+/// or the type's default.
 fn quantile(weights: HashMap<i64, u64>, level: f64, ty: &Type) -> Scalar {
     let is_float = *ty == Type::Float64;
     let value = |bits: i64| if is_float { Scalar::Float(f64::from_bits(bits as u64)) } else { Scalar::Int(bits) };

@@ -1,4 +1,9 @@
 //! Arithmetic, rounding and bits, with the widths and the overflow of ClickHouse's types.
+//!
+//! Integers are computed in 64 bits and cut to the width of the result's type by [`Type::wrap`], which comes to the same as computing in
+//! that width, for sums, products and bits. Division needs the true values: it goes by 128 bits, so that unsigned and signed 64-bit operands
+//! have one representation. What has no value (division by 0, a shift by a negative number) is an error of the query, in whose place
+//! ClickHouse has an exception, too.
 
 use crate::query::Type;
 use crate::query::plan::{Bit, Function};
@@ -89,6 +94,9 @@ pub(super) fn binary(function: &Function, pair: &Pair<'_>, ty: &Type, len: usize
 }
 
 /// The quotient or the remainder of integers.
+///
+/// An error where the divisor is 0, and for the least signed number by -1, whose quotient the type does not have; processors trap there, and
+/// ClickHouse fails.
 fn divide(function: &Function, pair: &Pair<'_>, ty: &Type, len: usize) -> Result<Vector, String> {
     let [left, right] = [pair.left_type, pair.right_type].map(|ty| ty.integer().unwrap_or((64, true)));
     // As in ClickHouse, the quotient of a signed and an unsigned number takes both as signed numbers of their own width.
@@ -120,6 +128,8 @@ pub(super) fn negate(vector: &Vector, from: &Type, ty: &Type, len: usize) -> Vec
 }
 
 /// Rounds to a number of decimal places, which is negative for tens.
+///
+/// Places of integers matter where they are negative; as many tens as the type has digits leave 0.
 pub(super) fn round(function: &Function, vector: &Vector, ty: &Type, places: i64, len: usize) -> Vector {
     if *ty == Type::Float64 {
         let values = vector.numbers(ty);
@@ -165,6 +175,8 @@ fn round_integer(function: &Function, value: i64, ty: &Type, scale: i64) -> i64 
     }
 }
 
+/// Scales, rounds and scales back, as ClickHouse does: the errors of the products are a part of the result. Where the scale, or the product,
+/// is beyond the range of floats, the value stays, or is 0 for tens.
 fn round_float(function: &Function, value: f64, places: i64) -> f64 {
     let whole = |value: f64| match function {
         Function::Floor => value.floor(),
@@ -185,6 +197,8 @@ fn round_float(function: &Function, value: f64, places: i64) -> f64 {
 }
 
 /// Applies a function of the bits of two integers.
+///
+/// `own` is the width of the left operand, by which shifts and tests go; `width` that of the result, by which rotations do.
 pub(super) fn bits(function: Bit, pair: &Pair<'_>, ty: &Type, len: usize) -> Result<Vector, String> {
     let own = pair.left_type.integer().map_or(64, |(bits, _)| i64::from(bits));
     let (width, _) = ty.integer().unwrap_or((64, false));

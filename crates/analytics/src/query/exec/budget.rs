@@ -1,4 +1,10 @@
 //! The memory and the time of a query. Memory is counted before it is taken.
+//!
+//! Every allocation that grows with the data has a [`Share`]: rows in a sorter, groups, states, vectors of expressions. A share takes its bytes
+//! from the budget first, and gives them back when it is dropped, so that no path forgets them. Counted is what a value needs (a text's
+//! bytes, a map entry's slot), not what the allocator gives; a bound before a function is applied may be too high, and is corrected after it.
+//!
+//! One thread runs a query, so that the count is a `Cell`.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -32,6 +38,9 @@ impl Budget {
     }
 
     /// Fails where the query is cancelled or its time is over.
+    ///
+    /// Called between batches, between functions, and every 65,536 steps of a `LIKE`: the longest time between two checks is that of one function
+    /// over 8,192 rows.
     ///
     /// # Errors
     /// [`ErrorKind::Cancelled`], [`ErrorKind::TimedOut`].

@@ -1,4 +1,8 @@
 //! Comparison of values. Numbers compare by value whatever their types; NaN compares as in IEEE 754.
+//!
+//! Three ways, by the types: as floats where both sides are floats exactly (integers of at most 32 bits are); as 64-bit or 128-bit integers
+//! where both are integers; and an integer of 64 bits with a float by [`mixed`], as neither type has all values of the other. Two orders for
+//! two uses: `natural` has NaN as the greatest, for states; `order` has it last in both directions, for `ORDER BY`.
 
 use std::cmp::Ordering;
 

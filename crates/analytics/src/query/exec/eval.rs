@@ -1,4 +1,10 @@
 //! Evaluation of expressions, a vector at a time.
+//!
+//! An expression over a batch becomes a vector: its arguments first, then the function over all rows at once. A constant stays one value,
+//! and a function of constants is applied to one row. `AND`, `OR` and `if` choose the rows for which an argument is evaluated, where it may
+//! fail: a condition that keeps a division from 0 must do so.
+//!
+//! Memory is taken before a function is applied, by a bound of what its result may have ([`most_bytes`]), and corrected to what it has.
 
 use chrono::{NaiveDateTime, NaiveTime};
 use chrono_tz::Tz;
@@ -312,6 +318,7 @@ fn to_uint(vector: &Vector, from: &Type, ty: &Type, len: usize) -> Result<Vector
     values.map(Vector::from_ints)
 }
 
+/// Reads digits, with or without a `+`. More digits than the type holds wrap around, as in ClickHouse.
 fn read_uint(text: &[u8], ty: &Type) -> Result<i64, String> {
     let digits = text.strip_prefix(b"+").unwrap_or(text);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
@@ -373,6 +380,8 @@ fn times(function: &Function, arguments: &[Vector], types: &[&Type], ty: &Type, 
 }
 
 /// Adds an interval to a date or a time.
+///
+/// A date and a unit of less than a day become a time of UTC.
 fn add(value: i64, count: i64, unit: Unit, from: &Type) -> i64 {
     match (from, unit) {
         (Type::Date, Unit::Day | Unit::Month | Unit::Year) => time::days(time::shift(time::date(value), count, unit)),
@@ -381,6 +390,7 @@ fn add(value: i64, count: i64, unit: Unit, from: &Type) -> i64 {
     }
 }
 
+/// Numbers and dates are cut to the range of the type; a text that is not a time is an error.
 fn to_date_time(vector: &Vector, from: &Type, zone: Tz, len: usize) -> Result<Vector, String> {
     let cut = |value: i64| value.clamp(0, u32::MAX.into());
     match from {

@@ -1,4 +1,8 @@
 //! Groups of rows by their keys.
+//!
+//! A row's keys become bytes that are equal exactly where the keys are, and a map from these to numbers says which group it is. Numbers are
+//! given in the order of appearance, which is that of the result without an `ORDER BY`. A key of one text is its bytes; of several keys each
+//! text has its length before it, so that `('a', 'bc')` and `('ab', 'c')` are two groups.
 
 use hashbrown::HashMap;
 
@@ -30,6 +34,8 @@ impl<'m> Groups<'m> {
     }
 
     /// Returns the group of each row, by number, after adding the new ones.
+    ///
+    /// One look-up for each row, and memory for each new group alone.
     pub(super) fn assign(&mut self, keys: &[Vector], len: usize) -> Result<Vec<u32>> {
         (0..len).map(|row| self.group(keys, row)).collect()
     }
@@ -94,7 +100,7 @@ fn encode_scalar(scalar: &Scalar, into: &mut Vec<u8>) {
     }
 }
 
-/// The bits of a float; one NaN for all.
+/// The bits of a float as a key: all NaN have those of one; 0 and -0 stay two.
 pub(super) fn float_bits(value: f64) -> u64 {
     if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
 }

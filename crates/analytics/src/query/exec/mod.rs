@@ -78,6 +78,8 @@ impl<'r> Run<'r> {
         finish.end()
     }
 
+    /// Groups the rows, and returns one row for each group: keys, then results. Each batch is evaluated once for the keys and once for each call;
+    /// the numbers of the rows' groups tie them together. A query without keys has group 0 from the beginning, also without rows.
     fn aggregate(&mut self, select: &Select, aggregate: &Aggregate) -> Result<HeldRows<'r>> {
         let budget = self.budget;
         let mut groups = Groups::new(&aggregate.keys, budget.share());
@@ -126,6 +128,9 @@ impl<'r> Run<'r> {
 }
 
 /// The end of a `SELECT`: output, order, limit.
+///
+/// Three ways: without an order, rows go straight into the outputs, and the reading ends with the limit; with an order they go into a sorter,
+/// which has all of them at the end, or as many as the limit needs; constants of the output are kept as one value.
 struct Finish<'s, 'm> {
     select: &'s Select,
     budget: &'m Budget,

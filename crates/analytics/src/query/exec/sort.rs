@@ -1,4 +1,8 @@
 //! Rows in order, of which no more are kept than needed.
+//!
+//! Batches are kept as they came; a list of keys with the place of their row is what is sorted, stably, and at the end the rows are gathered.
+//! With a limit of `n` the list is cut to `n` whenever it has grown to `2n + 8,192`, and the rows are gathered then, so that memory is bounded
+//! by the limit and each row is moved a constant number of times on average.
 
 use std::cmp::Ordering;
 
@@ -51,6 +55,7 @@ impl<'s, 'm> Sorter<'s, 'm> {
         Ok(())
     }
 
+    /// Sorts by the keys, the first that differs deciding, and cuts at the limit. Stable: rows that are equal stay in the order in which they came.
     fn sort(&mut self) {
         let keys = self.keys;
         self.rows.sort_by(|(a, ..), (b, ..)| {

@@ -73,6 +73,13 @@ fn request(name: &str, columns: &[Column], filter: Option<&Expr>) -> ScanRequest
 }
 
 /// Narrows the request by a condition that holds for every row.
+///
+/// | condition | narrows |
+/// |---|---|
+/// | `a AND b` | by both |
+/// | `timestamp >= t`, `>`, `<`, `<=`, `=`, also with the sides exchanged | `from`, `until` |
+/// | `index1 = 'a'`, `index1 IN ('a', 'b')` | `indexes`, to those that all conditions have |
+/// | anything else: `OR`, `NOT`, functions of the columns | nothing |
 fn narrow(request: &mut ScanRequest, columns: &[Column], condition: &Expr) {
     let ExprKind::Call(function, arguments) = &condition.kind else { return };
     let column = |expr: &Expr| match &expr.kind {
@@ -107,6 +114,7 @@ fn keep_indexes(request: &mut ScanRequest, mut indexes: std::collections::BTreeS
     request.indexes = Some(indexes);
 }
 
+/// Bounds are in whole seconds, `from` included and `until` not: `timestamp > t` is `from t + 1`.
 fn bound(request: &mut ScanRequest, column: Column, comparison: Comparison, constant: &Scalar, ty: &Type) {
     match (column, constant) {
         (Column::Index, Scalar::Text(text)) if comparison == Comparison::Equal => {
@@ -145,6 +153,9 @@ fn reversed(comparison: Comparison) -> Comparison {
 }
 
 /// The vectors of a batch.
+///
+/// The arrays are taken over without a copy, but for times and integers that become 64 bits. A source that delivers other types, or nulls, is
+/// at fault, and the query says so.
 fn rows(batch: &RecordBatch, columns: &[Column]) -> Result<Rows> {
     let expected = schema(columns.iter().copied());
     let is_expected = batch.num_columns() == columns.len()

@@ -1,4 +1,7 @@
 //! Functions of texts.
+//!
+//! Texts are bytes, and need not be UTF-8: a function never fails for that. Code points are counted by the bytes that do not continue one, so
+//! that of invalid bytes each counts or not by its form alone, as in ClickHouse. Patterns are read once where they are constants.
 
 use super::failure::Failure;
 use crate::Result;
@@ -49,6 +52,8 @@ pub(super) fn position(text: &[u8], needle: &[u8]) -> i64 {
 }
 
 /// Changes the UTF-8 of a text, and keeps what is not UTF-8.
+///
+/// Letters may change their length: `ß` becomes `SS`.
 pub(super) fn change(text: &[u8], change: impl Fn(&str) -> String) -> Vec<u8> {
     let mut changed = Vec::with_capacity(text.len());
     for chunk in text.utf8_chunks() {
@@ -107,6 +112,9 @@ impl Pattern {
     }
 
     /// Goes on from the last `%` where a piece does not match, so that the time is at most pattern times text.
+    ///
+    /// The classic algorithm with one point of return, without recursion: a later `%` makes all earlier ones needless to try again. A query that
+    /// is over ends within a text, as one of megabytes may take minutes.
     fn matches_bytes(&self, text: &[u8], steps: &mut Steps<'_>) -> Result<bool> {
         let step = |at: usize| at + 1 + text[at + 1..].iter().take_while(|byte| !starts(**byte)).count();
         let mut at = 0;
@@ -202,6 +210,9 @@ enum Field {
 }
 
 /// Reads a pattern of `format`: `{}` or `{0}` for arguments, `{{` and `}}` for the characters.
+///
+/// # Errors
+/// A brace without its other one, both forms in one pattern, a number that is none, or an argument that there is not.
 fn fields(pattern: &str, arguments: usize) -> Result<Vec<Field>, String> {
     let mut fields = Vec::new();
     let mut text = String::new();
