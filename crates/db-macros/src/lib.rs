@@ -4,6 +4,19 @@
 //! A declarative macro cannot list a folder, and a function for build scripts would have every user's build script depend on
 //! isobar-db. So it is a procedural macro, and as it takes one text and gives a list of texts, it parses and prints them
 //! itself in place of depending on syn and quote.
+//!
+//! | file in the folder | |
+//! |---|---|
+//! | `0001_users.sql` | a migration |
+//! | `0001_users.down.sql` | passed over: it undoes one |
+//! | `.0001_users.sql`, `._0001_users.sql` | passed over: hidden |
+//! | `notes.md`, a folder | passed over |
+//! | a name that is not UTF-8 | an error of the compiler |
+//! | no `.sql` file at all, no such folder | an error of the compiler |
+//!
+//! The path is taken below `CARGO_MANIFEST_DIR`, the package that is compiled, not below the file that the macro
+//! stands in. Errors are `compile_error!` at the macro's place. Order is not its part:
+//! `isobar_db::migrations::sort` brings the files into wrangler's.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +24,9 @@ use std::path::{Path, PathBuf};
 use proc_macro::{TokenStream, TokenTree};
 
 /// Expands to an array of the names and texts of the `.sql` files in a folder.
+///
+/// For a folder with two files the expansion is `[("1_a.sql", ::core::include_str!("/path/1_a.sql")), ("2_b.sql",
+/// ::core::include_str!("/path/2_b.sql")),]`.
 #[doc(hidden)]
 #[proc_macro]
 pub fn migration_files(folder: TokenStream) -> TokenStream {
@@ -20,6 +36,8 @@ pub fn migration_files(folder: TokenStream) -> TokenStream {
 }
 
 /// The folder that the literal names, below the package that is compiled.
+///
+/// A raw string, or one with an escape, is refused rather than read: its text would have to be unescaped here.
 fn folder_of(tokens: TokenStream) -> Result<PathBuf, String> {
     let mut tokens = tokens.into_iter().collect::<Vec<_>>();
     // A literal that comes by way of a declarative macro is in a group without delimiters.

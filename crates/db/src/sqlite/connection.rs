@@ -111,6 +111,8 @@ fn must_interrupt() -> bool {
 }
 
 /// Marks the call as the one that runs on this thread for as long as the value lives.
+///
+/// Thread-local, as SQLite's callbacks get no argument of ours: what runs on a thread is that thread's one call.
 pub(super) struct Turn(());
 
 impl Turn {
@@ -407,6 +409,9 @@ impl AuthorizedConnection {
     }
 
     /// Ends an open transaction by undoing it. Returns `false` where the connection stays in one and can only be dropped.
+    ///
+    /// A ROLLBACK fails only on a disk that fails; the connection is then dropped, which undoes the transaction by the
+    /// log.
     pub(super) fn roll_back(&self) -> bool {
         if !self.connection.is_autocommit() {
             // A failure shows in the state that is returned.

@@ -26,6 +26,9 @@ const LARGEST_PART: u64 = 20;
 type AskRoom = dyn Fn(&Path) -> Option<Space> + Send + Sync;
 
 /// The free room beside a database, asked for twice a second at most.
+///
+/// A positive answer is believed for half a second, a negative one is not kept: a write that is refused asks again.
+/// Many small writes in half a second could go below the reserve; it is meant for that.
 pub(super) struct Disk {
     folder: PathBuf,
     reserve: u64,

@@ -45,6 +45,9 @@ const OPENING: Duration = Duration::from_secs(30);
 const NO_STATEMENT: &str = "No SQL statements detected.";
 
 /// The database: its connections and their shared state.
+///
+/// Fields are dropped in order: the writer's thread first, then readers, and the keeper of the history last, which
+/// copies the log and closes the file when no other connection is left.
 #[derive(Debug)]
 pub(super) struct Engine {
     writer: Lane<WriteTask>,
@@ -133,6 +136,9 @@ impl Engine {
     }
 
     /// Runs a statement's SQL, of which the last statement has the result.
+    ///
+    /// The short way comes first: a statement that a reader has kept prepared runs without a look at its words.
+    /// Everything else is a batch of one.
     pub(super) async fn query(&self, statement: Statement) -> Result<QueryResult> {
         if let Some(result) = self.readers.as_ref().and_then(|readers| readers.query_kept(&self.shared, &statement)) {
             return Ok(result);
@@ -175,6 +181,9 @@ impl Engine {
     }
 
     /// The words of a statement choose the connection; SQLite decides whether it may run there.
+    ///
+    /// A dropped future abandons the call (`Waiting`), which the thread sees at its next check: before it begins, or
+    /// after some 1,000 instructions.
     async fn work(&self, mut work: Work, mut route: Route) -> Result<Vec<QueryResult>> {
         if let Some(readers) = self.readers.as_ref().filter(|_| route == Route::Reader) {
             match readers.run(&self.shared, work).await? {

@@ -1,4 +1,8 @@
 //! SQLite's errors as this crate's, in D1's words.
+//!
+//! Three texts here are D1's own and not SQLite's: a query that takes too long, one that waits too long for its
+//! turn, and a function that workerd does not have. All others are SQLite's message, the offset where there is one,
+//! and the name of the code.
 
 use isobar_sqlite::{Failure, code_name, unknown_function};
 use rusqlite::ffi;

@@ -6,6 +6,10 @@
 //!
 //! A panic in a task concerns that task. The connection may be in any state then, so it is replaced; a database in memory would
 //! be lost with it, and there the transaction is undone instead, and only if that fails does the database report that it is lost.
+//!
+//! Why threads and a queue, rather than a pool of the runtime's blocking threads: a connection stays with its
+//! thread, so that what it keeps prepared is there for the next call; the crate needs no runtime; and tasks that
+//! wait side by side can be taken together, which is what group commit is.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -42,6 +46,8 @@ enum Task<J> {
 }
 
 /// A thread's connection: none before its first use, and where the last one had to be dropped.
+///
+/// Invariant: `lost` is set only in memory, and never unset.
 pub(super) struct Slot {
     connection: Option<AuthorizedConnection>,
     open: Arc<Open>,
@@ -87,6 +93,9 @@ impl Slot {
 
 /// Threads, each with a connection of its own, that take calls first come, first served. They start as they are needed.
 /// `J` is the type of tasks that a thread takes together.
+///
+/// Threads start with the first task that finds none idle, and end when the lane is dropped. The queue is not
+/// bounded: a task in it has a time limit, and its caller holds its memory.
 pub(super) struct Lane<J = Infallible> {
     queue: Arc<Queue<J>>,
     /// The most threads.
@@ -247,6 +256,8 @@ fn work<J>(queue: &Queue<J>, run_shared: &RunShared<J>, mut slot: Slot) {
     }
 }
 
+/// Runs a job as the call that its connection belongs to for the time, and turns a panic into an error of that
+/// call.
 fn turn<T>(slot: &mut Slot, call: &Arc<Call>, job: impl FnOnce(&mut Slot) -> Result<T>) -> Result<T> {
     let _turn = Turn::start(call);
     catch_unwind(AssertUnwindSafe(|| job(slot))).unwrap_or_else(|_| {

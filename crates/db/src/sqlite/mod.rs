@@ -2,6 +2,21 @@
 //!
 //! One connection writes, so writes are serialised as in D1; in a file, others read beside it (WAL): short statements on the
 //! calling task, longer ones on threads ([`lane`]). Each connection has D1's limits and its authorizer ([`connection`]).
+//!
+//! ```text
+//! SqliteDatabase   the public type: names the operation in errors
+//! engine           chooses the connection; runs statements, batches, scripts, exports, restores
+//! lane             threads that own connections, and the queue before them
+//! connection       one connection with D1's rules, and what may interrupt it
+//! disk, fault      room on the disk, modes of files; SQLite's errors in D1's words
+//! history          every commit of a file, kept for a time
+//! ```
+//! Locks: a statement of a reader holds its place in the pool and nothing else. The writer's thread holds none
+//! while it runs SQL; a commit takes the history's locks for a moment, in the order `state`, then those of the
+//! marks. No lock is held over an `await`.
+//!
+//! Tests: `engine/tests` by scripts and kills, `tests/it` by the conformance kit, `tests/crash` by losing the
+//! power.
 
 mod connection;
 mod disk;
@@ -74,6 +89,16 @@ use crate::{
 /// # Ok(()) }
 /// # #[cfg(not(feature = "local"))] fn main() {}
 /// ```
+///
+/// | | in memory | in a file |
+/// |---|---|---|
+/// | connections | one, its thread's | one that writes, 2 to 8 that read on the calling task, up to 4 on threads |
+/// | a read while a write runs | waits for its turn | runs beside it, on the state before |
+/// | several processes | no | yes: SQLite's locks |
+/// | durable when answered | no | yes |
+/// | `disk_reserve`, `history` | without effect | as set |
+///
+/// Dropping the last clone closes the connections and waits for that; a running statement is interrupted.
 #[derive(Clone)]
 pub struct SqliteDatabase {
     engine: Arc<Engine>,
@@ -82,6 +107,8 @@ pub struct SqliteDatabase {
 
 impl SqliteDatabase {
     /// An empty database in memory: a faithful fake.
+    ///
+    /// Each call makes a database of its own; clone the value to share one.
     ///
     /// # Errors
     /// SQLite's: no memory.
@@ -105,6 +132,10 @@ impl SqliteDatabase {
     ///
     /// The file, its log and the log's index are their owner's alone (mode 0600, existing ones tightened), and so are new folders
     /// (0700). An existing folder is tightened where it holds nothing but databases.
+    ///
+    /// It blocks the calling task for as long as the files are looked at, and waits for another process that has the
+    /// database locked, up to 30 s and within the time limit. A path's folder is created with it; a relative one counts
+    /// from the working directory.
     ///
     /// # Errors
     /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`], [`ErrorKind::Corrupt`] when the file is something else, or is

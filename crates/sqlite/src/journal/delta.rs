@@ -1,4 +1,11 @@
 //! Differences between two versions of a page.
+//!
+//! ```text
+//! difference   number of runs; for each: bytes that are equal before it, bytes that changed, those bytes
+//! ```
+//! Pages are compared eight bytes at a time, and runs that are close are joined: a run costs two numbers, which
+//! would be more than the equal bytes between. Encoding takes some microseconds for a page of 4,096 bytes; a page
+//! that changed everywhere takes a few bytes more than itself.
 
 use super::varint;
 

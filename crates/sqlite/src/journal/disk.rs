@@ -1,4 +1,8 @@
 //! The disk beneath the journal: the system's, or one of a test's that records or fails.
+//!
+//! The trait is as small as the journal's needs, so that a test's disk can record each operation and lose power
+//! after any of them (`tests/crash`). Reads and writes name their offset: a file has no position that threads could
+//! fight over.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -20,6 +24,10 @@ use std::sync::Arc;
 /// assert_eq!(&bytes, b"frames");
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// Promises of an implementation: after `sync` has answered, the file's bytes survive a loss of power; after
+/// `sync_folder`, so do the names in it. Nothing else need survive, and what was not synced may survive in part and
+/// in any order.
 pub trait Disk: Debug + Send + Sync {
     /// Creates a file that only its owner may read.
     ///

@@ -9,6 +9,10 @@
 //! ```
 //! Fixed numbers are little-endian, the others of variable length. A frame's page is a difference from that of an earlier frame, its
 //! base, which this log has, too, or from zeros where the base is 0.
+//!
+//! The checksum covers everything behind it, the number and the run included, so that a batch of an earlier use of
+//! the log, or of another journal, is not taken for one of this. Records are read without trust: a length that
+//! leads beyond its batch, or a page size that SQLite does not have, is refused.
 
 use super::{delta, varint};
 pub(super) use crate::wal_file::{FRAME_HEADER, WAL_HEADER, frame_offset};

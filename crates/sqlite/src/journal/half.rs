@@ -1,4 +1,8 @@
 //! One of the two logs of a journal, and the databases that have frames in it.
+//!
+//! A log is written with zeros once, when it is made, so that syncing it later writes data alone and no metadata of
+//! the file: that is the difference between one write and several to the disk. It is never truncated; emptying
+//! overwrites the header of its first batch.
 
 use std::collections::HashMap;
 use std::io;

@@ -47,6 +47,19 @@
 //! assert!(!root.join("journal").exists(), "an orderly end leaves no log behind");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! | after a call fails | the captured commits | the databases |
+//! |---|---|---|
+//! | [`Journal::capture`] | that database's are not kept; others' are | close that one without a checkpoint |
+//! | [`Journal::sync`], [`Journal::settle`] | uncertain | none may be checkpointed or written; start again with [`recover`] |
+//! | [`Journal::close`] | as for `sync` | close without a checkpoint |
+//! | [`Journal::finish`] | in the logs | close without a checkpoint; the next start recovers |
+//! | [`recover`] with an error | in the logs, as before | open none |
+//! | [`recover`] with withheld databases | in a log of their own | open all but these |
+//!
+//! Why one log: a sync costs the same for one page as for a hundred, and hundreds of databases that commit in the
+//! same moment would each pay for one. Why not SQLite's own log: it is one for each database. Why differences: a
+//! commit of one row changes some dozens of bytes of a page of 4,096.
 
 mod delta;
 mod disk;

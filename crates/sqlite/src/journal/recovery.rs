@@ -1,4 +1,12 @@
 //! Recovery: frames that a crash has left in the logs are put back into the write-ahead logs.
+//!
+//! Reading comes first, all of it, and nothing is changed until every log has been understood. Then each database's
+//! frames are written to their places in its write-ahead log, as they were, and synced; the logs are removed last,
+//! the older before the newer. So a crash during recovery leaves logs that say the same, and running it again does
+//! the same.
+//!
+//! A batch that is not whole is the end of its log: it was being written when the power went, and nothing that it
+//! has was acknowledged. A whole one behind it shows that this is not so, and the log is damaged.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -67,6 +75,16 @@ impl std::error::Error for RecoveryError {
 /// makes that durable, and removes the logs. To be run before any of the databases is opened, and while no journal is open in the
 /// folder. Run
 /// again after a crash of its own, it does the same.
+///
+/// ```
+/// use isobar_sqlite::journal::{Recovered, SystemDisk, recover};
+///
+/// # let root = tempfile::tempdir()?;
+/// # let root = root.path();
+/// // After an orderly end, and the first time, there is nothing to do.
+/// assert_eq!(recover(&root.join("journal"), root, &SystemDisk)?, Recovered::default());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`RecoveryError`]: no database may be opened. A database that alone cannot be written is [withheld](Recovered::withheld).

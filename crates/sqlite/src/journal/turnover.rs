@@ -1,4 +1,9 @@
 //! The log that is not written to: it is made, or emptied, by a thread while the other one fills.
+//!
+//! While one log fills, a thread syncs the write-ahead logs behind the other one and empties it, so that the
+//! journal's own thread seldom waits for either. Where no thread can be started the work is done at once. A log
+//! that cannot be made is no failure: the journal settles until there is one. One whose members could not be synced
+//! is: what is durable is unknown then.
 
 use std::io;
 use std::path::PathBuf;

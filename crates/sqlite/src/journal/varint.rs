@@ -1,4 +1,7 @@
 //! Numbers in as few bytes as they need: seven bits each, the least first, the eighth says that more follow.
+//!
+//! The form is LEB128 without a sign. A number of 64 bits takes ten bytes at most, one below 128 one byte; a reader
+//! refuses what does not fit rather than cutting it.
 
 /// Appends a number.
 pub(super) fn put(mut number: u64, out: &mut Vec<u8>) {

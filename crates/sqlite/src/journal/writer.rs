@@ -1,4 +1,16 @@
 //! The writer: batches of frames, the log that takes them, and what happens when it cannot.
+//!
+//! The way of a commit: [`Journal::capture`] reads its frames from the write-ahead log and puts them into the
+//! batch; [`Journal::sync`] seals the batch with its number and checksum, writes it behind the last one and syncs
+//! the log. The number of the last durable batch is what callers wait for.
+//!
+//! Where the log has no room, a batch is not written at all: the write-ahead logs themselves are synced (`settle`),
+//! which is slower and needs no log. So a full disk, or one without room for the log, costs speed and loses
+//! nothing.
+//!
+//! Invariants: a batch is written only when everything before it in this log is durable; a log is emptied only when
+//! the write-ahead logs of its members are; a failed sync is final, as the system may have dropped what it could
+//! not write.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -28,6 +40,8 @@ const SOON: Duration = Duration::from_secs(10);
 /// assert!(JournalOptions::default().with_bytes(1000).is_err());
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// Memory: recovery holds both logs, twice this size for each journal. Disk: the same while a journal is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalOptions {
     bytes: u64,
@@ -67,6 +81,9 @@ impl JournalOptions {
 }
 
 /// A journal that takes the commits of the databases of one thread. See the [module](super).
+///
+/// It belongs to one thread. Its methods block: `sync` for one sync of the log, `settle` for one of each database
+/// that has frames in it, `capture` for reading the frames, which are in the page cache.
 #[derive(Debug)]
 pub struct Journal {
     folder: PathBuf,
@@ -129,6 +146,8 @@ impl Journal {
 
     /// Follows the write-ahead log of a database that has just been opened. Its name is its path as [`recover`](super::recover) is to
     /// find it below a folder of databases: relative, with `/`.
+    ///
+    /// The follower belongs to this journal and to one connection; a connection that is opened anew gets another one.
     #[must_use]
     pub fn follow(&self, name: &str, database: &Path) -> Follower {
         Follower::new(name, database)
@@ -143,6 +162,9 @@ impl Journal {
 
     /// Takes the frames that a commit has added to a write-ahead log with now `frames` frames in all. They are durable with the next
     /// [`sync`](Self::sync).
+    ///
+    /// Call it after each COMMIT of the connection, before the next: frames that were captured late are captured all
+    /// the same, together with those of later commits, unless the log has begun anew meanwhile.
     ///
     /// # Errors
     /// The write-ahead log cannot be read: the database must be closed, and not checkpointed. The journal has failed before.
@@ -301,6 +323,29 @@ impl Journal {
 
     /// Makes all that was captured durable, by one sync of the log.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use isobar_sqlite::WalPages;
+    /// use isobar_sqlite::journal::{Journal, JournalOptions, SystemDisk};
+    /// use rusqlite::Connection;
+    ///
+    /// # let root = tempfile::tempdir()?;
+    /// # let root = root.path();
+    /// let mut journal = Journal::new(root.join("journal"), 0, JournalOptions::default(), Arc::new(SystemDisk));
+    /// let mut connection = Connection::open(root.join("a.db"))?;
+    /// connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")?;
+    /// let wal = WalPages::count(&mut connection)?;
+    /// let mut follower = journal.follow("a.db", &root.join("a.db"));
+    /// connection.execute_batch("CREATE TABLE t (a)")?;
+    /// journal.capture(&mut follower, wal.take_committed().unwrap_or_default())?;
+    /// assert!(!journal.is_durable(&follower), "it may not be acknowledged yet");
+    /// journal.sync()?;
+    /// assert!(journal.is_durable(&follower) && journal.durable() == follower.batch());
+    /// # journal.finish()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// The captured frames cannot be made durable, or are uncertain: the journal takes nothing more, and its databases must not be
     /// checkpointed. [`recover`](super::recover) restores what is certain.
@@ -315,6 +360,9 @@ impl Journal {
         self.write()
     }
 
+    /// Writes the batch and syncs the log. A write that fails leaves nothing that counts, so the write-ahead logs are
+    /// synced instead ([`abandon`](Self::abandon)); a sync that fails leaves the batch uncertain, and the journal has
+    /// failed.
     fn write(&mut self) -> io::Result<()> {
         let half = self.current.as_mut().expect("what is in a batch was put there when there was a log");
         let bytes = self.batch.seal(self.run, self.next);
@@ -334,6 +382,7 @@ impl Journal {
         Ok(())
     }
 
+    /// Counts the batch as durable.
     fn advance(&mut self) {
         self.batch.clear();
         self.durable = self.next;
@@ -362,6 +411,7 @@ impl Journal {
         Ok(())
     }
 
+    /// Begins anew with empty logs: no follower has a place in them any more, as the serial number is another one.
     fn settled(&mut self) {
         self.members = Members::default();
         self.serial += 1;
@@ -464,6 +514,7 @@ impl Journal {
         Ok(())
     }
 
+    /// Refuses everything once a sync has failed.
     fn check(&self) -> io::Result<()> {
         self.failed.as_ref().map_or(Ok(()), |why| Err(io::Error::other(why.clone())))
     }

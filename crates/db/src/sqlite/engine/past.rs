@@ -1,4 +1,9 @@
 //! The history of the file, where it keeps one: notes of commits, checkpoints, and the way back.
+//!
+//! A restore has three steps: an image of the state is made by a thread, in a temporary file, while the database
+//! goes on; the writer's thread copies its pages over the database in one transaction; the history names the commit
+//! that did so. A failure in the first two leaves the database as it was. One in the third is reported as what it
+//! is: restored, and not noted.
 
 use std::path::Path;
 use std::sync::Arc;

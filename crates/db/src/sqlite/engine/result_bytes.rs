@@ -1,4 +1,7 @@
 //! The bound on the rows of a call: see [`Statement::with_result_bytes`].
+//!
+//! The count is kept while rows are read, so that a result that is too large is never in memory as a whole: the
+//! value that goes beyond the bound is not copied, and the statement ends with its row.
 
 use std::cell::Cell;
 

@@ -1,4 +1,11 @@
 //! Running the statements of a batch or a script on a connection: their rows, their meta, the places of their errors.
+//!
+//! Everything here runs within a transaction that its caller has begun and will end, on either kind of connection.
+//! Statements are prepared one at a time, since the next may need what this one creates, and end where SQLite says
+//! that they end.
+//!
+//! `meta` is made of three numbers before and after: changes, last row, size. D1 counts a database as changed where
+//! one of them differs.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -157,6 +164,9 @@ impl Shared {
     }
 
     /// Prepares and runs a statement's SQL.
+    ///
+    /// Only the last statement of the text may have parameters, and its rows are the result; the others run to their
+    /// ends.
     fn run_anew(
         &self,
         connection: &AuthorizedConnection,

@@ -16,6 +16,9 @@ use crate::sqlite::lane::Slot;
 use crate::{Error, ErrorKind, Result, SqliteOptions, Value};
 
 /// State shared by the threads.
+///
+/// `poisoned` never goes back: a failed sync is uncertain for good. `failing` does, with the next write that
+/// succeeds; it makes a health check write a page rather than believe that an empty transaction says something.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) options: SqliteOptions,
