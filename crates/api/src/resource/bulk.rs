@@ -3,6 +3,13 @@
 //! The operations are planned first, each with its own policy and checks, and then run in one batch, in which each change is
 //! followed by a statement that fails where nothing was changed. So they happen together or not at all. Only where the batch has
 //! failed are the rows looked up again, to name the operations that have found no row of their revision.
+//!
+//! Limits: 50 operations, each with a value that the limits of the columns admit. All operations are of one resource, and run in
+//! the order of the request. An update or a deletion names the `revision` that it expects, in place of `If-Match`; there is none
+//! without it.
+//!
+//! Rows are counted by the difference of creations and deletions, so that a request at the limit may replace rows. The count
+//! that grows is checked before the work, as its statement ends the batch; one that shrinks is written after it.
 
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
@@ -24,14 +31,18 @@ use crate::time::now;
 use crate::{Principal, Problem};
 
 /// Operations of one request.
+///
+/// Each is at most two statements of the batch.
 const MAX_OPERATIONS: usize = 50;
 
+/// The body: `{"operations": [...]}`. Unknown names are refused, as a misspelt one would be lost silently.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Bulk {
     operations: Vec<Operation>,
 }
 
+/// An operation, by its member `op`: `create`, `update` or `delete`.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
 enum Operation {
@@ -40,6 +51,10 @@ enum Operation {
     Delete { id: String, revision: i64 },
 }
 
+/// `POST /{resource}/bulk`: 200 with a result for each operation, in their order.
+///
+/// Errors: 400 for an invalid operation, with its index in the field's name; 403 for an operation that its policy does not
+/// permit; 409 where a row was not found in its revision; 507 at the limit of rows. Nothing was changed after any of them.
 pub(super) async fn bulk(
     State(state): State<ResourceState>,
     principal: Principal,

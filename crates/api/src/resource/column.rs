@@ -1,8 +1,27 @@
 //! Columns: their values, and the form of these in JSON.
+//!
+//! A column decides four things, each in one place: whether a JSON value is valid and which value of SQLite it becomes
+//! ([`Column::value`]); the same for a text in a query ([`Column::value_of_text`]); how a stored value is shown
+//! ([`Column::json_of`]); and the sentence that says what is expected ([`Column::expected`]), for errors and documentation.
+//! The OpenAPI document is made from the same [`Kind`].
+//!
+//! | kind | JSON | SQLite |
+//! |---|---|---|
+//! | text, choice, reference | string | `TEXT` |
+//! | integer | number without a fraction, up to 2^53 - 1 | `INTEGER` |
+//! | number | number | `REAL` |
+//! | boolean | true, false | `INTEGER`: 1, 0 |
+//! | timestamp | string, RFC 3339 | `TEXT` in UTC, milliseconds |
+//! | json | an object, an array, anything | `TEXT` |
+//! | secret | string; shown as `{"sealed": true}` | `BLOB`, sealed by the vault |
+//!
+//! D1 hands numbers over as JavaScript's, so a whole `REAL` comes back as an integer there: showing a value goes by the kind
+//! of the column, not by the type of the value.
 
 use isobar_db::Value;
 use serde_json::{Value as Json, json};
 
+use super::format::{Format, Shape};
 use crate::id::is_id;
 use crate::time::timestamp;
 
@@ -39,6 +58,7 @@ pub struct Column {
     pub(crate) description: &'static str,
 }
 
+/// The type of a column, with its limits.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     Text {
@@ -65,44 +85,25 @@ pub(crate) enum Kind {
     },
 }
 
-/// The format of a text.
-///
-/// ```
-/// use isobar_api::Format;
-/// assert!(Format::Email.fits("ada@example.com"));
-/// assert!(!Format::Url.fits("javascript:alert(1)"));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Format {
-    /// Lower-case letters, digits and `-`.
-    Slug,
-    /// An e-mail address: ASCII letters, digits and `._%+-` before one `@`, a domain with a dot behind it.
-    Email,
-    /// An `http` or `https` URL, without a user and in ASCII.
-    Url,
-}
-
-/// The top-level type of a JSON column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Shape {
-    /// An object.
-    Object,
-    /// An array.
-    Array,
-    /// Anything but null.
-    Any,
-}
-
 impl Column {
     /// A text of at most 1,000 characters, without NUL. See [`chars`](Self::chars) and [`format`](Self::format).
+    ///
+    /// Characters are Unicode scalar values. The text is stored as it is: it is neither trimmed nor normalized, and lists
+    /// compare it by its bytes.
+    ///
+    /// ```
+    /// use isobar_api::{Column, Resource};
+    /// let notes = Resource::of_tenant("notes").column(Column::text("title").chars(1..=80).required());
+    /// assert_eq!(notes.info().columns[1]["takes"], "must be a text of 1 to 80 characters");
+    /// ```
     #[must_use]
     pub fn text(name: &'static str) -> Self {
         Self::new(name, Kind::Text { min: 0, max: 1000, format: None })
     }
 
     /// An integer from -(2^53 - 1) to 2^53 - 1, which every reader of JSON keeps exactly. See [`range`](Self::range).
+    ///
+    /// A number of JSON with a fraction of zero, such as `5.0`, is an integer, too.
     #[must_use]
     pub fn integer(name: &'static str) -> Self {
         Self::new(name, Kind::Integer { min: -MAX_SAFE, max: MAX_SAFE })
@@ -121,18 +122,33 @@ impl Column {
     }
 
     /// A time. It is taken as RFC 3339 with any offset, and stored and shown as RFC 3339 in UTC to the millisecond.
+    ///
+    /// `2026-11-01T13:00:00+01:00` is stored as `2026-11-01T12:00:00.000Z`. Years are 0 to 9999; a fraction beyond
+    /// milliseconds is cut.
     #[must_use]
     pub fn timestamp(name: &'static str) -> Self {
         Self::new(name, Kind::Timestamp)
     }
 
     /// One of the given texts.
+    ///
+    /// The choices are compared exactly. One that is taken from the declaration later is still shown in the rows that have it,
+    /// and can no longer be written.
+    ///
+    /// ```
+    /// use isobar_api::{Column, Resource};
+    /// let column = Column::choice("status", &["draft", "public"]).default("draft");
+    /// let pages = Resource::of_tenant("pages").column(column);
+    /// assert_eq!(pages.info().columns[1]["takes"], "must be one of draft, public");
+    /// ```
     #[must_use]
     pub fn choice(name: &'static str, choices: &'static [&'static str]) -> Self {
         Self::new(name, Kind::Choice(choices))
     }
 
     /// JSON of a shape, stored as text. Limits: 64 KiB, nested at most 32 deep.
+    ///
+    /// Its size is that of the compact form in which it is stored. Lists can neither filter nor sort by it.
     #[must_use]
     pub fn json(name: &'static str, shape: Shape) -> Self {
         Self::new(name, Kind::Json { shape, max_bytes: 64 * 1024 })
@@ -140,6 +156,16 @@ impl Column {
 
     /// The id of a row of another resource, which must exist within the principal's tenant and, where rows belong to users, be
     /// visible to the principal.
+    ///
+    /// The row is looked up before the write, in the scope of the principal: a row of another tenant is not found, as one that
+    /// does not exist. The lookup and the write are two transactions, so a foreign key in the schema is still needed against a
+    /// row that is deleted in between.
+    ///
+    /// ```
+    /// use isobar_api::{Column, Resource};
+    /// let orders = Resource::of_tenant("orders").column(Column::reference("customer_id", "customers").required());
+    /// assert_eq!(orders.info().columns[1]["takes"], "must be the id of one of customers");
+    /// ```
     #[must_use]
     pub fn reference(name: &'static str, resource: &'static str) -> Self {
         Self::new(name, Kind::Reference(resource))
@@ -147,6 +173,9 @@ impl Column {
 
     /// A secret text of 1 byte to 8 KiB. It is sealed by the vault of [`Api::vault`](crate::Api::vault), and shown only as
     /// `{"sealed": true}`.
+    ///
+    /// The sealed value is bound to table, column and row: copied into another row it cannot be opened. The program opens it
+    /// by the vault; there is no request that does. A change to null deletes it. Lists can neither filter nor sort by it.
     #[must_use]
     pub fn secret(name: &'static str) -> Self {
         Self::new(name, Kind::Secret { max: 8 * 1024 })
@@ -167,6 +196,12 @@ impl Column {
 
     /// Sets the least and the largest number of characters of a text. Default: 0 to 1,000.
     ///
+    /// ```
+    /// use isobar_api::{Column, Resource};
+    /// let notes = Resource::of_tenant("notes").column(Column::text("body").chars(0..=10_000));
+    /// assert_eq!(notes.info().columns[1]["takes"], "must be a text of 0 to 10000 characters");
+    /// ```
+    ///
     /// # Panics
     /// When the column is not a text.
     #[must_use]
@@ -177,6 +212,12 @@ impl Column {
     }
 
     /// Sets the format of a text, which then has at least one character. Default: any text.
+    ///
+    /// ```
+    /// use isobar_api::{Column, Format, Resource};
+    /// let pages = Resource::of_tenant("pages").column(Column::text("slug").chars(1..=64).format(Format::Slug));
+    /// assert_eq!(pages.info().columns[1]["takes"], "must be 1 to 64 of a-z, 0-9 and -");
+    /// ```
     ///
     /// # Panics
     /// When the column is not a text.
@@ -190,6 +231,12 @@ impl Column {
 
     /// Sets the least and the largest value of an integer. Default: -(2^53 - 1) to 2^53 - 1.
     ///
+    /// ```
+    /// use isobar_api::{Column, Resource};
+    /// let tickets = Resource::of_tenant("tickets").column(Column::integer("priority").range(1..=5).default(3));
+    /// assert_eq!(tickets.info().columns[1]["takes"], "must be an integer from 1 to 5");
+    /// ```
+    ///
     /// # Panics
     /// When the column is not an integer.
     #[must_use]
@@ -200,6 +247,8 @@ impl Column {
     }
 
     /// Makes the column required: a creation must have it, and it is never null.
+    ///
+    /// A PATCH without the column leaves it as it is; one that sets it to null is refused with 400.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.required = true;
@@ -207,6 +256,9 @@ impl Column {
     }
 
     /// Sets the value of a row that is created without one. The column is then never null. Default: null.
+    ///
+    /// The value is written by the API, so the schema needs no default of its own. It is checked when the column is
+    /// [added](crate::Resource::column).
     #[must_use]
     pub fn default(mut self, value: impl Into<Json>) -> Self {
         self.default = Some(value.into());
@@ -214,6 +266,10 @@ impl Column {
     }
 
     /// Makes the column read-only: requests cannot set it.
+    ///
+    /// A request that has it is refused with 400, not ignored. The program writes it by statements of its own, and should
+    /// increment `revision` with it. A new row gets the column's default, or null. If
+    /// the column is required, too, the API cannot create rows: the program inserts them.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
@@ -228,6 +284,15 @@ impl Column {
     }
 
     /// Permits sorting lists by the column. It must be required or have a default, and should have an index.
+    ///
+    /// A list sorted by it reads its page by the index `(tenant_id, column, id)` where there is one; without an index SQLite
+    /// sorts all rows of the tenant for each page.
+    ///
+    /// ```
+    /// use isobar_api::{Column, Resource};
+    /// let notes = Resource::of_tenant("notes").column(Column::text("title").required().sortable()).sort("title");
+    /// # drop(notes);
+    /// ```
     #[must_use]
     pub fn sortable(mut self) -> Self {
         self.sortable = true;
@@ -241,11 +306,14 @@ impl Column {
         self
     }
 
+    /// Whether it may be null: it is neither required nor has a default.
     pub(crate) fn nullable(&self) -> bool {
         !self.required && self.default.is_none()
     }
 
     /// Whether lists may be filtered by it.
+    ///
+    /// JSON has no order and no one form, and a sealed secret is another text each time.
     pub(crate) fn filterable(&self) -> bool {
         !matches!(self.kind, Kind::Json { .. } | Kind::Secret { .. })
     }
@@ -287,6 +355,8 @@ impl Column {
     }
 
     /// Parses the value of a query parameter.
+    ///
+    /// A text of a text column is not checked against its length or format: a filter that no row can fulfil finds nothing.
     pub(crate) fn value_of_text(&self, text: &str) -> Result<Value, String> {
         let json = match self.kind {
             Kind::Integer { .. } => text.parse::<i64>().map(Json::from).map_err(|_| self.expected())?,
@@ -303,6 +373,9 @@ impl Column {
     }
 
     /// Converts a row's value to JSON.
+    ///
+    /// A value that the kind does not have, written by hand perhaps, is shown as SQLite has it; a text in a JSON column that
+    /// is not JSON is null.
     pub(crate) fn json_of(&self, value: &Value) -> Json {
         match (&self.kind, value) {
             (_, Value::Null) => Json::Null,
@@ -318,6 +391,7 @@ impl Column {
         }
     }
 
+    /// Returns the sentence that follows a field's name in an error: `must be ...`.
     pub(crate) fn expected(&self) -> String {
         match &self.kind {
             Kind::Text { format: Some(Format::Slug), max, .. } => format!("must be 1 to {max} of a-z, 0-9 and -"),
@@ -343,54 +417,12 @@ impl Column {
     }
 }
 
-impl Format {
-    pub(crate) fn pattern(self) -> &'static str {
-        match self {
-            Self::Slug => "^[a-z0-9-]+$",
-            Self::Email => "^[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)+$",
-            Self::Url => "^https?://[A-Za-z0-9.-]+(:[0-9]{1,4})?(/[!#-;=?-~]*)?$",
-        }
-    }
-
-    /// Whether a text has this format.
-    #[must_use]
-    pub fn fits(self, text: &str) -> bool {
-        let all = |text: &str, more: &[u8]| {
-            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
-        };
-        match self {
-            Self::Slug => all(text, b"-") && !text.bytes().any(|byte| byte.is_ascii_uppercase()),
-            Self::Email => text.split_once('@').is_some_and(|(name, domain)| {
-                all(name, b"._%+-") && domain.contains('.') && domain.split('.').all(|label| all(label, b"-"))
-            }),
-            Self::Url => {
-                ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme)).is_some_and(|rest| {
-                    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-                    let (host, port) = authority.split_once(':').map_or((authority, "80"), |(host, port)| (host, port));
-                    all(host, b".-")
-                        && (1..=4).contains(&port.len())
-                        && port.bytes().all(|byte| byte.is_ascii_digit())
-                        && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>".contains(&byte))
-                })
-            }
-        }
-    }
-}
-
-impl Shape {
-    fn fits(self, json: &Json) -> bool {
-        match self {
-            Self::Object => json.is_object(),
-            Self::Array => json.is_array(),
-            Self::Any => true,
-        }
-    }
-}
-
+/// Returns a number without a fraction as an integer, if a reader of JSON keeps it exactly.
 fn whole(number: f64) -> Option<i64> {
     (number.fract() == 0.0 && number.abs() <= MAX_SAFE as f64).then_some(number as i64)
 }
 
+/// The nesting of arrays and objects. It recurses as deep as the JSON is: serde_json has refused more than 128 levels before.
 fn depth(json: &Json) -> usize {
     match json {
         Json::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),

@@ -1,4 +1,10 @@
 //! The declaration of a resource: its table, columns, ownership and policies.
+//!
+//! A declaration is a value: it is built once per router, is shared by its handlers, and touches no database. Names are
+//! `&'static str`, so that neither a table nor a column can come from a request; they are quoted in SQL all the same. Mistakes
+//! panic as soon as they can be seen: taken names and defaults in [`Resource::column`], references and secrets in
+//! `Api::into_router`. That the table has the columns is not checked: a statement that names a missing one is answered 500,
+//! and the error is logged.
 
 use super::Column;
 use crate::{Policy, Role};
@@ -41,6 +47,14 @@ pub struct Resource {
 }
 
 /// A description of a resource, as [`Resource::info`] returns it.
+///
+/// ```
+/// use isobar_api::{Column, Resource};
+/// let info = Resource::shared("themes").describe("Colours.").column(Column::text("name").required()).info();
+/// assert_eq!((info.name.as_str(), info.description.as_str()), ("themes", "Colours."));
+/// let names: Vec<_> = info.columns.iter().filter_map(|column| column["name"].as_str()).collect();
+/// assert_eq!(names, ["id", "name", "revision", "created_at", "updated_at"]);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ResourceInfo {
@@ -69,6 +83,7 @@ pub(crate) struct RowOwnership {
     pub(crate) except: Role,
 }
 
+/// The policies of the operations, each [`Policy::Nobody`] until it is set.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Policies {
     pub(crate) read: Policy,
@@ -80,6 +95,34 @@ pub(crate) struct Policies {
 impl Resource {
     /// A resource whose rows belong to one tenant each, whose id is in the column `tenant_id`. A principal sees and writes the
     /// rows of its own tenant only. No principal is admitted until policies are declared.
+    ///
+    /// Every statement has the tenant of the principal in its `WHERE`, and a new row gets it: no body, no parameter and no id
+    /// chooses another one. The name is the path, the scope of API keys, and the table unless [`table`](Self::table) names
+    /// another one. An index `(tenant_id, id)` makes lists cost what their page costs.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use axum::body::Body;
+    /// # use http::Request;
+    /// # use isobar_api::{Api, Column, Policy, Principal, Resource, Role};
+    /// # use isobar_db::{QueryableExt, SqliteDatabase};
+    /// # use tower::ServiceExt;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = Arc::new(SqliteDatabase::memory().await?);
+    /// # database.run_script(isobar_api::SCHEMA).await?;
+    /// # let sql = "CREATE TABLE notes (id TEXT PRIMARY KEY, tenant_id TEXT NOT NULL, user_id TEXT, title TEXT NOT NULL, \
+    /// #     revision INTEGER NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL)";
+    /// # database.run_script(sql).await?;
+    /// let notes = Resource::of_tenant("notes").column(Column::text("title").required()).read(Policy::AtLeast(Role::Viewer));
+    /// let router = Api::new(database.clone()).resource(notes).into_router();
+    /// database.run_script("INSERT INTO notes VALUES ('n1', 'acme', NULL, 'ours', 1, '', '')").await?;
+    /// for (tenant, status) in [("acme", 200), ("other", 404)] {
+    ///     let mut request = Request::get("/notes/n1").body(Body::empty())?;
+    ///     request.extensions_mut().insert(Principal::member("ada", tenant, Role::Owner));
+    ///     assert_eq!(router.clone().oneshot(request).await?.status(), status);
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn of_tenant(name: &'static str) -> Self {
         Self::new(name, Tenancy::Tenant("tenant_id"))
@@ -87,6 +130,9 @@ impl Resource {
 
     /// A resource whose rows belong to no tenant, and are the same for all principals. No principal is admitted until policies
     /// are declared.
+    ///
+    /// Rows are not counted against a quota of a tenant. Writes are seen by all tenants: leave them
+    /// at [`Policy::Nobody`] unless the owners of every tenant may change what all of them see.
     #[must_use]
     pub fn shared(name: &'static str) -> Self {
         Self::new(name, Tenancy::Shared)
@@ -108,6 +154,16 @@ impl Resource {
     }
 
     /// Sets the name of the table. Default: the name of the resource.
+    ///
+    /// ```
+    /// use isobar_api::{Column, Policy, Resource, Role};
+    /// // `/members` shows the table `memberships`.
+    /// let members = Resource::of_tenant("members")
+    ///     .table("memberships")
+    ///     .column(Column::choice("role", &["viewer", "member", "admin", "owner"]).required())
+    ///     .read(Policy::AtLeast(Role::Viewer));
+    /// assert_eq!(members.info().name, "members");
+    /// ```
     #[must_use]
     pub fn table(mut self, table: &'static str) -> Self {
         self.table = table;
@@ -115,6 +171,17 @@ impl Resource {
     }
 
     /// Sets the column with the tenant's id. Default: `tenant_id`. For a table of the tenants themselves it is `id`.
+    ///
+    /// ```
+    /// use isobar_api::{Column, Policy, Resource, Role};
+    /// // A tenant sees and renames its own row only.
+    /// let tenants = Resource::of_tenant("tenants")
+    ///     .tenant_column("id")
+    ///     .column(Column::text("name").chars(1..=200).required())
+    ///     .read(Policy::AtLeast(Role::Viewer))
+    ///     .update(Policy::AtLeast(Role::Owner));
+    /// # drop(tenants);
+    /// ```
     ///
     /// # Panics
     /// When the rows are shared.
@@ -134,6 +201,15 @@ impl Resource {
 
     /// Adds a column.
     ///
+    /// The order of the calls is the order in answers and documents, between `id` and the other standard columns.
+    ///
+    /// ```should_panic
+    /// use isobar_api::{Column, Resource};
+    /// // `limit` is a parameter of lists: a filter by the column could not be told from it.
+    /// let rules = Resource::of_tenant("rules").column(Column::integer("limit"));
+    /// # drop(rules);
+    /// ```
+    ///
     /// # Panics
     /// When the name is taken, by another column or by a parameter of lists (`limit`, `cursor`, `sort`, `fields`, `q`); when the
     /// default is not a valid value; when the column is sortable and may be null.
@@ -152,6 +228,18 @@ impl Resource {
     }
 
     /// Sets an FTS5 table whose rows have the rowids of this table. Lists then take `q`, with up to 12 search words. Default: none.
+    ///
+    /// Every word must occur, and the last one may be the beginning of a word. Letters and digits are words, all else
+    /// separates them, and no operator of FTS5 can be sent. The program keeps the table in step, by triggers for example:
+    ///
+    /// ```sql
+    /// CREATE VIRTUAL TABLE notes_fts USING fts5(title, body, content='notes', content_rowid='row');
+    /// CREATE TRIGGER notes_ai AFTER INSERT ON notes BEGIN
+    ///     INSERT INTO notes_fts (rowid, title, body) VALUES (new.row, new.title, new.body); END;
+    /// ```
+    ///
+    /// The rowids have to be stable: the table needs a column `row INTEGER PRIMARY KEY`, as `VACUUM` may renumber rows without
+    /// one.
     #[must_use]
     pub fn search(mut self, fts_table: &'static str) -> Self {
         self.search = Some(fts_table);
@@ -160,6 +248,20 @@ impl Resource {
 
     /// Makes each row belong to the user who creates it, whose id the API writes into `column`. Principals below the role
     /// `except` see and write their own rows only. Default: rows belong to no user.
+    ///
+    /// The owner is set at creation, and no request changes it: the column is not declared. For the scope of a principal,
+    /// another user's row does not exist: 404.
+    ///
+    /// ```
+    /// use isobar_api::{Column, Policy, Resource, Role};
+    /// // Members see their own drafts, admins and owners those of all.
+    /// let drafts = Resource::of_tenant("drafts")
+    ///     .column(Column::text("text").chars(0..=10_000))
+    ///     .owned_by("user_id", Role::Admin)
+    ///     .read(Policy::AtLeast(Role::Member))
+    ///     .write(Policy::AtLeast(Role::Member));
+    /// # drop(drafts);
+    /// ```
     #[must_use]
     pub fn owned_by(mut self, column: &'static str, except: Role) -> Self {
         self.ownership = Some(RowOwnership { column, except });
@@ -167,6 +269,31 @@ impl Resource {
     }
 
     /// Sets the number of rows that a tenant may have. Beyond it a creation is answered 507. Default: [`Quotas::rows`](crate::Quotas::rows).
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use axum::body::Body;
+    /// # use http::Request;
+    /// # use isobar_api::{Api, Column, Policy, Principal, Resource, Role};
+    /// # use isobar_db::{QueryableExt, SqliteDatabase};
+    /// # use tower::ServiceExt;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = Arc::new(SqliteDatabase::memory().await?);
+    /// # database.run_script(isobar_api::SCHEMA).await?;
+    /// # let sql = "CREATE TABLE notes (id TEXT PRIMARY KEY, tenant_id TEXT NOT NULL, user_id TEXT, title TEXT NOT NULL, \
+    /// #     revision INTEGER NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL)";
+    /// # database.run_script(sql).await?;
+    /// let member = Policy::AtLeast(Role::Member);
+    /// let notes = Resource::of_tenant("notes").column(Column::text("title").required()).create(member).max_rows(1);
+    /// let router = Api::new(database).resource(notes).into_router();
+    /// for status in [201, 507] {
+    ///     let body = Body::from(r#"{"title": "a"}"#);
+    ///     let mut create = Request::post("/notes").header("content-type", "application/json").body(body)?;
+    ///     create.extensions_mut().insert(Principal::member("ada", "acme", Role::Member));
+    ///     assert_eq!(router.clone().oneshot(create).await?.status(), status);
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn max_rows(mut self, rows: u64) -> Self {
         self.max_rows = Some(rows);
@@ -175,6 +302,9 @@ impl Resource {
 
     /// Sets the order of lists without the parameter `sort`, in its form: names of sortable columns, separated by commas, each with a
     /// leading `-` for descending. Default: `-id`, the newest first.
+    ///
+    /// The id is added as the last column unless it is among them, so that the order is total. A form that is not valid is
+    /// answered 400 by every list that does not choose another order.
     #[must_use]
     pub fn sort(mut self, sort: &'static str) -> Self {
         self.sort = sort;
@@ -182,6 +312,9 @@ impl Resource {
     }
 
     /// Sets the principals that may list and get rows. Default: [`Policy::Nobody`].
+    ///
+    /// An API key needs the scope `name:read`, too. [`Policy::Public`] opens a [shared](Self::shared) resource to
+    /// everyone.
     #[must_use]
     pub fn read(mut self, policy: Policy) -> Self {
         self.policies.read = policy;
@@ -189,6 +322,18 @@ impl Resource {
     }
 
     /// Sets the principals that may create, change and delete rows. Default: [`Policy::Nobody`].
+    ///
+    /// It sets three policies at once; a later [`create`](Self::create), [`update`](Self::update) or [`delete`](Self::delete)
+    /// replaces its own.
+    ///
+    /// ```
+    /// use isobar_api::{Policy, Resource, Role};
+    /// let invoices = Resource::of_tenant("invoices")
+    ///     .read(Policy::AtLeast(Role::Viewer))
+    ///     .write(Policy::AtLeast(Role::Member))
+    ///     .delete(Policy::Nobody); // DELETE is answered 405
+    /// # drop(invoices);
+    /// ```
     #[must_use]
     pub fn write(mut self, policy: Policy) -> Self {
         self.policies.create = policy;
@@ -198,6 +343,9 @@ impl Resource {
     }
 
     /// Sets the principals that may create rows. Default: [`Policy::Nobody`].
+    ///
+    /// Rows of a tenant are counted only where this is set: those that a program creates by its own statements are not
+    /// limited.
     #[must_use]
     pub fn create(mut self, policy: Policy) -> Self {
         self.policies.create = policy;
@@ -205,6 +353,8 @@ impl Resource {
     }
 
     /// Sets the principals that may change rows. Default: [`Policy::Nobody`].
+    ///
+    /// A PATCH is a merge patch of one level: columns that it has are replaced, the others stay.
     #[must_use]
     pub fn update(mut self, policy: Policy) -> Self {
         self.policies.update = policy;
@@ -212,6 +362,9 @@ impl Resource {
     }
 
     /// Sets the principals that may delete rows. Default: [`Policy::Nobody`].
+    ///
+    /// Rows that refer to the deleted one are the schema's matter: `ON DELETE CASCADE` deletes them in the same transaction, a
+    /// foreign key without it makes the answer 409.
     #[must_use]
     pub fn delete(mut self, policy: Policy) -> Self {
         self.policies.delete = policy;
@@ -246,6 +399,8 @@ impl Resource {
 }
 
 /// The columns that every resource has.
+///
+/// `id` comes first in answers, the others last. Declared columns cannot take their names.
 fn standard() -> [Column; 4] {
     [
         Column::text("id").required().read_only().sortable().describe("Newer ids sort after older ones."),
