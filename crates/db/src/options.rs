@@ -263,7 +263,7 @@ impl HistoryOptions {
 ///
 /// | | D1 | local |
 /// |---|---|---|
-/// | `FirstUnconstrained` | the nearest copy answers, perhaps with an older state | there is one copy: always the newest state |
+/// | `FirstUnconstrained` | the nearest copy answers, perhaps with an older state | there is one copy, which has the newest state; a test may ask for a [replica](ReplicaLag) that lags |
 /// | `FirstPrimary` | the first query sees the newest state | as above |
 /// | `Bookmark` | a copy that has this state answers | as above; the bookmark is what [`bookmark`](crate::DatabaseSession::bookmark) begins with |
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

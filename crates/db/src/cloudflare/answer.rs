@@ -1,4 +1,10 @@
 //! D1's answers, by the binding and over REST alike.
+//!
+//! D1 answers an error as one text. The kind is read from its end, where SQLite's name of the code stands, or from
+//! D1's own words where there is none. Words that are not known are `Internal`, which nobody repeats.
+//!
+//! `read_only` and `with_result_bytes` have no counterpart in D1: the first is judged by the words before anything
+//! is sent, the second when the answer is here.
 
 use crate::statement::VALUE_COUNTS;
 use crate::{Constraint, Error, ErrorKind, QueryResult, Result, Statement, Value, sql};
@@ -46,6 +52,8 @@ pub(super) fn failure(text: &str) -> Error {
     if prefix == "D1_EXEC_ERROR" { error.with_exec_prefix() } else { error }
 }
 
+/// The kind of a text, without its prefix. The order of the questions matters: the extended name, the words of a
+/// constraint, refusals, the name of the code, D1's own words.
 fn kind(message: &str) -> ErrorKind {
     if let Some((_, extended)) = message.rsplit_once("(extended: SQLITE_CONSTRAINT_") {
         return ErrorKind::Constraint(match extended.trim_end_matches(')') {

@@ -32,6 +32,9 @@ use crate::{
 ///     D1Database::new(env.object("DB"))?.prepare("SELECT count(*) FROM users").one().await
 /// }
 /// ```
+///
+/// Its futures are `Send` as the trait demands, and run on the Worker's one thread. Dropping one does not end the
+/// query.
 #[derive(Debug, Clone)]
 pub struct D1Database {
     database: Object,

@@ -84,6 +84,8 @@ struct AnswerMeta {
 impl D1RestDatabase {
     /// The database of this id in an account.
     ///
+    /// Nothing is sent: a database that does not exist shows with the first query, as an error of the API.
+    ///
     /// # Errors
     /// [`ErrorKind::Internal`] where it is not an id.
     pub fn new(account: Account, database_id: &str) -> Result<Self> {
@@ -185,6 +187,8 @@ impl DatabaseSession for Session {
     }
 }
 
+/// Whether statements may be sent again, by the words: a SELECT that calls nothing but functions of SQL reads. In
+/// doubt it is a write, which is not repeated.
 fn idempotency(statements: &[&Statement]) -> Idempotency {
     let reads = statements.iter().flat_map(|statement| sql::split(statement.sql())).all(sql::is_read);
     if reads { Idempotency::Idempotent } else { Idempotency::Once }

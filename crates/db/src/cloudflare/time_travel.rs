@@ -1,4 +1,7 @@
 //! Time travel on D1, over the REST API.
+//!
+//! Two endpoints of the REST API, `time_travel/bookmark` and `time_travel/restore`. A restore is sent once: where
+//! its answer is lost, ask for the newest bookmark to see whether it has happened.
 
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};

@@ -1,4 +1,17 @@
 //! The conformance kit: what every backend of [`Database`] must do, D1 inside workerd included.
+//!
+//! | group | holds a backend to |
+//! |---|---|
+//! | `queries` | rows, types, `meta`, conversions, parameters |
+//! | `transactions`, `exec`, `sessions`, `migrations` | batches and scripts are all or nothing; bookmarks |
+//! | `optimistic` | transactions that are verified at their commit |
+//! | `convenience` | what stands on the trait: names of parameters, bulk inserts, pages, schemas |
+//! | `errors`, `authorizer` | D1's texts, and what it forbids |
+//! | `limits` | D1's numbers |
+//! | `restrictions` | statements that may only read, bounded results, imports and exports |
+//!
+//! Cases share a database, so each makes tables of its own name. One that needs a [capability](crate::Capabilities)
+//! names it and is skipped, visibly, where the backend denies it.
 
 mod convenience;
 mod errors;
@@ -29,6 +42,8 @@ pub type Subject = Arc<dyn Database>;
 /// conformance::run(async || Arc::new(db.clone()) as conformance::Subject).await.assert_green();
 /// # Ok(()) }
 /// ```
+///
+/// The report shows each failed case with its place and both values; `assert_green` panics with it.
 pub async fn run<F: AsyncFnMut() -> Subject>(mut subject: F) -> Report {
     let capabilities = subject().await.capabilities();
     isobar_testkit::run(&cases(), subject, |name| capabilities.has(name)).await

@@ -10,10 +10,12 @@
 //! connection       one connection with D1's rules, and what may interrupt it
 //! disk, fault      room on the disk, modes of files; SQLite's errors in D1's words
 //! history          every commit of a file, kept for a time
+//! replica          a copy that stays behind, for tests of bookmarks
 //! ```
+//!
 //! Locks: a statement of a reader holds its place in the pool and nothing else. The writer's thread holds none
 //! while it runs SQL; a commit takes the history's locks for a moment, in the order `state`, then those of the
-//! marks. No lock is held over an `await`.
+//! marks. No lock is held over an `await`, but for the asynchronous one of a replica that is brought forward.
 //!
 //! Tests: `engine/tests` by scripts and kills, `tests/it` by the conformance kit, `tests/crash` by losing the
 //! power.

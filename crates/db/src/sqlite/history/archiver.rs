@@ -1,5 +1,14 @@
 //! The process that keeps a history: it has the folder's lock, watches the write-ahead log, and archives what is committed before the
 //! log begins anew.
+//!
+//! Its one duty: no frame leaves the write-ahead log before it is durable in the history. A log is lost in two
+//! steps, copied into the database and begun anew; SQLite does the second only when no reader needs the log. So a
+//! read transaction, the anchor, is always open, and moves on ([`Archiver::renew`]) only when what it leaves is
+//! archived and synced.
+//!
+//! When a history is opened, three cases: the log continues where the last block ended, so nothing is missing; the
+//! log is another one, and the file's stamp shows that nobody has written since it had everything, so nothing is
+//! missing; anything else, and another stretch begins behind a gap.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -165,6 +174,9 @@ impl Archiver {
     }
 
     /// Returns whether it is time for another base.
+    ///
+    /// A snapshot each eighth of the age, or when the logs since are larger than the last one and than an eighth of
+    /// `max_bytes`: so a restore reads few logs, and what is beyond the bounds can be removed in steps.
     pub(super) fn wants_base(&self) -> bool {
         let Some(base) = self.base else { return true };
         let logged = self.tail.closed_bytes + self.tail.log.bytes;
@@ -195,6 +207,9 @@ impl Archiver {
     }
 
     /// Removes the oldest states beyond the bounds, which another process may have given meanwhile. The newest base stays.
+    ///
+    /// Whole files go, the oldest first, up to a snapshot that is followed by everything that stays. A crash in between
+    /// leaves an older beginning, or logs without their snapshot, which count for nothing.
     pub(super) fn prune(&mut self) -> Result<()> {
         self.bounds = self.folder.bounds(None)?;
         let Some(index) = Index::read(&self.folder)? else { return Ok(()) };

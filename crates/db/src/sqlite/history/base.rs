@@ -1,4 +1,8 @@
 //! Bases: copies of the whole database, page by page.
+//!
+//! The snapshot's transaction is begun while no one can write, so that its position is known; the copying goes on
+//! afterwards, beside writes. The pages are copied by SQLite's backup into a temporary file first, since a
+//! transaction that is open for long would keep the log from being copied.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};

@@ -1,4 +1,7 @@
 //! Errors of a history.
+//!
+//! Messages name the file and the step, as an operator has nothing else to go by. A file that ends early, or that
+//! does not parse, is `Corrupt`: it was whole once, since unfinished ones are removed at the opening.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,14 @@
 //! The folder of a history: its files by name, its lock, the bounds that were last given.
+//!
+//! ```text
+//! FILE-history/lock                      its lock is held by the process that keeps the history
+//! FILE-history/bounds.json               the options of the last time
+//! FILE-history/GENERATION-FRAME.base     a snapshot of the state at that position
+//! FILE-history/GENERATION-FRAME.log      the commits behind that position
+//! FILE-history/*.tmp                     on their way; removed when the history is opened
+//! FILE-history/*.damaged                 what could not be read, for a person to look at
+//! ```
+//! Positions are eight hexadecimal digits each, so the order of names is that of states.
 
 use std::fs::{File, TryLockError};
 use std::io;

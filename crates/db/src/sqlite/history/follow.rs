@@ -1,5 +1,11 @@
 //! Connections that watch a database's write-ahead log: one asks how far it is committed, and read transactions keep it from beginning
 //! anew before it is archived.
+//!
+//! Three connections, beside those that work: two take turns as the anchor, and a free one asks. Each has SQLite's
+//! checkpoint on close switched off: the last connection of a process would copy the log and delete it.
+//!
+//! `PRAGMA wal_checkpoint(NOOP)` reports how many frames are committed, and how many of them the file has, without
+//! copying any.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -102,6 +108,8 @@ impl Watch {
     }
 
     /// Begins a new anchor at the newest commit. The old one ends when `archive` has archived all that the new one may have skipped.
+    ///
+    /// There is always one anchor: the new one begins before the old one ends.
     pub(super) fn renew(&mut self, archive: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         let failed = |error| fault::of_sqlite("watch the write-ahead log", &error);
         let next = 1 - self.anchor;

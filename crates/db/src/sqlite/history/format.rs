@@ -12,6 +12,10 @@
 //! Numbers are little-endian, times microseconds since 1970. Salts and checksums are those of the write-ahead log, after the last frame.
 //! A *base* has every page of the database at its position; its frames are counted by page. A *log* has the frames that follow its
 //! position. A difference is by XOR from the version of the page before, which is in the same log.
+//!
+//! Every part has its own checksum: a header's, a head's, a payload's. So reading heads alone finds the way through
+//! a file without reading its pages, and a torn write is found at the place where it is. Lengths are bounded (64
+//! MiB) before memory is taken for them.
 
 use std::io::{self, Read};
 

@@ -1,4 +1,8 @@
 //! Images: a database's file as it was at a point, made out of a base and the logs behind it.
+//!
+//! Pages are written to their places in the file, snapshot first, then every frame of the logs in order up to the
+//! wanted commit; differences are applied to the page that is there. Every block is checked before it counts. The
+//! result is a plain database without a write-ahead log, which SQLite opens as it is.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,6 +21,8 @@ use crate::Result;
 const FORMAT: u64 = 18;
 
 /// An image that is being made.
+///
+/// Memory: one block, some megabytes. The file is rubbish until [`finish`](Self::finish) has succeeded.
 #[derive(Debug)]
 pub(crate) struct Image {
     path: PathBuf,

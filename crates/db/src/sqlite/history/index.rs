@@ -1,4 +1,8 @@
 //! Index of a history: the contents of its files, and where a point is in them.
+//!
+//! It is read anew for each question: the heads of all blocks, some 70 bytes for each megabyte of pages, so it is
+//! quick for a history of gigabytes, too. Files may be appended to, added and removed meanwhile by the process that
+//! keeps the history; a file that has gone is left out.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Take};
@@ -36,6 +40,8 @@ pub(crate) struct Extent {
 }
 
 /// How thoroughly a file is read.
+///
+/// `Heads` serves for questions; `Everything` for the one log that is about to be continued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Check {
     /// By the heads of its blocks.
@@ -189,6 +195,9 @@ pub(super) fn follows(head: &BlockHead, last: Position) -> bool {
 }
 
 /// A point that is looked for.
+///
+/// All limits are of one kind: everything up to some commit is admitted, nothing behind it, so searches may stop at
+/// the first that is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
     Newest,

@@ -1,4 +1,8 @@
 //! The file that commits are appended to.
+//!
+//! Frames become differences where the version before is at hand: in a cache of the last 512 to 1,024 pages. A page
+//! that is not in it is written whole, which costs bytes and nothing else. The cache begins empty with each log, so
+//! a log can be read without the ones before it.
 
 use std::collections::HashMap;
 use std::io;
@@ -84,6 +88,9 @@ impl Log {
     }
 
     /// Makes what was appended durable.
+    ///
+    /// After a failure the file is cut back to what was durable, and the history is opened anew: the commits are still
+    /// in the write-ahead log.
     pub(super) fn sync(&mut self) -> Result<()> {
         if self.synced < self.bytes {
             self.file.sync().map_err(|error| {

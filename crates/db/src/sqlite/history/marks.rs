@@ -1,4 +1,8 @@
 //! Positions of commits, as they are known when they are answered, before they are archived.
+//!
+//! The writing thread knows a commit's position at once, from the header of the write-ahead log and SQLite's count
+//! of frames, and notes it with the time: that is what bookmarks of sessions are made of, and what gives archived
+//! commits their times. Commits of other processes have no time here; they get that of being archived.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +21,8 @@ use crate::Result;
 const TIMES: usize = 10_000;
 
 /// The newest position, and the times of commits that are not archived yet.
+///
+/// `newest` only grows, and may be read without the lock.
 #[derive(Debug)]
 pub(super) struct Marks {
     newest: AtomicU64,

@@ -1,4 +1,8 @@
 //! Pieces of a history's files, each a file of its own: for a backup, whose objects do not grow.
+//!
+//! A log grows while commits come, and an object of a storage cannot: so each run of a backup cuts what is new into
+//! pieces, of some 4 MiB, each with a header that says where it begins. Read in order they give the same states as
+//! the file. Where a piece ends in the middle of a commit its name says so, and a restore does not end there.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Take};

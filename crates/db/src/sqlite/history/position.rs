@@ -1,4 +1,11 @@
 //! Positions in a history, and bookmarks, which are their text.
+//!
+//! ```text
+//! bookmark   GENERATION-FRAME-00000000-HISTORY
+//!            00000a3f-0000001c-00000000-0193f2a1b2c3d4e5f60718293a4b5c6d
+//! ```
+//! D1's bookmarks have the same form: three numbers of eight digits and one of 32. Generations count write-ahead
+//! logs; SQLite shows by the first salt how many logs have come between, as it counts it up each time.
 
 use std::fmt;
 

@@ -1,4 +1,13 @@
 //! The history of an open database: what its threads ask of it, and the thread that archives beside them.
+//!
+//! One process *keeps* a history: it has the folder's lock and an [`Archiver`]. Others *follow*: they note
+//! positions of their own commits, so that their bookmarks are right, and leave the files alone. Where keeping
+//! fails (a full disk), the database goes on without its history, the failure is reported by [`Recorder::report`],
+//! and another try is made every 5 s, behind a gap.
+//!
+//! Lock order: `state`, then `last_turn`, then those of [`Marks`]. `signal` is taken alone. The writing thread
+//! takes `state` for the first commit of a write-ahead log alone, and tries it for a copy of a long log: a snapshot
+//! that is being written does not hold it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -57,6 +66,9 @@ pub(in crate::sqlite) struct Recorder {
 }
 
 /// This process's part in the history.
+///
+/// Transitions: `Keeps` or `Follows` at the opening; `Keeps` to `Failed` by an error; `Failed` to either of the
+/// first two by the next try; `Follows` to `Keeps` when the process that kept it has gone; any to `Closed`.
 #[derive(Debug)]
 enum State {
     Keeps(Box<Archiver>),
@@ -243,6 +255,9 @@ impl Recorder {
     }
 
     /// Archives what is committed, durably, by this process or the one that keeps the history. Returns the newest state.
+    ///
+    /// For what must include every answered commit: a report, a bookmark, a restore, a backup. It blocks: for a sync of
+    /// the log, or up to 10 s for the process that keeps the history.
     pub(in crate::sqlite) fn settle(&self) -> Result<Point> {
         {
             let mut state = self.lock();

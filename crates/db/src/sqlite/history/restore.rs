@@ -1,4 +1,7 @@
 //! Restoring in place: an image is made, and becomes the database's newest state in one transaction.
+//!
+//! [`Recorder::prepare`] makes the image beside the database; [`Ready::copy_into`] copies it over by SQLite's
+//! backup, which holds the write lock and is one transaction: readers see the old state until it commits.
 
 use rusqlite::{Connection, OpenFlags};
 

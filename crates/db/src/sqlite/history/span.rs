@@ -1,4 +1,8 @@
 //! Stretches of a history without a gap, out of what its files have.
+//!
+//! Pure computation on positions, for the history's own files and for the objects of a backup alike: files that
+//! begin where another ends belong together, a snapshot begins a stretch, and what follows no snapshot is of no
+//! use.
 
 use super::format::Kind;
 use super::position::Position;
@@ -28,6 +32,8 @@ pub(crate) struct Span {
 }
 
 /// Finds the stretches. The files come in the order of their starts, bases before logs; a base that is not whole is left out.
+///
+/// One pass, in the order of the starts.
 pub(crate) fn spans(files: impl Iterator<Item = (usize, Content)>) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     for (number, Content { kind, start, end }) in files {

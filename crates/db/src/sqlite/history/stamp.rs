@@ -1,4 +1,8 @@
 //! The identity of a file and the time of its last change: as long as both stay, nobody has written to it.
+//!
+//! Length, time of the last change of the content, inode and, on Unix, the time of the last change of the inode,
+//! which no program can set back. A copy of the file, put back in its place, is another inode: its history begins
+//! another stretch.
 
 use std::fs::Metadata;
 use std::io;

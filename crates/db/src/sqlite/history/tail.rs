@@ -1,4 +1,11 @@
 //! The end of a history, where commits are appended: the write-ahead log as far as it is archived.
+//!
+//! From SQLite's count of committed frames to blocks in the log: read in chunks of 64 frames, checked by their
+//! checksums, gathered to whole commits, compressed in blocks of some megabyte. Blocks end with a commit unless
+//! that commit is larger than one.
+//!
+//! After an error nothing is appended any more (`failure`): what the file has is not known, and opening it again
+//! finds out.
 
 use chrono::Utc;
 use isobar_sqlite::{FRAME_HEADER, WalChain, WalHeader, frame_offset};
