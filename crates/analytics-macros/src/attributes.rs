@@ -1,8 +1,12 @@
 //! The attributes `#[event(..)]` of a struct and of its fields.
+//!
+//! Read by syn, key by key, so that an error has the place of the key. An attribute that is unknown is an error and names those that there are.
 
 use syn::{Attribute, Error, LitInt, LitStr, Result};
 
 /// Attributes of the struct.
+///
+/// All are optional; the schema and the dataset are compared when both are there.
 #[derive(Default)]
 pub(crate) struct StructAttributes {
     pub(crate) dataset: Option<LitStr>,

@@ -1,4 +1,13 @@
 //! The columns of an event: which field is written to which position.
+//!
+//! | schema file | attribute of the field | position |
+//! |---|---|---|
+//! | none | `index`, `blob = N`, `double = N` | the attribute's |
+//! | none | none | an error: add one, or `skip` |
+//! | has the name | none | the file's |
+//! | has the name | the same | the file's |
+//! | has the name | another | an error |
+//! | does not have the name | any | an error that says where to add it |
 
 use std::collections::BTreeMap;
 
@@ -116,7 +125,7 @@ fn fields_of(input: &DeriveInput) -> Result<&syn::FieldsNamed> {
     }
 }
 
-/// The dataset's name: the schema's, the attribute's, or the struct's in snake case.
+/// The dataset's name: the schema's, the attribute's, or the struct's in snake case. A schema and an attribute that differ are an error.
 fn dataset(input: &DeriveInput, attributes: &StructAttributes, schema: Option<&Schema>) -> Result<String> {
     match (&attributes.dataset, schema) {
         (Some(named), Some(schema)) if named.value() != schema.dataset => {

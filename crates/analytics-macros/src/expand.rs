@@ -1,4 +1,9 @@
 //! The implementation that the macro writes.
+//!
+//! Three parts: `schema()`, a static with the names; `with_point`, which puts borrowed values into arrays on the stack and calls the function
+//! with them; and checks of the limits at compile time. The checks stand twice: in a constant beside the implementation for types that are
+//! known there, so that an event which is never written fails, too; and within `with_point` for those that have the struct's parameters. All
+//! paths are absolute and go through the crate that `crate = "..."` names.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{format_ident, quote};

@@ -1,4 +1,7 @@
 //! The committed schema file.
+//!
+//! The macro reads it itself and not by `isobar_analytics::Schema`, of which this crate is a dependency. The rules are the same, and the file is an
+//! input of the compilation: changing it compiles the events anew.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,13 @@
 //!
 //! A point is encoded straight into the buffer, under its lock: no allocation, no message, and no wake-up but for the first point
 //! after a pause and where a batch is complete. The thread takes all of the buffer by exchanging it for an empty one.
+//!
+//! Two allocations of the buffer's size are made when the sink is opened and go to and fro for as long as it lives, which makes a write's time
+//! even. One mutex has everything, the counts too: it is held for a copy of a frame, and by the thread for an exchange. `work` wakes the
+//! thread, `room` those who wait for space; both are signalled without the lock or by it, and waiters look at the state again.
+//!
+//! Requests (a flush, a probe, a seal) are answered after every point that was written before them is durable, since the thread takes both in
+//! one exchange.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -29,6 +36,9 @@ pub(super) enum Request {
 }
 
 /// Frames that wait for the disk, and the counts of all points.
+///
+/// Invariants under the lock: `frames[start..]` are whole frames without checksums, `points` of them; `points` and their bytes are within the
+/// limits; `written` is the number of points that were ever accepted.
 #[derive(Debug)]
 pub(super) struct Buffer {
     state: Mutex<State>,
@@ -166,6 +176,9 @@ impl Buffer {
     }
 
     /// Does what the policy of a full buffer says, so that there may be room for a frame of this size.
+    ///
+    /// Evicted frames stay in memory before `start` until there are as many bytes of them as the buffer may have, and are then moved out in one
+    /// copy: each byte is moved once at most.
     #[cold]
     fn make_room<'s>(&'s self, mut state: MutexGuard<'s, State>, bytes: usize) -> MutexGuard<'s, State> {
         match self.limits.policy {
@@ -203,6 +216,12 @@ impl Buffer {
 
     /// Waits until points are due or something is requested, and moves them into the batch, which is empty. Returns early, with
     /// an empty batch, at this time. `None` once the sink is closed and all is taken.
+    ///
+    /// | wakes it | at |
+    /// |---|---|
+    /// | a point | `linger` after it, or at once where a batch is complete |
+    /// | a flush, a request, the close | at once |
+    /// | nothing | `until`, the time of the next check of ages |
     pub(super) fn next(&self, batch: &mut Batch, until: Instant) -> Option<()> {
         let mut state = self.lock();
         loop {
@@ -270,6 +289,8 @@ impl Buffer {
     }
 
     /// Notes that the thread has ended: requests that wait, and those to come, are cancelled.
+    ///
+    /// Called when the thread's stack unwinds, too. Senders are dropped, so that those who wait see a cancelled channel and not a hang.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.is_over = true;

@@ -3,6 +3,16 @@
 //! The order of a compaction, each step durable before the next: the columnar segment under its name; the manifest that lists it and
 //! covers the log segments; their removal. A crash before the manifest leaves a file that is not read, a crash after it log segments
 //! that are not read; [`Compactor::begin`] removes both.
+//!
+//! | a crash after | leaves | which is |
+//! |---|---|---|
+//! | the temporary file | `*.parquet.tmp` | removed by the next [`Compactor::begin`] |
+//! | the columnar segment has its name | a `.parquet` that is in no manifest | not read, and removed |
+//! | the manifest | log segments that it covers | not read, and removed |
+//! | their removal | nothing | |
+//!
+//! An erasure is the same for the log, with the rows of one index left out, and for each columnar segment: a new file without them, the
+//! manifest, the removal of the old one. Only when the removal is durable does it return: erased points must not come back by a power loss.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -63,6 +73,8 @@ pub struct ErasureReport {
 }
 
 /// Changes a dataset's columnar tier, alone.
+///
+/// Has the lock of the manifest, and the manifest as it is on the disk: every change commits a whole new one and keeps it.
 pub(super) struct Compactor {
     folder: PathBuf,
     lock: ManifestLock,
@@ -87,6 +99,8 @@ impl Compactor {
     }
 
     /// Compacts every log segment that no process writes to; at most this many bytes of them into one columnar segment.
+    ///
+    /// Runs are independent: an error in one leaves those before it done.
     pub(super) fn compact(&mut self, run_bytes: u64) -> Result<CompactionReport> {
         let mut report = CompactionReport::default();
         let mut run = Vec::new();
@@ -192,6 +206,9 @@ impl Compactor {
 
     /// Writes the events of these log segments, but for those with an erased index, to one columnar segment. Returns the number of
     /// erased events.
+    ///
+    /// The segments' locks are held from the reading to the removal. Damage within a segment sets it aside; a torn end, which a crash leaves, does
+    /// not, as its points were never durable.
     fn compact_run(&mut self, run: Vec<Sealed>, erased: Option<&[u8]>, report: &mut CompactionReport) -> Result<u64> {
         let mut rows = Rows::default();
         let mut entries = Vec::new();
@@ -255,6 +272,8 @@ impl Compactor {
     }
 
     /// Writes a columnar segment again without the events with this index. Returns their number; 0 where nothing has changed.
+    ///
+    /// Reads the index column first, and the others only where there is something to erase.
     fn rewrite(&mut self, entry: &Entry, index: &[u8]) -> Result<u64, Rewrite> {
         let segment = opened(&self.folder, entry)?;
         let indexes = Some([Bytes::copy_from_slice(index)].into());

@@ -1,4 +1,7 @@
 //! Files: reads at a position, and changes of names that are to survive a power loss.
+//!
+//! Syncs, renames and removals whose order matters go through here, and in tests are noted by [`record`], so that their order is compared with
+//! what a crash allows: a file is synced before it is named, its folder after, and a file is removed only when what replaces it is durable.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -20,6 +23,8 @@ pub(super) fn read_at(file: &File, into: &mut [u8], at: u64) -> io::Result<usize
 }
 
 /// Whether a path names this open file: not none, and not another one that has its name by now.
+///
+/// Compared by device and inode where there are such; elsewhere a path that exists counts.
 pub(super) fn is_at(path: &Path, file: &File) -> bool {
     #[cfg(unix)]
     {

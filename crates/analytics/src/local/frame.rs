@@ -82,6 +82,8 @@ pub(super) fn fitting(frames: &[u8], room: u64) -> (usize, u64) {
 
 /// Adds the checksums of frames that were [encoded](encode) one behind the other, and binds them to their position in a segment;
 /// to none in the first format.
+///
+/// Done by the writer thread and not by those who write, as the position is known only when the segment is.
 pub(super) fn seal(frames: &mut [u8], position: Option<u64>) {
     let mut at = 0;
     while at < frames.len() {
@@ -98,14 +100,14 @@ fn position_check(position: Option<u64>) -> u32 {
     position.map_or(0, |position| crc32fast::hash(&position.to_le_bytes()))
 }
 
-/// Size in bytes of the header: the payload's length and checksum.
+/// Size in bytes of the header: the payload's length (4) and checksum (4).
 pub(super) const HEADER: usize = 8;
 /// Size in bytes of the shortest payload: a time and three counts.
 const MIN_PAYLOAD: usize = 11;
 /// Size in bytes of the longest frame.
 pub(super) const MAX_FRAME: usize = HEADER + MAX_PAYLOAD;
 
-/// A frame with a valid checksum.
+/// A frame with a valid checksum. Its payload is not decoded yet: a reader that wants times alone, or skips by them, does not pay for texts.
 pub(super) struct Frame<'b> {
     pub(super) timestamp: DateTime<Utc>,
     payload: &'b [u8],

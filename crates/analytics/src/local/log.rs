@@ -1,4 +1,8 @@
 //! The log segments of a folder: their names, and which of them are complete.
+//!
+//! A segment is complete when no process has its lock. Where the file system has no locks (some network file systems, Windows for this
+//! purpose), it counts as complete when it has not changed for two days, twice the longest life of a segment. Times of segments are those of
+//! their files' last change, [`SLACK`] added, as a point's time is taken before it is written.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -121,7 +125,7 @@ fn milliseconds(at: SystemTime) -> i64 {
     }
 }
 
-/// Lists the segments, oldest first.
+/// Lists the segments, oldest first, by their numbers. Other files are passed over.
 pub(super) fn list(folder: &Path) -> Result<Vec<Segment>> {
     let failed = |error| Error::io(folder, error);
     let mut segments = Vec::new();

@@ -5,6 +5,10 @@
 //! compaction, an erasure or the removal of columnar segments takes effect. What is not in it (a file that a crash has left)
 //! is not read, and the next change removes it. A dataset has a manifest before it has a columnar segment: where there are segments and
 //! none of it, it was lost, and nothing is read or removed.
+//!
+//! On the disk it is two lines of JSON: a header with the version and the CRC32 of the second line, and the manifest. It is read for each
+//! snapshot and each new segment, and written for each compaction; its size is some hundred bytes a segment, and eight more for each 128 KiB of
+//! one. A manifest that is damaged fails reading and changing with [`ErrorKind::Corrupt`] and advice; writing points goes on.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -184,6 +188,8 @@ impl Manifest {
 }
 
 /// The right to change the manifest of a dataset, which one process has at a time.
+///
+/// Advisory, by the operating system, so that it ends with the process that has it. Readers do not take it: a rename is atomic.
 #[derive(Debug)]
 pub(super) struct ManifestLock {
     folder: PathBuf,
@@ -214,6 +220,9 @@ impl ManifestLock {
     }
 
     /// Replaces the manifest, durably. The files of its segments are durable already.
+    ///
+    /// The new file is synced, then renamed, then the folder is synced. An error before the rename changes nothing; one of the last sync leaves a
+    /// manifest that counts, and may be the old one after a power loss: then the files of both are there still.
     pub(super) fn commit(&self, mut manifest: Manifest) -> Result<Manifest> {
         manifest.generation += 1;
         manifest.segments.sort_by_key(|entry| (entry.until, entry.number));

@@ -4,6 +4,17 @@
 //! found by their lengths; where a checksum does not hold, the reader looks for the next place at which a frame with a right
 //! checksum begins, skips what is between, and reports how much that was. A frame's checksum covers its position in the file, so
 //! a text within an event that looks like a frame is not taken for one.
+//!
+//! | on the disk | is read as |
+//! |---|---|
+//! | a frame with a right checksum | an event |
+//! | a stretch of bytes that are none, with a frame behind it | damage: one stretch, its bytes, the file's name |
+//! | such a stretch at the end of a segment that a process is writing | nothing: a batch in flight |
+//! | at the end of another one | damage: what a crash has left of points that were never durable |
+//! | a mark that is damaged | its frames, by the format that the first one shows |
+//!
+//! A limit asks for the newest events, and files are read from their beginnings: so segments are read from the newest on for their times alone,
+//! until there are enough, and then from there for their events.
 
 use std::io::Read;
 use std::path::Path;
@@ -127,6 +138,8 @@ impl Reader {
     }
 
     /// Reads the newest events of both tiers where one tier does not precede the other, as after an import.
+    ///
+    /// Reads all of the newest events into memory: as many as the limit.
     #[cfg(feature = "query")]
     fn merged(
         log: &[LogSegment],
@@ -204,6 +217,8 @@ impl<T> Decoded<T> {
 }
 
 /// The frames of one log segment.
+///
+/// The buffer has at least [`AHEAD`] bytes where the file does, so that damage is looked past without reading again.
 pub(super) struct Frames {
     segment: LogSegment,
     file: Part,
@@ -306,6 +321,9 @@ impl Frames {
     /// How many bytes to skip of damaged ones: the whole frame where its length is good, which shows by another frame or the end
     /// behind it; else one. In the first format, where bytes of a payload may look like a frame, several damaged frames are skipped
     /// so, by their lengths.
+    ///
+    /// Looking past a frame by its claimed length keeps a damaged payload from being searched byte by byte; where the length itself is damaged,
+    /// that search is what finds the next frame.
     fn damaged_length(&self) -> usize {
         let rest = &self.buffer[self.at..];
         let mut length = 0;

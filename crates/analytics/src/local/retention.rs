@@ -1,4 +1,13 @@
 //! Removing the oldest events of both tiers, by age and by size.
+//!
+//! | | by age | by size |
+//! |---|---|---|
+//! | columnar segments | their newest event is too old | first, from the oldest on |
+//! | log segments | their last change is too old | then, from the oldest on |
+//! | quarantined files | what they may have is too old, or older than all that stays | with the segments |
+//!
+//! Columnar segments are the older tier, and go first. The size that must fit is that of both tiers and of one more log segment, which is about
+//! to be begun. Failures remove less, never more: what cannot be locked, read or written stays until the next call.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -49,7 +58,8 @@ pub(super) fn prune(folder: &Path, options: &LocalOptions, current: Option<&Path
     removed
 }
 
-/// Removes a log segment, unless a process writes to it. Returns its size in bytes.
+/// Removes a log segment, unless a process writes to it. Returns its size in bytes. Needs no manifest: a log segment that has gone is one that
+/// has expired.
 fn remove_log(segment: &Segment) -> Option<u64> {
     // Held until it is removed: no process begins to write to it meanwhile.
     let sealed = Sealed::lock(segment)?;

@@ -28,6 +28,8 @@ pub(super) const FIRST_MAGIC: &[u8; 8] = b"isobarA1";
 const CLOCK_JUMP: Duration = Duration::from_secs(10 * 60);
 
 /// The segments of a folder, the newest of which is open.
+///
+/// Owned by the writer thread; only [`DurableEnd`] is shared.
 #[derive(Debug)]
 pub(super) struct Segments {
     folder: PathBuf,
@@ -58,6 +60,9 @@ struct Current {
 }
 
 /// The segment being written and the number of its durable bytes, up to which it may be read.
+///
+/// Set after each sync, and read by snapshots of this process: so a reader sees no point that a power loss could take back. Another process
+/// has no such mark and reads to the end of the file; the checksums tell it where a batch is cut off.
 #[derive(Debug, Default)]
 pub(super) struct DurableEnd(Mutex<Option<(PathBuf, u64)>>);
 
@@ -89,6 +94,8 @@ impl Segments {
 
     /// Makes [encoded](frame::encode) frames durable. After a failure the file is left as it was, and the next call begins a new
     /// one.
+    ///
+    /// Frames are divided among segments where they do not fit into one; each part is synced before the next is written.
     pub(super) fn store(&mut self, frames: &mut [u8]) -> Stored {
         let mut points = 0;
         let mut rest = frames;
@@ -130,6 +137,9 @@ impl Segments {
 
     /// Removes segments that are too old. If the clock has jumped since the last check, removes nothing, as it may be wrong only
     /// temporarily.
+    ///
+    /// A clock that was set wrong must not remove a dataset: the wall clock is compared with the monotonic one since the last check, and a round in
+    /// which they differ by more than ten minutes removes nothing.
     pub(super) fn expire(&mut self) {
         let now = (Instant::now(), SystemTime::now());
         let monotonic = now.0 - self.looked.0;
@@ -143,6 +153,8 @@ impl Segments {
         }
     }
 
+    /// Appends frames that fit into one segment, and syncs them. The order: the reserve of the disk; the end of a segment that is full or a day old;
+    /// room by retention; a new segment, durable with its name; the frames, with the checksums of their places in it.
     fn write(&mut self, bytes: &mut [u8]) -> Result<()> {
         self.ensure_reserve()?;
         let is_done = |current: &Current| {
@@ -203,6 +215,9 @@ impl Segments {
 
 impl Current {
     /// Creates the next segment. Names sort by time.
+    ///
+    /// A number is never used twice, also not by two processes at once or around a compaction that removes files: a reader that has listed a
+    /// number must not open another segment by it. Hence the looks at the manifest before and after the file is made.
     fn create(folder: &Path) -> Result<Self> {
         // In this order: a segment that a compaction has removed since is in the manifest.
         let listed = log::list(folder)?.last().map_or(0, |segment| segment.number);
@@ -236,6 +251,7 @@ impl Current {
         unreachable!("there are more numbers than files")
     }
 
+    /// Writes and syncs. After an error the end of the file is unknown: the caller [abandons](Self::abandon) it.
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
         written.map_err(|error| Error::io(&self.path, error))?;
@@ -267,6 +283,8 @@ fn lock(_file: &File) -> bool {
 }
 
 /// Returns the segments that may have selected events, oldest first, each up to its durable end.
+///
+/// The end is read before and after the listing: a segment that was ended in between is complete, and has its length looked up again.
 pub(super) fn to_read(folder: &Path, end: &DurableEnd, options: &ScanOptions) -> Result<Vec<Segment>> {
     let before = end.get().and_then(|(path, _)| log::number(&path)).unwrap_or(0);
     let mut segments = log::list(folder)?;

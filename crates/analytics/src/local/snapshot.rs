@@ -18,6 +18,9 @@ use crate::{Damage, Error, ErrorKind, Result, ScanOptions};
 const TRIES: usize = 100;
 
 /// The files of a dataset at one moment, open.
+///
+/// Cloning shares the open files. Holding one keeps the disk space of files that were removed meanwhile: a reader that stops reading keeps
+/// them until it is dropped.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Snapshot {
     /// The log segments whose events are in no columnar segment, oldest first.
@@ -42,6 +45,9 @@ pub(super) struct ColumnarSegment {
 
 impl Snapshot {
     /// Opens the segments that may have selected events, each log segment up to its durable end.
+    ///
+    /// The proof: with the same generation before and after, every log segment was opened while it was not covered, or was left out because it
+    /// was; so each event is in exactly one of the opened files, whatever was removed in between.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] where the manifest is damaged; I/O errors.

@@ -1,4 +1,7 @@
 //! The events of columnar segments, for those who read events.
+//!
+//! Rows come by index and time within a segment, and segments by their newest event: a scan sorts, a stream does not. With a limit, segments
+//! are read from the newest on until the next one has only older events than those found; a map of that many events is all the memory.
 
 use std::collections::BTreeMap;
 use std::vec::IntoIter;

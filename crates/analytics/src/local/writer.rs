@@ -3,6 +3,15 @@
 //! One thread per open sink. It exchanges the full buffer for an empty one, so producers wait for a pointer's exchange and never
 //! for the disk. Flushes that have come meanwhile are answered by the same sync; a failure that no flush has waited for is
 //! reported to the next one.
+//!
+//! | what happens | points of the batch | `health` | `flush` |
+//! |---|---|---|---|
+//! | the batch is stored | `stored` | fine | fine, or the failure of an earlier batch, once |
+//! | the disk is full, or at its reserve | lost: `dropped`, `storage_full` | tries to write | that error |
+//! | another failure of the disk | lost: `dropped`, `failed` | tries to write | that error |
+//! | this thread panics | lost, uncounted | closed | an internal error for those who wait, then closed |
+//!
+//! A batch that has failed is not tried again: its bytes on the disk are unknown, and a point must not be stored twice.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,7 +74,7 @@ impl Writer {
         self.buffer.count(|stats| stats.expired_bytes += expired);
     }
 
-    /// Makes the batch durable and answers those who wait for that.
+    /// Makes the batch durable and answers those who wait for that. A batch that was stored in part counts so: its first points are durable.
     fn store(&mut self, batch: &mut Batch) {
         let points = batch.points as u64;
         if points > 0 {
@@ -86,6 +95,7 @@ impl Writer {
         }
     }
 
+    /// Counts lost points, and keeps the first failure until a flush reports it.
     fn fail(&mut self, error: Error, points: u64) {
         #[cfg(feature = "tracing")]
         tracing::error!(%error, points, "data points were lost");

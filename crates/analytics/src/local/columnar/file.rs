@@ -1,4 +1,8 @@
 //! Reading a file by blocks that are compared with their checksums, and writing one with them.
+//!
+//! Parquet's own checksums cover a page each, are optional, and leave out the footer; a bit that has flipped in a dictionary or an offset would
+//! be a wrong answer or a panic of the decoder. So each 128 KiB of the file has a CRC32 in the manifest, and a range is read with the rest of its
+//! blocks: a small read costs at most two blocks more.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -94,6 +98,8 @@ impl Read for CheckedPart {
 }
 
 /// A writer that computes the checksums of blocks.
+///
+/// The sums are hexadecimal text as they are in the manifest, eight digits a block.
 #[derive(Debug)]
 pub(super) struct SummingFile {
     pub(super) file: File,

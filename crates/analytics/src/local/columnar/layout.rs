@@ -1,4 +1,8 @@
 //! The columns of a columnar segment.
+//!
+//! The order, the names and the types are a format that other readers of Parquet rely on: 43 columns, those of Analytics Engine's tables without
+//! the dataset's name. Index and blobs have one of two types in a file, text where all of its values are UTF-8, else binary; code that reads
+//! takes binary for both.
 
 use std::sync::Arc;
 

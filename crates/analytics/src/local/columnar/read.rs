@@ -47,6 +47,9 @@ pub(crate) struct Selection {
 }
 
 /// The reason for which a segment cannot be read on.
+///
+/// The difference decides what happens to the segment: damage sets it aside, and the read goes on; an error of the system ends the read, and the
+/// next one may succeed.
 #[derive(Debug)]
 pub(crate) enum Fault {
     /// Its content is damaged.
@@ -208,6 +211,8 @@ impl Pruning<'_> {
     }
 
     /// Returns, for each row group, the ranges of rows in whose pages this column may have selected values.
+    ///
+    /// Neighbouring pages become one range.
     fn ranges(&self, column: StoredColumn, groups: &[usize]) -> Result<Vec<Vec<Range<usize>>>, Fault> {
         let metadata = self.metadata.metadata();
         let whole = |group: usize| 0..metadata.row_group(group).num_rows() as usize;

@@ -109,6 +109,8 @@ impl Rows {
     }
 
     /// Ends the collection, and sorts by index and time. Events of one index and millisecond keep their order.
+    ///
+    /// Sorts row numbers and not rows: distinct indexes are ranked once, so that a comparison is of three integers.
     pub(crate) fn into_sorted(mut self) -> SortedRows {
         let rows = self.len();
         self.blobs.iter_mut().for_each(|texts| texts.pad(rows));
@@ -196,6 +198,7 @@ impl SortedRows {
     }
 }
 
+/// Makes an array of texts or of bytes.
 fn texts<'t>(values: impl Iterator<Item = &'t [u8]>, is_text: bool) -> Result<ArrayRef, ArrowError> {
     let binary = BinaryArray::from_iter_values(values);
     Ok(if is_text { Arc::new(StringArray::try_from_binary(binary)?) } else { Arc::new(binary) })

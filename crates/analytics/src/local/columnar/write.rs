@@ -1,4 +1,14 @@
 //! Writing a columnar segment.
+//!
+//! | property | value | because |
+//! |---|---|---|
+//! | row group | up to 262,144 rows | the writer has one in memory |
+//! | page | up to 8,192 rows | the finest that a query's bounds can leave out |
+//! | order | index, time | an index has few pages, and times compress as differences |
+//! | compression | zstd, level 3 | see the benches |
+//! | times | differences, bit-packed | sorted within an index |
+//! | texts | dictionary, or plain where it grows too large | routes and countries repeat |
+//! | doubles | dictionary, or split by significance | the first bytes of measurements are alike |
 
 use std::fs;
 use std::path::{Path, PathBuf};
