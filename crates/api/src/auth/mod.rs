@@ -3,6 +3,48 @@
 //! People sign in with an e-mail address and a password, and are identified by an opaque cookie; programs send an API key as
 //! `Authorization: Bearer`. [`Auth::mount`] adds the routes to an [`Api`]. [`Auth::protect`] identifies the sender of each request,
 //! and refuses requests that another site makes a browser send.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use axum::body::Body;
+//! # use http::Request;
+//! # use isobar_api::auth::PasswordCost;
+//! # use isobar_api::{Api, Auth, AuthOptions};
+//! # use isobar_db::{Database, QueryableExt, SqliteDatabase};
+//! # use tower::ServiceExt;
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database: Arc<dyn Database> = Arc::new(SqliteDatabase::memory().await?);
+//! # database.run_script(isobar_api::SCHEMA).await?;
+//! # database.run_script(isobar_api::auth::SCHEMA).await?;
+//! # let options = AuthOptions::default().with_password_cost(PasswordCost { memory: 8, passes: 1 });
+//! let auth = Auth::new(Arc::clone(&database), options);
+//! let router = auth.protect(auth.mount(Api::new(database)).into_router());
+//! let token = auth.setup_token().await?.expect("there is no operator yet");
+//! let sign_up = serde_json::json!({
+//!     "token": token, "email": "ada@example.com", "password": "correct horse battery", "name": "Ada",
+//!     "tenant": {"slug": "acme", "name": "Acme"},
+//! });
+//! let request = Request::post("/auth/signup").header("content-type", "application/json").body(Body::from(sign_up.to_string()))?;
+//! let answer = router.clone().oneshot(request).await?;
+//! assert_eq!(answer.status(), 201);
+//! // The answer's cookies sign the browser in.
+//! let cookie = answer.headers()["set-cookie"].to_str()?.split(';').next().unwrap_or_default().to_owned();
+//! let request = Request::get("/auth/me").header("cookie", cookie).body(Body::empty())?;
+//! assert_eq!(router.oneshot(request).await?.status(), 200);
+//! # Ok(()) }
+//! ```
+//!
+//! # Threats, and the answers to them
+//!
+//! | threat | answer |
+//! |---|---|
+//! | Passwords are tried | limits for each account, network and pair of them; argon2id; common passwords are refused |
+//! | An account is locked by tries of others | browsers that it has signed in from are counted apart |
+//! | Addresses are probed | a wrong address and a wrong password take the same time and have the same answer |
+//! | A cookie is stolen | its token is replaced hourly; a recent sign-in is asked for before credentials are made |
+//! | Another site makes a browser send requests | `SameSite=Lax`, and writes need `Sec-Fetch-Site: same-origin` or the own `Origin` |
+//! | The database is read | it has hashes of passwords, tokens and keys, and sealed tokens of providers |
+//! | A role or a membership is taken away | looked up with each request; open connections are closed by [`Revocations`] |
 
 mod account;
 mod common;
@@ -128,6 +170,13 @@ impl AuthOptions {
     /// Sets a set-up token, for servers whose output is not visible. It is valid as long as there is no operator. An empty text unsets
     /// it. Default: none; see [`Auth::setup_token`].
     ///
+    /// ```
+    /// use isobar_api::AuthOptions;
+    /// assert!(AuthOptions::default().with_setup_token("correct horse battery staple").is_ok());
+    /// let error = AuthOptions::default().with_setup_token("short").expect_err("it can be guessed");
+    /// assert_eq!(error.to_string(), "the set-up token is too short: use at least 16 random characters");
+    /// ```
+    ///
     /// # Errors
     /// [`SetupTokenError`] for a token of fewer than 16 characters.
     pub fn with_setup_token(mut self, token: &str) -> Result<Self, SetupTokenError> {
@@ -175,6 +224,17 @@ impl AuthOptions {
 
     /// Sets the lifetime of a session from the sign-in, its lifetime from its last use, and the time after which its token is replaced.
     /// Default: 30 days, 7 days, 1 hour.
+    ///
+    /// Whichever ends first ends the session. A token that was replaced is accepted for 60 s more, for requests in flight.
+    /// Idle time is counted from the last replacement of the token, so that reading a session writes nothing: it is exact to
+    /// the rotation.
+    ///
+    /// ```
+    /// use chrono::TimeDelta;
+    /// use isobar_api::AuthOptions;
+    /// let options = AuthOptions::default().with_session(TimeDelta::days(1), TimeDelta::hours(8), TimeDelta::minutes(15));
+    /// assert_eq!(options.session_idle, TimeDelta::hours(8));
+    /// ```
     #[must_use]
     pub fn with_session(
         mut self,
@@ -217,6 +277,8 @@ pub struct MailOptions {
 
 impl MailOptions {
     /// E-mail by a sender, with links to a URL such as `https://example.com`.
+    ///
+    /// The URL needs no path: links are to `/dashboard/...` below it. A final `/` is removed.
     pub fn new(sender: Arc<dyn MailSender>, base_url: &str) -> Self {
         let base_url = base_url.trim_end_matches('/').to_owned();
         let service = base_url.split("://").last().unwrap_or_default().to_owned();
@@ -224,6 +286,17 @@ impl MailOptions {
     }
 
     /// Sets the name of the service in subjects and texts. Default: the host of the URL.
+    ///
+    /// ```
+    /// # use isobar_api::mail::{Mail, MailError, MailSender};
+    /// # #[derive(Debug)] struct Nowhere;
+    /// # #[async_trait::async_trait]
+    /// # impl MailSender for Nowhere { async fn send(&self, _: &Mail) -> Result<(), MailError> { Ok(()) } }
+    /// use isobar_api::auth::MailOptions;
+    /// let options = MailOptions::new(std::sync::Arc::new(Nowhere), "https://desk.example.com");
+    /// assert_eq!(options.service, "desk.example.com");
+    /// assert_eq!(options.with_service("Help desk").service, "Help desk");
+    /// ```
     #[must_use]
     pub fn with_service(mut self, name: impl Into<String>) -> Self {
         self.service = name.into();
@@ -269,6 +342,8 @@ impl fmt::Debug for Auth {
 impl Auth {
     /// Accounts in a database.
     ///
+    /// It starts nothing: call [`sweep`](Self::sweep) and [`deliver_revocations`](Self::deliver_revocations) periodically.
+    ///
     /// # Panics
     /// When argon2 does not accept the cost of the options.
     pub fn new(database: Arc<dyn Database>, options: AuthOptions) -> Self {
@@ -278,6 +353,28 @@ impl Auth {
 
     /// Adds the routes under `/auth`: `signup`, `setup`, `login`, `logout`, `logout-everywhere`, `me`, `password`,
     /// `reauthenticate`, `email`, `verify`, `forgot`, `reset`, `tenant`, `keys`, `invitations`, `join`, `members`.
+    ///
+    /// All take and give JSON, of at most 16 KiB. A body with an unknown field is answered 400.
+    ///
+    /// | route | for | effect |
+    /// |---|---|---|
+    /// | `POST /auth/signup` | everyone, where open or with the set-up token | a user, and a tenant that is the user's |
+    /// | `POST /auth/login`, `/auth/logout` | everyone | a session begins, or ends |
+    /// | `POST /auth/logout-everywhere` | sessions | every session, key and sent link of the user ends |
+    /// | `GET /auth/me` | sessions and keys | the user, with tenants and role |
+    /// | `POST /auth/password` | sessions | a new password; other sessions end, and keys unless `keep_keys` is sent |
+    /// | `POST /auth/reauthenticate` | sessions | the sign-in counts as recent again |
+    /// | `POST /auth/setup` | owners, by a session | the tenant is the operator's |
+    /// | `POST /auth/forgot`, `/auth/reset` | everyone | a link to a new password, and the new password by it |
+    /// | `POST /auth/verify`, `/auth/verify/send` | everyone; sessions | an address is proved; its link is sent again |
+    /// | `POST /auth/email` | sessions, recent | a link to another address |
+    /// | `POST /auth/tenant` | sessions | a session in another tenant of the user |
+    /// | `GET, POST /auth/keys`, `DELETE /auth/keys/{id}` | sessions; to create, recent | API keys, at most 100 of a user in a tenant |
+    /// | `GET /auth/members`, `POST /auth/invitations` | admins | the members; an invitation, for 7 days |
+    /// | `POST /auth/invitations/read`, `/auth/join` | bearers of an invitation | its contents; a membership |
+    ///
+    /// Where no [`MailOptions`] are set, the routes that send e-mail are answered 501, and an invitation's token is in the
+    /// answer.
     #[must_use]
     pub fn mount(&self, api: Api) -> Api {
         let public = Policy::Public;
@@ -311,12 +408,55 @@ impl Auth {
 
     /// Adds a layer that authenticates each request, and puts its [`Principal`] into the extensions. A request with an invalid
     /// API key is answered 401, one that another site made a browser send 403, one without a session or a key is anonymous.
+    ///
+    /// | request | principal |
+    /// |---|---|
+    /// | `Authorization: Bearer` with a valid key | the key's user, limited by its role and scopes; the cookie is not looked at |
+    /// | `Authorization` with anything else | none: 401, and 429 after 20 of one network within 15 minutes |
+    /// | a session's cookie | the session's user; the answer may set the next token |
+    /// | a session's cookie that has ended or expired | anonymous |
+    /// | a write, or a WebSocket, with a cookie from another origin | none: 403 |
+    /// | neither | anonymous |
+    ///
+    /// An answer without `Cache-Control` gets `no-store`. One query looks a session or a key up, with the role that the user
+    /// has now.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use axum::body::Body;
+    /// # use http::Request;
+    /// # use isobar_api::{Api, Auth, AuthOptions};
+    /// # use isobar_db::{Database, QueryableExt, SqliteDatabase};
+    /// # use tower::ServiceExt;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database: Arc<dyn Database> = Arc::new(SqliteDatabase::memory().await?);
+    /// # database.run_script(isobar_api::auth::SCHEMA).await?;
+    /// let auth = Auth::new(Arc::clone(&database), AuthOptions::default());
+    /// let router = auth.protect(Api::new(database).into_router());
+    /// let request = Request::get("/openapi.json").header("authorization", "Bearer iso_unknown_key").body(Body::empty())?;
+    /// assert_eq!(router.oneshot(request).await?.status(), 401);
+    /// # Ok(()) }
+    /// ```
     pub fn protect(&self, router: Router) -> Router {
         router.layer(from_fn_with_state(self.clone(), authenticate))
     }
 
     /// Deletes expired sessions, rate limits, links and known browsers. Returns the number of rows. Run it periodically, every hour for
     /// example.
+    ///
+    /// Rows that have expired are without effect before they are deleted. Concurrent calls do no harm.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use isobar_api::{Auth, AuthOptions};
+    /// # use isobar_db::{Database, QueryableExt, SqliteDatabase};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// # let database: Arc<dyn Database> = Arc::new(SqliteDatabase::memory().await?);
+    /// # database.run_script(isobar_api::auth::SCHEMA).await?;
+    /// let auth = Auth::new(database, AuthOptions::default());
+    /// assert_eq!(auth.sweep().await?, 0);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Queryable::query`](isobar_db::Queryable::query).
@@ -346,6 +486,8 @@ impl Auth {
     }
 }
 
+/// The layer of [`Auth::protect`]. Revocations are delivered before the answer to a write, so that a client that reads
+/// "revoked" finds its connections closed.
 async fn authenticate(State(auth): State<Auth>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let mut cookie = None;
@@ -373,6 +515,10 @@ async fn authenticate(State(auth): State<Auth>, request: Request, next: Next) ->
     response
 }
 
+/// Returns the principal of a request, and the cookie to set where a session's token was rotated.
+///
+/// # Errors
+/// 401 for an invalid key, 429 for too many of them, 403 for a write with a cookie that comes from another origin.
 async fn identify(auth: &Auth, request: &Parts, cookie: &mut Option<http::HeaderValue>) -> Result<Principal, Problem> {
     let headers = &request.headers;
     if let Some(authorization) = headers.get(header::AUTHORIZATION) {

@@ -1,4 +1,9 @@
 //! Passwords, by argon2id.
+//!
+//! Natively hashes run on the runtime's blocking threads, as many at once as there are processors, since each takes its memory
+//! and a processor for tens of milliseconds. Up to 128 wait; the next sign-in is answered 503 with `Retry-After`. A hash whose
+//! client has gone away runs to its end, and keeps its slot until then. Inside Workers it runs in place, and costs the
+//! request's CPU time.
 
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::Arc;
@@ -10,6 +15,17 @@ use super::token;
 use crate::Problem;
 
 /// Cost of hashing a password by argon2id. Default: 19 MiB in 2 passes, which is OWASP's recommendation.
+///
+/// A hash contains its cost: after a change existing hashes stay valid with theirs, and new ones get the new cost. Of equal
+/// strength are, by OWASP's Password Storage Cheat Sheet: 46 MiB in 1 pass, 19 MiB in 2, 12 MiB in 3, 9 MiB in 4, 7 MiB in 5.
+///
+/// ```
+/// use isobar_api::AuthOptions;
+/// use isobar_api::auth::PasswordCost;
+/// let options = AuthOptions::default().with_password_cost(PasswordCost { memory: 7 * 1024, passes: 5 });
+/// assert_eq!(PasswordCost::default(), PasswordCost { memory: 19_456, passes: 2 });
+/// # drop(options);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PasswordCost {
     /// Memory in KiB. Default: 19,456. At least 8.

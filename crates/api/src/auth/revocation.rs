@@ -21,6 +21,12 @@ const ENDING: [&str; 5] = ["/auth/", "/memberships", "/tenants", "/users", "/mcp
 ///
 /// A connection that it covers is to be closed. Its client may connect again, and is then authenticated again, so that it loses
 /// nothing if another of its sessions is valid.
+///
+/// | ended | user | tenant | session |
+/// |---|---|---|---|
+/// | a session | its user | its tenant | its id |
+/// | an API key is revoked, a membership ends or changes its role | its user | its tenant | `None` |
+/// | an account is disabled or deleted | its id | `None` | `None` |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Revoked {
@@ -69,6 +75,18 @@ impl Auth {
     /// Delivers the pending rows to the [`Revocations`] of the options, 500 at a time, and deletes them. Returns the number of rows.
     /// Run it periodically, every minute for example: it delivers the rows that a restart or a failure has left. Rows whose delivery
     /// fails stay for the next run, and those after them are still delivered. Without a hook the rows are deleted.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use isobar_api::{Auth, AuthOptions, Problem};
+    /// # use isobar_db::{Database, QueryableExt, SqliteDatabase};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Problem> {
+    /// # let database: Arc<dyn Database> = Arc::new(SqliteDatabase::memory().await?);
+    /// # database.run_script(isobar_api::auth::SCHEMA).await?;
+    /// let auth = Auth::new(database, AuthOptions::default());
+    /// assert_eq!(auth.deliver_revocations().await?, 0); // no access has ended
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The database's, as [`Problem`]s, and the hook's last one, once all rows were tried.

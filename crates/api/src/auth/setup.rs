@@ -1,4 +1,9 @@
 //! Setting up: the token that makes the operator.
+//!
+//! An installation has one operator: the tenant whose members see what belongs to no tenant. Until there is one, sign-up is
+//! closed to everyone without the token, so that the first visitor of a new server does not become its operator. The token is
+//! redeemed in the transaction that inserts the row of `operator`, whose primary key admits one; of two concurrent redemptions
+//! one fails.
 
 use axum::Extension;
 use axum::extract::State;
@@ -22,6 +27,11 @@ const LIFETIME: chrono::TimeDelta = chrono::TimeDelta::hours(24);
 pub(super) const TOKEN_CHARACTERS: usize = 16;
 
 /// The error of a configured set-up token with fewer than 16 characters.
+///
+/// ```
+/// let error = isobar_api::AuthOptions::default().with_setup_token("0123456789abcde").expect_err("15 characters");
+/// assert!(error.to_string().contains("at least 16"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SetupTokenError(pub(super) ());
 
@@ -35,6 +45,18 @@ impl std::error::Error for SetupTokenError {}
 
 /// Whether the principal belongs to the operator's tenant, which is the one that has redeemed the set-up token. Only the operator
 /// may see data that belongs to no tenant, such as statistics of all requests.
+///
+/// ```
+/// use isobar_api::auth::{self, is_operator};
+/// use isobar_api::{Principal, Problem, Role};
+/// use isobar_db::{QueryableExt, SqliteDatabase};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Problem> {
+/// let database = SqliteDatabase::memory().await?;
+/// database.run_script(auth::SCHEMA).await?;
+/// let principal = Principal::member("ada", "acme", Role::Owner);
+/// assert!(!is_operator(&database, &principal).await?); // no tenant has redeemed the token
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
 /// The database's, as [`Problem`]s.
@@ -92,6 +114,23 @@ pub(super) fn over() -> Problem {
 impl Auth {
     /// Makes a set-up token, valid for a day: the tenant that redeems it, by `POST /auth/signup` or `POST /auth/setup`, is the
     /// operator. `None` where there is an operator. Each call invalidates the tokens of earlier calls.
+    ///
+    /// A server prints the link with it at its start. The database has the token's hash only, so it cannot be read again. One
+    /// that is [configured](super::AuthOptions::with_setup_token) is valid besides, for as long as there is no operator.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use isobar_api::{Auth, AuthOptions};
+    /// # use isobar_db::{Database, QueryableExt, SqliteDatabase};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// # let database: Arc<dyn Database> = Arc::new(SqliteDatabase::memory().await?);
+    /// # database.run_script(isobar_api::auth::SCHEMA).await?;
+    /// let auth = Auth::new(database, AuthOptions::default());
+    /// let first = auth.setup_token().await?;
+    /// let second = auth.setup_token().await?; // the first is invalid now
+    /// assert!(first.is_some() && second.is_some() && first != second);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Queryable::query`](isobar_db::Queryable::query).

@@ -1,6 +1,20 @@
 //! Limits on tries at passwords and tokens.
 //!
 //! A try is counted before it is judged, so that concurrent tries are all counted; a success takes its count back.
+//!
+//! | what | of | limit within 15 minutes |
+//! |---|---|---|
+//! | tries at a password | an account from one network | 5 |
+//! | the same | a network | 50 |
+//! | the same | an account, from browsers that it has not signed in from | 20 |
+//! | the same | a browser that it has signed in from | 5 |
+//! | tries at the own password, at the set-up token | a user | 5 |
+//! | sign-ups | a network | 20 |
+//!
+//! A window begins with its first try and is not prolonged by others, so a counter is one row and no list of times. A success
+//! clears the first counter of a try, and takes the try back from the others: someone who knows one password cannot clear the
+//! count of a network by it. Counters are in the database, since isolates and processes share nothing else; a refused try
+//! costs one batch.
 
 use std::net::IpAddr;
 
@@ -45,6 +59,16 @@ pub(super) fn set_up_tries(user: &str, network: &str) -> [Counted; 2] {
 
 /// IP address of the client of a request, in the request's extensions. The server puts it there; without it all clients share their
 /// rate limits.
+///
+/// Behind a proxy it is the address that a trusted proxy has named, not the proxy's. Of IPv6 addresses the first 64 bits are
+/// counted.
+///
+/// ```
+/// use isobar_api::auth::ClientAddress;
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(ClientAddress([192, 0, 2, 7].into()));
+/// assert!(request.extensions().get::<ClientAddress>().is_some());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 

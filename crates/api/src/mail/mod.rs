@@ -33,6 +33,15 @@ impl Debug for Mail {
 
 impl Mail {
     /// A message.
+    ///
+    /// Neither address nor subject is checked here: the sender refuses what is not valid.
+    ///
+    /// ```
+    /// use isobar_api::mail::Mail;
+    /// let mail = Mail::new("ada@example.com", "Reset your password", "https://example.com/#token\n");
+    /// // Logs get the subject only.
+    /// assert_eq!(format!("{mail:?}"), r#"Mail { subject: "Reset your password", .. }"#);
+    /// ```
     pub fn new(to: impl Into<String>, subject: impl Into<String>, text: impl Into<String>) -> Self {
         Self { to: to.into(), subject: subject.into(), text: text.into() }
     }
@@ -77,6 +86,11 @@ pub struct MailError(String);
 
 impl MailError {
     /// An error with this text.
+    ///
+    /// ```
+    /// use isobar_api::mail::MailError;
+    /// assert_eq!(MailError::new("the SMTP server is away").to_string(), "the SMTP server is away");
+    /// ```
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }

@@ -108,6 +108,12 @@ impl Default for MediaOptions {
 
 impl MediaOptions {
     /// Sets the largest upload in bytes. Default: 5 GiB. A larger value than 48 GiB is lowered to that.
+    ///
+    /// ```
+    /// use isobar_api::MediaOptions;
+    /// assert_eq!(MediaOptions::default().with_max_bytes(10 << 20).max_bytes, 10 << 20);
+    /// assert_eq!(MediaOptions::default().with_max_bytes(1 << 40).max_bytes, 48 << 30);
+    /// ```
     #[must_use]
     pub fn with_max_bytes(mut self, max_bytes: u64) -> Self {
         self.max_bytes = max_bytes.min(48 << 30); // R2 takes 10,000 parts
@@ -246,6 +252,11 @@ impl Media {
 }
 
 /// Returns the declaration of the resource `images`. Rows are created by uploads; they can be read, renamed and made public.
+///
+/// ```
+/// let names: Vec<_> = isobar_api::media::resource().info().columns.into_iter().map(|column| column["name"].clone()).collect();
+/// assert!(names.iter().any(|name| name == "sha256") && !names.iter().any(|name| name == "key"));
+/// ```
 #[must_use]
 pub fn resource() -> Resource {
     Resource::of_tenant("images")

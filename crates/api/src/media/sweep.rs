@@ -32,6 +32,29 @@ impl Media {
     ///
     /// Run it periodically, every 10 minutes for example. Concurrent requests and sweeps do no harm.
     ///
+    /// ```
+    /// # use axum::response::{IntoResponse, Response};
+    /// # #[derive(Debug)] struct Names;
+    /// # #[async_trait::async_trait]
+    /// # impl isobar_api::media::ContentServer for Names {
+    /// #     async fn serve(&self, key: &isobar_storage::Key, _: http::request::Parts) -> Response { key.to_string().into_response() }
+    /// # }
+    /// # use std::sync::Arc;
+    /// # use isobar_api::{Media, MediaOptions, Problem};
+    /// # use isobar_db::vault::{Keyring, Vault};
+    /// # use isobar_db::{Database, QueryableExt, SqliteDatabase};
+    /// # use isobar_storage::memory::MemoryStore;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Problem> {
+    /// # let database: Arc<dyn Database> = Arc::new(SqliteDatabase::memory().await?);
+    /// # database.run_script(&format!("{};{}", isobar_api::auth::SCHEMA, isobar_api::media::SCHEMA)).await?;
+    /// # let keyring: Keyring = Keyring::generate("2026-11")?.expose_text().unwrap_or_default().parse()?;
+    /// # let vault = Vault::new(Arc::clone(&database), "app", keyring);
+    /// let media = Media::new(database, Arc::new(MemoryStore::new()), vault, Arc::new(Names), MediaOptions::default());
+    /// let report = media.sweep().await?;
+    /// assert_eq!((report.abandoned, report.finished, report.failed), (0, 0, 0));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// The database's, as a [`Problem`]. A failure of one upload is counted in [`SweepReport::failed`] instead.
     pub async fn sweep(&self) -> Result<SweepReport, Problem> {

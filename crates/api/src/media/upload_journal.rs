@@ -1,5 +1,15 @@
 //! The journal of uploads. An object in the bucket without a row in `images` has a row in `uploads`, from before its first byte
 //! until after its deletion. So a crash leaves no orphaned object, and a sweep needs no listing of the bucket.
+//!
+//! | state of a row | meaning | ends by |
+//! |---|---|---|
+//! | `coming` | bytes are received; the object is not shown | `keep`, `discard`, or the sweep after `expires_at` |
+//! | `going` | the object is being deleted | `forget`, by the request or the sweep |
+//! | `kept` | the image has its row; a tail may be left | `forget`, by the request or the sweep |
+//!
+//! A writer holds the lock of its row: a random token with a time, 60 s from the last renewal, and every statement that changes
+//! its progress has the token in its `WHERE`. A writer that was too slow changes no row any more, and gets 409. The quota is counted
+//! by what rows have reserved: before bytes are stored, their number is reserved in the statement that checks the sum.
 
 use chrono::{TimeDelta, Utc};
 use isobar_db::{QueryableExt, Row, Statement};

@@ -1,5 +1,22 @@
 //! Fair scheduling of tenants at the database: a bounded number of requests is in flight, and permits go to the tenants in
 //! turn, so that the load of one tenant delays its own requests only.
+//!
+//! The database runs statements on a bounded number of threads: without turns a tenant that sends a thousand requests at once
+//! would have a thousand places in its queue, and another tenant's request the one behind them. So requests wait here, before
+//! they reach the database, in a queue of each tenant's own; the tenants are served in turn, one request each.
+//!
+//! - Permits: one for each processor, at least two. A tenant may hold all of them only while it is alone, that is while no other one
+//!   has sent a request for a second; otherwise one is left free, so that another tenant's request starts at once rather than after
+//!   one that runs.
+//! - Queue: 1,024 waiting requests of a tenant; the next one is answered 429. Waiting costs the request's body in memory, which the
+//!   server's own limits bound.
+//! - Cancellation: a request that is dropped while it waits has closed its receiver. It is skipped when its turn comes, and its permit
+//!   goes to the next one in the same loop; one that is dropped while it runs drops its permit.
+//!
+//! The mutex is held for a scan of the tenants that are active at the moment, never across an `await` and never while a permit
+//! is sent: dropping a permit locks it again. Anonymous requests are one tenant, with an empty name. Inside Workers there is
+//! none of this: an isolate has few requests, and its runtime schedules them. The tests below hold the order of turns and the
+//! return of permits; `cargo bench -p isobar-api --bench tenants` shows the effect.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -28,6 +45,7 @@ pub(crate) struct FairScheduler {
     queue: Arc<Mutex<Queue>>,
 }
 
+/// The state under the mutex. `free` and the tenants' `in_flight` always add up to `all`.
 #[derive(Debug)]
 struct Queue {
     /// Permits in all: requests that may be in flight at once.
@@ -41,6 +59,8 @@ struct Queue {
     tenants: VecDeque<Tenant>,
 }
 
+/// A tenant with requests in flight or waiting; it is removed with its last one, so that the queue does not grow with the
+/// tenants that there have been.
 #[derive(Debug)]
 struct Tenant {
     name: String,
@@ -125,6 +145,7 @@ impl FairScheduler {
 }
 
 impl Queue {
+    /// Notes a request, for [`limit`](Self::limit): the newest tenant, and the one before it that was another.
     fn note(&mut self, tenant: &str, now: Instant) {
         match &mut self.last {
             Some((name, at)) if name == tenant => *at = now,
@@ -132,6 +153,7 @@ impl Queue {
         }
     }
 
+    /// Takes a permit back, and forgets a tenant that has no more requests.
     fn give_back(&mut self, tenant: &str) {
         self.free += 1;
         if let Some(at) = self.tenants.iter().position(|known| known.name == tenant) {

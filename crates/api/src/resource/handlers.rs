@@ -9,6 +9,14 @@
 //! | `DELETE /things/{id}` | 204; with `If-Match` only the row of that revision, else 412 |
 //!
 //! A row that the principal may not see does not exist: 404, never 403. All statements come from a [`Scope`].
+//!
+//! Order of the checks, each before the next: policy (404, 401, 403), type and size of the body (415, 413), the
+//! `Idempotency-Key` and the answer that is kept under it (400, 422, 429), JSON (400), the row and its revision (404, 412, 428),
+//! values (400), constraints and the limit of rows (409, 507). The row comes before the values: otherwise the errors of a body
+//! would differ between rows that are there and rows that are not.
+//!
+//! A PATCH and a DELETE read the revision first and write with it in the `WHERE`, so a change in between makes the write find
+//! no row: 412, as if the change had come before. With `If-Match: *` the write has no revision, and the last one wins.
 
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
@@ -164,6 +172,8 @@ impl Revision {
 }
 
 /// Returns the revision that a request expects of an existing row; 412 when the row is not the one that `If-Match` names.
+///
+/// `None` where the request names no revision. Weak tags match no row: a write needs the strong comparison.
 async fn expected(
     state: &ResourceState,
     scope: &Scope<'_>,
@@ -192,15 +202,18 @@ async fn expected(
     if matches { Ok(Some(Revision::Is(current))) } else { Err(changed()) }
 }
 
+/// The 412 of a write to a row that has another revision by now.
 fn changed() -> Problem {
     let detail = "the row has changed since the ETag in If-Match; get it again";
     Problem::new(StatusCode::PRECONDITION_FAILED).with_detail(detail)
 }
 
+/// The strong validator of a row: its revision in quotes.
 fn etag(revision: i64) -> String {
     format!("\"{revision}\"")
 }
 
+/// The answer with one row. A browser may keep it, and has to ask whether it is still good.
 fn with_etag(etag: String, row: Map<String, Json>) -> Response {
     let headers = [(header::ETAG, etag), (header::CACHE_CONTROL, "private, no-cache".to_owned())];
     (headers, axum::Json(json!(row))).into_response()

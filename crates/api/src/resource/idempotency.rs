@@ -2,6 +2,22 @@
 //!
 //! The key and the answer are written in the transaction of the work. Of two requests with the same key, concurrent or a day
 //! apart, one commits; the other fails on the key and reads the answer.
+//!
+//! The draft `draft-ietf-httpapi-idempotency-key-header` describes the header. Here:
+//!
+//! | case | answer |
+//! |---|---|
+//! | first request | the work's; a success is kept |
+//! | again, the same route and bytes of the body | the kept answer: status, `Location`, `ETag`, body |
+//! | again, another route or body | 422 |
+//! | while the first one runs | both run; one commits, the other one gets the committed answer |
+//! | after an error | the work runs again: errors are not kept |
+//! | after 24 hours | the work runs again |
+//! | too many keys or bytes of the tenant within a day | 429, for new keys only |
+//!
+//! Keys belong to a user in a tenant, so that nobody can probe another's. The statements stand before those of the work: a
+//! second request fails on the primary key before it changes anything. Expired rows are deleted by the next request with a
+//! key, so no sweep is needed; until then they are not replayed.
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -18,6 +34,8 @@ use crate::{Principal, Problem};
 const KEPT: chrono::TimeDelta = chrono::TimeDelta::hours(24);
 
 /// A request's key, and a fingerprint of its route and body.
+///
+/// `caller` is tenant and user; the fingerprint is the SHA-256 of the route, a NUL, and the body.
 #[derive(Debug)]
 pub(super) struct Idempotency {
     tenant: String,
@@ -121,6 +139,7 @@ pub(super) async fn replay_or_run(
     }
 }
 
+/// The first answer and its replays are made from the same value, so that a client cannot tell them apart.
 impl IntoResponse for Written {
     fn into_response(self) -> Response {
         let Self { status, location, etag, body } = self;
@@ -141,6 +160,7 @@ impl IntoResponse for Written {
     }
 }
 
+/// The time since which answers are valid: 24 hours ago.
 fn kept_since() -> String {
     rfc3339(chrono::Utc::now() - KEPT)
 }

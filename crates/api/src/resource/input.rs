@@ -20,6 +20,8 @@ use crate::id::is_id;
 use crate::{Principal, Problem};
 
 /// The values that a request gives a row.
+///
+/// Their names are those of declared columns, never of the request.
 pub(super) type Values = Vec<(&'static str, Value)>;
 
 /// The body of a request, or the reason why it could not be read.
@@ -66,6 +68,8 @@ impl ApiState {
         Ok(values)
     }
 
+    /// Returns the values that are valid, and notes the errors of the others. On creation every declared column gets a value,
+    /// its default or null, so that the row does not depend on defaults of the schema; a change has the given columns only.
     fn checked(
         &self,
         scope: &Scope<'_>,
@@ -131,6 +135,9 @@ impl ApiState {
 }
 
 /// The object in a body.
+///
+/// # Errors
+/// 400 for a body that is not JSON, with the place of the mistake, and for JSON that is not an object.
 pub(super) fn object(body: &[u8]) -> Result<Map<String, Json>, Problem> {
     match serde_json::from_slice(body) {
         Ok(Json::Object(object)) => Ok(object),
@@ -140,6 +147,9 @@ pub(super) fn object(body: &[u8]) -> Result<Map<String, Json>, Problem> {
 }
 
 /// Reads one row of the scope.
+///
+/// # Errors
+/// 404 as [`missing`].
 pub(super) async fn find(
     api: &ApiState,
     scope: &Scope<'_>,
@@ -159,6 +169,10 @@ pub(super) fn missing(scope: &Scope<'_>) -> Problem {
 }
 
 /// The names in `UNIQUE constraint failed: tickets.tenant_id, tickets.slug` become fields of the problem.
+///
+/// Returns the problem of a write that the database has refused: 409 with the fields of a unique constraint, or with the
+/// message of a trigger (`RAISE(ABORT, 'a tenant keeps an owner')`), which the schema's author has written for users. All else
+/// as `Problem::from`.
 pub(super) fn refused(scope: &Scope<'_>, error: isobar_db::Error) -> Problem {
     let resource = scope.resource();
     // The message of a trigger of the schema.

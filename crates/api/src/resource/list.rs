@@ -13,6 +13,16 @@
 //! hundredth page costs what the first does. So a cursor holds those values, and the order that they are of; it is refused with
 //! another order. The id is always the last column of an order, which makes it total. Each parameter that is wrong is named, all
 //! in one answer.
+//!
+//! Several filters must all hold. `column=x` compares by `IS` and `ne` by `IS NOT`, so that a null differs from every value; it
+//! is neither less nor greater than any. Texts compare by their bytes.
+//!
+//! Costs: a list is one statement, of at most 100 parameters, which is D1's limit. It reads `limit + 1` rows where an index
+//! has the order: the row more shows whether there is another page. Counting all rows is not offered: it would cost more than
+//! the page.
+//!
+//! A cursor is base64url of JSON, `[order, [keys]]`. It is neither signed nor secret: it holds values of a row that the client
+//! has seen, is checked as input, and the scope's predicates apply behind it as to any list.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -51,18 +61,21 @@ pub(super) struct ListQuery {
     words: Option<String>,
 }
 
+/// A column of the order.
 #[derive(Debug)]
 struct Sort {
     column: Column,
     descending: bool,
 }
 
+/// A condition on a column.
 #[derive(Debug)]
 struct Filter {
     column: &'static str,
     test: Test,
 }
 
+/// The condition of a filter, with its values already checked for the column.
 #[derive(Debug)]
 enum Test {
     Compare(&'static str, Value),
@@ -80,6 +93,9 @@ pub(super) struct Page {
 
 impl ListQuery {
     /// Checks the parameters of a request.
+    ///
+    /// # Errors
+    /// 400 with each parameter that is unknown, given twice or not valid.
     pub(super) fn parse(resource: &Resource, parameters: &[(String, String)]) -> Result<Self, Problem> {
         let mut errors = ValidationErrors::default();
         let mut limit = DEFAULT_LIMIT;
@@ -120,6 +136,11 @@ impl ListQuery {
     }
 
     /// The statement, for one row more than a page has.
+    ///
+    /// Keys of the order that are not among the chosen columns are selected behind them, for the cursor.
+    ///
+    /// # Errors
+    /// 400 where filters and order need more than 100 parameters.
     pub(super) fn statement(&self, scope: &Scope<'_>) -> Result<Statement, Problem> {
         let keys = self.sort.iter().map(|sort| sort.column.name);
         let keys = keys.filter(|key| !self.fields.iter().any(|field| field.name == *key));
@@ -154,6 +175,9 @@ impl ListQuery {
     }
 
     /// The rows after those of the last page. Where all keys go one way, SQLite walks an index by the row comparison.
+    ///
+    /// For `a, -b, id` after the keys `(1, 2, 3)`: `a > 1 OR a = 1 AND b < 2 OR a = 1 AND b = 2 AND id < 3`. The id goes the
+    /// way of the last column before it.
     fn continue_after(&self, sql: &mut Sql) {
         let Some(after) = &self.after else { return };
         let keys: Vec<_> = self.sort.iter().zip(after).collect();
@@ -180,6 +204,11 @@ impl ListQuery {
     }
 
     /// The page of the rows that the statement gave.
+    ///
+    /// The row beyond the limit is left out, and makes the cursor.
+    ///
+    /// # Errors
+    /// 500 for a row without a declared column.
     pub(super) fn page(&self, rows: &[Row]) -> Result<Page, Problem> {
         let shown = &rows[..rows.len().min(self.limit)];
         let items = shown.iter().map(|row| object(&self.fields, row)).collect::<Result<_, _>>()?;
@@ -205,6 +234,7 @@ pub(crate) fn object(columns: &[Column], row: &Row) -> Result<serde_json::Map<St
     columns.iter().map(entry).collect()
 }
 
+/// Parses one filter: `column=value`, or `column[operator]=value`. The error is the sentence for the parameter.
 fn filter(resource: &Resource, name: &str, text: &str) -> Result<Filter, String> {
     let (name, operator) = match name.split_once('[') {
         Some((name, rest)) => {
@@ -236,6 +266,7 @@ fn filter(resource: &Resource, name: &str, text: &str) -> Result<Filter, String>
     Ok(Filter { column: column.name, test })
 }
 
+/// Parses an order, and adds the id where it is not in it.
 fn parse_sort(resource: &Resource, text: &str) -> Result<Vec<Sort>, String> {
     let mut sort: Vec<Sort> = Vec::new();
     for part in text.split(',') {
@@ -257,6 +288,8 @@ fn parse_sort(resource: &Resource, text: &str) -> Result<Vec<Sort>, String> {
     Ok(sort)
 }
 
+/// Returns the keys of a cursor, each as a value of its column. A cursor of another order is refused: its keys would be
+/// compared with other columns.
 fn parse_cursor(text: &str, sort_text: &str, sort: &[Sort]) -> Result<Vec<Value>, String> {
     let wrong = || "is not a cursor of a list in this order; begin without one".to_owned();
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong())?;
@@ -274,6 +307,7 @@ fn parse_cursor(text: &str, sort_text: &str, sort: &[Sort]) -> Result<Vec<Value>
     sort.iter().zip(&keys).map(value).collect()
 }
 
+/// Returns the columns to answer with, in the order of the parameter; without it all of them.
 fn parse_fields(resource: &Resource, text: Option<&str>) -> Result<Vec<Column>, String> {
     let Some(text) = text else { return Ok(resource.all_shown()) };
     let mut fields: Vec<Column> = Vec::new();
@@ -299,6 +333,7 @@ fn parse_words(text: &str) -> Result<String, String> {
     Ok(words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" ") + "*")
 }
 
+/// Appends `(?, ?, ...)`.
 fn bind_list(sql: &mut Sql, values: &[Value]) {
     sql.push("(");
     for (index, value) in values.iter().enumerate() {

@@ -1,4 +1,8 @@
 //! Limits of a tenant.
+//!
+//! Rows are counted in [`row_count`](super::row_count); the keys here. Each limit is of one tenant, so that no tenant can use
+//! up what others need, and each is checked where the write is, in its transaction or just before it. Two requests at the
+//! limit of keys may both pass: the limit bounds storage, and one answer more does no harm.
 
 use http::{HeaderValue, StatusCode};
 use isobar_db::{Database, QueryableExt};
@@ -34,6 +38,11 @@ impl Default for Quotas {
 
 impl Quotas {
     /// Sets the number of rows of each resource. Default: 100,000.
+    ///
+    /// ```
+    /// let quotas = isobar_api::Quotas::default().with_rows(5_000);
+    /// assert_eq!((quotas.rows, quotas.idempotency_keys), (5_000, 10_000));
+    /// ```
     #[must_use]
     pub fn with_rows(mut self, rows: u64) -> Self {
         self.rows = rows;

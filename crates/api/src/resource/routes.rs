@@ -18,6 +18,7 @@ pub(crate) fn routes(api: &ApiState) -> Router {
     router
 }
 
+/// A route's state is the position of its resource, so that all routes share one [`ApiState`].
 fn all_routes(api: &ApiState) -> Router {
     api.resources.iter().enumerate().fold(Router::new(), |router, (index, resource)| {
         let state = ResourceState { api: api.clone(), index };

@@ -2,6 +2,17 @@
 //!
 //! Rows are counted in `row_counts`, in the transaction that creates or deletes them. Rows that were deleted otherwise, by a cascade
 //! or by hand, are noticed at the limit: before a creation is refused, the rows are counted again, at most once a minute.
+//!
+//! `SELECT count(*)` at each creation would cost a scan of the tenant's rows. A count beside them costs one row, and is
+//! written in the same transaction, so neither a crash nor concurrent requests make it wrong:
+//!
+//! 1. `seed`: without a row of the count, one is made with the number of rows that there are.
+//! 2. `add`: the count is raised, if the sum is within the limit.
+//! 3. A statement that ends the batch where `add` has changed nothing.
+//! 4. The rows themselves.
+//!
+//! Deletions lower it behind themselves, and never below 0. Rows that are inserted by hand are found by the next recount, or
+//! never: a tenant may then have more than its limit, which is the program's own doing.
 
 use http::StatusCode;
 use isobar_db::{Error, QueryResult, Queryable, Statement};
@@ -60,6 +71,7 @@ pub(super) fn refused(state: &ResourceState, scope: &Scope<'_>) -> Problem {
     Problem::new(StatusCode::INSUFFICIENT_STORAGE).with_detail(detail)
 }
 
+/// Counts the rows again, unless they were counted within the last minute. Returns whether they were.
 async fn recount(state: &ResourceState, scope: &Scope<'_>) -> Result<bool, Error> {
     let Some(tenant) = counted(scope) else { return Ok(false) };
     let moment = chrono::Utc::now();

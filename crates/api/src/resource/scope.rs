@@ -2,6 +2,15 @@
 //!
 //! A [`Scope`] is built from a resource and a principal, and builds every statement on the resource's table. All of them have the
 //! predicates of the tenant and of the owner.
+//!
+//! Invariants, which `tests/it/tenants.rs` holds for every kind of request:
+//!
+//! - No handler writes SQL on a resource's table of its own; [`Sql`] leaves this module only with the predicates in it.
+//! - The tenant and the user come from the [`Principal`], never from a path, a parameter or a body.
+//! - Values are bound, names are quoted and come from declarations.
+//! - A row outside of the scope behaves as one that does not exist, in statuses and texts.
+//!
+//! `WHERE 1` begins every condition, so that each predicate is appended as ` AND ...`, whether or not there are others.
 
 use http::StatusCode;
 use isobar_db::{Statement, Value, sql};
@@ -27,6 +36,7 @@ pub(super) struct Sql {
 }
 
 impl Sql {
+    /// Appends SQL of the program's own.
     pub(super) fn push(&mut self, text: &str) -> &mut Self {
         self.text.push_str(text);
         self
@@ -38,6 +48,7 @@ impl Sql {
         self
     }
 
+    /// Appends a parameter.
     pub(super) fn bind(&mut self, value: impl Into<Value>) -> &mut Self {
         self.text.push('?');
         self.values.push(value.into());
@@ -69,6 +80,9 @@ impl<'a> Scope<'a> {
     }
 
     /// Returns the rows that a principal may refer to, without checking a policy.
+    ///
+    /// # Errors
+    /// 401 for an anonymous principal where rows belong to tenants or users.
     pub(super) fn of_reference(resource: &'a Resource, principal: &Principal) -> Result<Self, Problem> {
         let mut pinned = Vec::new();
         if let Tenancy::Tenant(column) = resource.tenancy {
@@ -161,6 +175,7 @@ impl<'a> Scope<'a> {
         sql
     }
 
+    /// Appends the predicates of the tenant and the owner.
     fn rows(&self, sql: &mut Sql) {
         sql.push(" WHERE 1");
         for (name, value) in &self.pinned {
@@ -169,6 +184,7 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// Appends the predicates of one row, and of its revision where one is expected.
 fn one(sql: &mut Sql, id: &str, revision: Option<i64>) {
     sql.push(" AND \"id\" = ").bind(id);
     if let Some(revision) = revision {

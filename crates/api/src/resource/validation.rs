@@ -1,4 +1,7 @@
 //! Errors of a request's fields, gathered so that one answer names them all.
+//!
+//! The first mistake alone would make a form be sent as often as it has mistakes. Errors keep the order in which they were
+//! found: unknown names first, then columns in the order of their declaration.
 
 use crate::Problem;
 

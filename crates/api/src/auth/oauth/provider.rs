@@ -98,6 +98,16 @@ impl fmt::Debug for OAuthProvider {
 impl OAuthProvider {
     /// An OpenID Connect provider by its issuer: `https`, but for an issuer on this machine.
     ///
+    /// The metadata is fetched from `{issuer}/.well-known/openid-configuration` at the first sign-in, and kept for an hour.
+    /// `name` is part of the callback URL, and of the connections in the database: it must not change. `title` is shown on the
+    /// button.
+    ///
+    /// ```should_panic
+    /// use isobar_api::auth::OAuthProvider;
+    /// let provider = OAuthProvider::oidc("My Company", "My Company", "https://id.example.com", "client-id"); // not a slug
+    /// # drop(provider);
+    /// ```
+    ///
     /// # Panics
     /// When the name is not a slug.
     pub fn oidc(name: &str, title: &str, issuer: &str, client_id: &str) -> Self {
@@ -105,6 +115,8 @@ impl OAuthProvider {
     }
 
     /// Google.
+    ///
+    /// Its client is made in the Google Cloud console, as a web application. It asks for a refresh token at each sign-in.
     #[must_use]
     pub fn google(client_id: &str) -> Self {
         // Without the first it gives no refresh token, and without the second only the first time.
@@ -120,6 +132,12 @@ impl OAuthProvider {
     }
 
     /// A GitHub Enterprise server, by the URLs of its site and of its API.
+    ///
+    /// ```
+    /// use isobar_api::auth::OAuthProvider;
+    /// let github = OAuthProvider::github_at("https://git.example.com", "https://git.example.com/api/v3", "client-id");
+    /// # drop(github);
+    /// ```
     pub fn github_at(site: &str, api: &str, client_id: &str) -> Self {
         let kind = Kind::GitHub { site: site.to_owned(), api: api.to_owned() };
         Self::new("github", "GitHub", client_id, "read:user user:email", kind)
@@ -158,6 +176,9 @@ impl OAuthProvider {
     }
 
     /// Sets the requested scopes, separated by spaces. Default: `openid email profile`, and `read:user user:email` at GitHub.
+    ///
+    /// An OpenID Connect provider needs `openid` among them. Without `email` a new user cannot sign up by it, as an account
+    /// needs a verified address.
     #[must_use]
     pub fn with_scopes(mut self, scopes: &str) -> Self {
         scopes.clone_into(&mut self.scopes);

@@ -90,6 +90,9 @@ impl OAuth {
 
     /// Returns the access token of a connection. One that has expired, or expires within 60 s, is refreshed first.
     ///
+    /// Call it before each use, and keep the token no longer than that: another call may refresh it. A refresh that has begun
+    /// runs to its end, even if the future is dropped.
+    ///
     /// # Errors
     /// 409 when the account must be connected again, 502 when the provider fails, 503 while another request refreshes the token.
     pub async fn access_token(&self, connection: &str) -> Result<Secret, Problem> {
