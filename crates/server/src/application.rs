@@ -56,7 +56,8 @@ pub trait Application: Send + Sync + 'static {
     /// A value that lives as long as a connection, which a WebSocket that came of it is part of: a gauge, say. `()` for none.
     type Connection: Send + Unpin + 'static;
 
-    /// Responds to a request. Runs on the runtime that [serves](crate::Server::serve), and is dropped when the client has gone.
+    /// Responds to a request. Runs on the runtime that [serves](crate::Server::serve), and is dropped when the client has gone, wherever it
+    /// waits then: work that has to be finished belongs into a task of its own. A panic in it answers 500 to its client alone.
     fn respond(
         &self,
         request: Request<RequestBody>,
@@ -68,6 +69,37 @@ pub trait Application: Send + Sync + 'static {
 
     /// Returns the response to a request that the server refuses, or gives up. `id` is the `x-request-id` of the request, or of
     /// the response that this one replaces. Default: the reason as plain text.
+    ///
+    /// An application whose errors are JSON:
+    ///
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use http::{HeaderValue, Request, Response};
+    /// # use http_body_util::Full;
+    /// # use isobar_server::{Application, NotPrepared, RequestBody, RequestInfo};
+    /// use isobar_server::Refusal;
+    ///
+    /// # struct Api;
+    /// impl Application for Api {
+    /// #     type Body = Full<Bytes>;
+    /// #     type Prepared = NotPrepared;
+    /// #     type Connection = ();
+    /// #     async fn respond(&self, _: Request<RequestBody>, _: RequestInfo) -> Response<Full<Bytes>> {
+    /// #         Response::new(Bytes::new().into())
+    /// #     }
+    /// #     fn connected(&self) {}
+    ///     // ...
+    ///     fn refuse(&self, refusal: &Refusal, _: Option<HeaderValue>) -> Response<Full<Bytes>> {
+    ///         let body = format!("{{\"error\":\"{refusal}\"}}");
+    ///         let response = Response::builder().status(refusal.status()).header("content-type", "application/json");
+    ///         response.body(Bytes::from(body).into()).expect("the head is valid")
+    ///     }
+    /// }
+    ///
+    /// let response = Api.refuse(&Refusal::InvalidHost("there is no Host header"), None);
+    /// assert_eq!(response.status(), 400);
+    /// assert_eq!(response.headers()["content-type"], "application/json");
+    /// ```
     fn refuse(&self, refusal: &Refusal, id: Option<HeaderValue>) -> Response<Self::Body> {
         let mut response = Response::new(Bytes::from(format!("{refusal}\n")).into());
         *response.status_mut() = refusal.status();
@@ -79,7 +111,8 @@ pub trait Application: Send + Sync + 'static {
     }
 
     /// Returns the response where it is in memory, for connections that the fast path has left: HTTP/2, TLS, and those that have
-    /// sent something else before. Called before [`respond`](Self::respond). Default: none.
+    /// sent something else before. Called before [`respond`](Self::respond), on the thread of the connection; it spares the way to the
+    /// application's runtime and back. Default: none.
     fn respond_at_once<B>(&self, request: &Request<B>) -> Option<Response<Self::Body>> {
         let _ = request;
         None
@@ -157,6 +190,20 @@ pub enum Refusal {
 
 impl Refusal {
     /// The status of the response.
+    ///
+    /// | refusal | status |
+    /// |---|---|
+    /// | [`InvalidHost`](Self::InvalidHost) | 400 |
+    /// | [`TimedOut`](Self::TimedOut) | 503 |
+    /// | [`Body`](Self::Body)([`Slow`](BodyError::Slow)) | 408 |
+    /// | [`Body`](Self::Body)([`OverBudget`](BodyError::OverBudget)), [`Body`](Self::Body)([`OverShare`](BodyError::OverShare)) | 503 |
+    ///
+    /// ```
+    /// use isobar_server::{BodyError, Refusal};
+    ///
+    /// assert_eq!(Refusal::Body(BodyError::Slow).status(), 408);
+    /// assert_eq!(Refusal::Body(BodyError::OverShare).status(), 503);
+    /// ```
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -168,7 +215,13 @@ impl Refusal {
         }
     }
 
-    /// `Retry-After`, in seconds: with each 503.
+    /// `Retry-After`, in seconds: 1, with each 503.
+    ///
+    /// ```
+    /// use isobar_server::{BodyError, Refusal};
+    ///
+    /// assert_eq!(Refusal::Body(BodyError::OverBudget).retry_after().expect("a 503 has it"), "1");
+    /// ```
     #[must_use]
     pub fn retry_after(&self) -> Option<HeaderValue> {
         (self.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| HeaderValue::from_static("1"))

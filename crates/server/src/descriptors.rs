@@ -29,6 +29,13 @@ pub struct DescriptorLimit {
 impl DescriptorLimit {
     /// Raises the soft limit to the hard one (`RLIMIT_NOFILE`, up to 1,048,576), and returns what it is then. Where the system
     /// refuses, the limit stays as it is.
+    ///
+    /// ```
+    /// use isobar_server::DescriptorLimit;
+    ///
+    /// let limit = DescriptorLimit::raise();
+    /// assert_eq!(DescriptorLimit::raise(), limit); // once is enough
+    /// ```
     #[must_use]
     pub fn raise() -> Self {
         #[cfg(unix)]

@@ -1,4 +1,6 @@
 //! Why a server cannot serve.
+//!
+//! Errors of single connections are none of these: they are logged at the level `DEBUG`, and end the connection.
 
 use std::net::SocketAddr;
 #[cfg(unix)]

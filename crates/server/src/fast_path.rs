@@ -324,6 +324,18 @@ impl<A: Application, W: Future<Output = ()>> FastPath<'_, A, W> {
 }
 
 /// A request that has nothing to it but what it asks for; its head as the application takes it.
+///
+/// | part | plain |
+/// |---|---|
+/// | method | `GET`, `HEAD` |
+/// | version | HTTP/1.1 |
+/// | target | begins with `/` |
+/// | `Host` | one, and valid |
+/// | `Connection` | none, or `keep-alive` |
+/// | `Content-Length`, `Transfer-Encoding`, `Upgrade`, `Expect`, `TE` | none |
+///
+/// Everything else is hyper's to judge, invalid requests too: what is refused here without need costs a little time, and what is taken
+/// wrongly would be read in two ways.
 fn plain(parsed: &httparse::Request<'_, '_>, varies_by_host: bool) -> Option<Request<()>> {
     let method = match parsed.method? {
         "GET" => Method::GET,

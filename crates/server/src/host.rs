@@ -10,6 +10,15 @@ use http::{HeaderValue, Request, Version, header};
 /// Checks that a request names one valid host, where its version wants one, and leaves it in the `Host` header: of a request
 /// in absolute form, or of HTTP/2, the authority of its target.
 ///
+/// | version | `Host` | authority | outcome |
+/// |---|---|---|---|
+/// | any | several, or an invalid one | any | refused |
+/// | 1.1 | none | any | refused |
+/// | 1.1 | one | another one | the authority counts (RFC 9112 3.2.2) |
+/// | 2 | none | none | refused |
+/// | 2 | one | another one | refused (RFC 9113 8.3.1) |
+/// | 1.0 | none | none | taken, without a host |
+///
 /// # Errors
 /// The reason why the host is invalid, for a 400.
 pub(crate) fn check<B>(request: &mut Request<B>) -> Result<(), &'static str> {

@@ -22,9 +22,21 @@
 //!
 //! # Limits
 //!
-//! Each is an option of [`ServerOptions`]: connections in all and by address, the head of a request in bytes and in time, the pace
-//! of a body, the memory of all bodies and of those from one address, the time until a response begins, and the time that a client
-//! may leave it unread. A request that breaks one gets the response that [`Application::refuse`] makes of the [`Refusal`].
+//! Each is an option of [`ServerOptions`]. A request that breaks one gets the response that [`Application::refuse`] makes of the
+//! [`Refusal`], where it can still be answered:
+//!
+//! | limit | option | default | beyond it |
+//! |---|---|---|---|
+//! | connections | [`connections`](ServerOptions::connections) | 25,000, and what the open files allow | 503; closed over TLS |
+//! | connections of an address | [`connections_per_address`](ServerOptions::connections_per_address) | a half of all | 503; closed over TLS |
+//! | bytes of a head | [`header_bytes`](ServerOptions::header_bytes) | 64 KiB | 431 |
+//! | time for a head, and idle | [`header_timeout`](ServerOptions::header_timeout) | 60 s | closed |
+//! | pause in a body | [`body_timeout`](ServerOptions::body_timeout) | 30 s | 408 |
+//! | bytes a second of a body | [`body_rate`](ServerOptions::body_rate) | 500 | 408 |
+//! | memory of all bodies | [`body_memory`](ServerOptions::body_memory) | 256 MiB | 503 |
+//! | memory of an address' bodies | [`body_memory_per_address`](ServerOptions::body_memory_per_address) | a quarter of that | 503 |
+//! | time until a response begins | [`request_timeout`](ServerOptions::request_timeout) | none | 503 |
+//! | time that a client reads nothing | [`write_timeout`](ServerOptions::write_timeout) | 60 s | closed |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept;

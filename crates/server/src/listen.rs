@@ -43,7 +43,9 @@ impl Drop for SocketFile {
 }
 
 impl Listeners {
-    /// Binds `count` listeners to an address; the system spreads connections over them.
+    /// Binds `count` listeners to an address; the system spreads connections over them. Port 0 is resolved by the first of them, so that all
+    /// have the same. Between the one that looks and those that share there is a moment in which another program can take the port: then
+    /// binding fails, unless that program shares it as well.
     pub(crate) fn tcp(address: SocketAddr, count: usize) -> Result<(Self, SocketAddr), ServerError> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => ServerError::InUse(address),

@@ -113,14 +113,32 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// Sets the time that requests in flight may take after the shutdown. Default: 30 s.
+    /// Sets the time that requests in flight may take after the shutdown. Default: 30 s. Those that take longer are cut off with their
+    /// connections; a process manager's own time until it kills should be longer.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use isobar_server::ServerOptions;
+    ///
+    /// // Kubernetes kills after 30 s by default.
+    /// let options = ServerOptions::default().with_drain(Duration::from_secs(25));
+    /// assert_eq!(options.drain.as_secs(), 25);
+    /// ```
     #[must_use]
     pub fn with_drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
     }
 
-    /// Sets the number of threads that read and write connections; at least one. Default: the number of processors.
+    /// Sets the number of threads that read and write connections; at least one. Default: the number of processors. The application does not
+    /// run on them, but for its responses in memory.
+    ///
+    /// ```
+    /// use isobar_server::ServerOptions;
+    ///
+    /// assert_eq!(ServerOptions::default().with_threads(0).threads, 1);
+    /// ```
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
@@ -128,6 +146,14 @@ impl ServerOptions {
     }
 
     /// Sets the most connections at once; at least one, and no more than the limit of open files leaves. Default: 25,000.
+    ///
+    /// ```
+    /// use isobar_server::{DescriptorLimit, ServerOptions};
+    ///
+    /// let options = ServerOptions::default().with_connections(1_000_000);
+    /// // What a process with the usual limit serves of them, until the limit is raised:
+    /// assert_eq!(options.connections.min(DescriptorLimit::default().connections()), 513);
+    /// ```
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);
@@ -136,13 +162,29 @@ impl ServerOptions {
 
     /// Sets the most connections at once from one address, or from one /64 network of IPv6; at least one. Default: a half of
     /// `connections`, at least 64.
+    ///
+    /// ```
+    /// use isobar_server::ServerOptions;
+    ///
+    /// // A client of HTTP/1.1 opens some six; an office has many clients behind one address.
+    /// let options = ServerOptions::default().with_connections_per_address(200);
+    /// assert_eq!(options.connections_per_address, Some(200));
+    /// ```
     #[must_use]
     pub fn with_connections_per_address(mut self, connections: usize) -> Self {
         self.connections_per_address = Some(connections.max(1));
         self
     }
 
-    /// Sets the proxies whose headers about their clients are believed. Default: none.
+    /// Sets the proxies whose headers about their clients are believed. Default: none, and every client's address is that of its connection.
+    ///
+    /// ```
+    /// use isobar_server::ServerOptions;
+    ///
+    /// let options = ServerOptions::default().with_trusted_proxies("10.0.0.0/8, ::1".parse()?);
+    /// assert!(options.trusted_proxies.contains("10.0.0.7".parse().unwrap()));
+    /// # Ok::<(), isobar_server::RangeError>(())
+    /// ```
     #[must_use]
     pub fn with_trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
         self.trusted_proxies = proxies;
@@ -150,14 +192,34 @@ impl ServerOptions {
     }
 
     /// Sets whether every connection begins with a header of the PROXY protocol; see [`proxy_protocol`](Self::proxy_protocol).
-    /// Default: no.
+    /// Default: no. For a balancer that passes on TCP or TLS and cannot set headers of HTTP.
+    ///
+    /// ```
+    /// use isobar_server::ServerOptions;
+    ///
+    /// // Without trusted proxies any sender of such a header is believed: the port must be the balancer's alone.
+    /// let options = ServerOptions::default().with_proxy_protocol(true).with_trusted_proxies("10.0.0.0/8".parse()?);
+    /// assert!(options.proxy_protocol && !options.trusted_proxies.is_empty());
+    /// # Ok::<(), isobar_server::RangeError>(())
+    /// ```
     #[must_use]
     pub fn with_proxy_protocol(mut self, proxy_protocol: bool) -> Self {
         self.proxy_protocol = proxy_protocol;
         self
     }
 
-    /// Sets how long a client may pause while it sends a body; 408 after it. Default: 30 s.
+    /// Sets how long a client may pause while it sends a body; 408 after it. Default: 30 s. It is the time before the mean rate counts, too
+    /// ([`body_rate`](Self::body_rate)).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use isobar_server::ServerOptions;
+    ///
+    /// // Without a rate, the pauses alone are limited.
+    /// let options = ServerOptions::default().with_body_timeout(Duration::from_secs(10)).with_body_rate(0);
+    /// assert_eq!((options.body_timeout.as_secs(), options.body_rate), (10, 0));
+    /// ```
     #[must_use]
     pub fn with_body_timeout(mut self, timeout: Duration) -> Self {
         self.body_timeout = timeout;
@@ -172,6 +234,14 @@ impl ServerOptions {
     }
 
     /// Sets the bytes that the bodies of all requests in flight may take in memory; 503 for more. Default: 256 MiB.
+    ///
+    /// ```
+    /// use isobar_server::ServerOptions;
+    ///
+    /// // A machine of 512 MiB: four addresses can fill it, each with 16 MiB.
+    /// let options = ServerOptions::default().with_body_memory(64 << 20).with_body_memory_per_address(16 << 20);
+    /// assert_eq!(options.body_memory / options.body_memory_per_address.expect("it was set"), 4);
+    /// ```
     #[must_use]
     pub fn with_body_memory(mut self, bytes: usize) -> Self {
         self.body_memory = bytes;
@@ -193,6 +263,12 @@ impl ServerOptions {
     }
 
     /// Sets the longest head of a request, in bytes; at least 8 KiB. A longer one is answered 431. Default: 64 KiB.
+    ///
+    /// ```
+    /// use isobar_server::ServerOptions;
+    ///
+    /// assert_eq!(ServerOptions::default().with_header_bytes(100).header_bytes, 8 * 1024);
+    /// ```
     #[must_use]
     pub fn with_header_bytes(mut self, bytes: usize) -> Self {
         self.header_bytes = bytes.max(8 * 1024);
@@ -214,6 +290,19 @@ impl ServerOptions {
     }
 
     /// Sets how long a route may take until its answer begins; 503 after it. Default: no limit.
+    ///
+    /// The response to it is [`Application::refuse`](crate::Application::refuse)'s; the application's own future is dropped then. A response that
+    /// has begun may take as long as its client reads it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use isobar_server::{Refusal, ServerOptions};
+    ///
+    /// let options = ServerOptions::default().with_request_timeout(Duration::from_secs(2));
+    /// let refusal = Refusal::TimedOut(options.request_timeout.expect("it was set"));
+    /// assert_eq!((refusal.status().as_u16(), refusal.to_string()), (503, "there was no answer within 2 s".to_owned()));
+    /// ```
     #[must_use]
     pub fn with_request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = Some(timeout);

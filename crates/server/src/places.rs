@@ -46,7 +46,8 @@ impl Places {
 }
 
 impl Place {
-    /// Counts the connection for its address; `None` where that has all that one address may have.
+    /// Counts the connection for its address; `None` where that has all that one address may have. The place among all is given back then, as
+    /// it is dropped here.
     pub(crate) fn of(mut self, address: IpAddr) -> Option<Self> {
         let network = network(address);
         let mut by_address = self.places.by_address();

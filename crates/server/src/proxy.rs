@@ -118,12 +118,29 @@ impl TrustedProxies {
     }
 
     /// Whether no proxy is trusted.
+    ///
+    /// ```
+    /// use isobar_server::TrustedProxies;
+    ///
+    /// assert!(TrustedProxies::default().is_empty());
+    /// assert!(" , ".parse::<TrustedProxies>()?.is_empty());
+    /// # Ok::<(), isobar_server::RangeError>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether this is the address of a trusted proxy.
+    /// Whether this is the address of a trusted proxy. An IPv4 address that IPv6 has mapped is the same address.
+    ///
+    /// ```
+    /// use isobar_server::TrustedProxies;
+    ///
+    /// let proxies: TrustedProxies = "192.0.2.0/24".parse()?;
+    /// assert!(proxies.contains("::ffff:192.0.2.7".parse()?));
+    /// assert!("192.0.2.0/33".parse::<TrustedProxies>().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let bits = match address {

@@ -1,6 +1,14 @@
 //! The PROXY protocol, versions 1 and 2: the client's address, which a proxy sends before the client's first byte.
 //!
 //! Specification: `proxy-protocol.txt` of HAProxy, sections 2.1 and 2.2.
+//!
+//! | | version 1 | version 2 |
+//! |---|---|---|
+//! | begins with | `PROXY ` | `\r\n\r\n\0\r\nQUIT\n` |
+//! | form | a line of text, 107 bytes at most | a head of 16 bytes, addresses, extensions |
+//! | without an address | `UNKNOWN` | command `LOCAL`; family `UNSPEC` or `UNIX` |
+//!
+//! A line is read byte by byte and a head by its length, so that no byte of the client's is taken: TLS or HTTP begins right behind.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,4 +1,8 @@
 //! Connections beyond the limit.
+//!
+//! A client over the limit gets a 503 with `Retry-After` rather than a reset, as far as that is cheap: one write that does not block, and a
+//! second of reading, so that the system does not take the answer back because of unread bytes. It costs no place and no descriptor for
+//! longer, and more than 16 at once on a thread are closed without.
 
 use std::io;
 use std::time::Duration;

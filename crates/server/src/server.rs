@@ -1,4 +1,8 @@
 //! The server: it binds, serves and drains.
+//!
+//! A server has three phases, and a type for two of them: bound ([`Server`], connections wait in the system's queue), serving (the future of
+//! [`serve`](Server::serve)), and draining (the same future, after its `shutdown`). Binding is apart from serving so that a program can print
+//! its address, drop privileges or fail before it says that it is ready.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -65,6 +69,17 @@ impl Server {
     ///
     /// # Errors
     /// As [`bind`](Self::bind), and [`ServerError::Tls`].
+    ///
+    /// ```
+    /// use isobar_server::{Server, ServerError, ServerOptions};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let options = || ServerOptions::default().with_threads(1);
+    /// let server = Server::bind_with(([127, 0, 0, 1], 0).into(), options()).await?;
+    /// let address = server.address().expect("it listens on TCP");
+    /// assert!(matches!(Server::bind_with(address, options()).await, Err(ServerError::InUse(taken)) if taken == address));
+    /// # Ok::<_, ServerError>(()) }).unwrap();
+    /// ```
     pub async fn bind_with(address: SocketAddr, options: ServerOptions) -> Result<Self, ServerError> {
         #[cfg(feature = "tls")]
         let tls = options.tls.clone().map(Tls::new).transpose()?;
@@ -138,6 +153,29 @@ impl Server {
     ///
     /// # Errors
     /// [`ServerError::Serve`] where a thread or its runtime cannot be started.
+    ///
+    /// ```
+    /// # #[cfg(feature = "tower")] {
+    /// use axum::{Router, routing::get};
+    /// use isobar_server::{FromTower, Server, ServerOptions};
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let server = Server::bind_with(([127, 0, 0, 1], 0).into(), ServerOptions::default().with_threads(1)).await?;
+    /// let mut client = tokio::net::TcpStream::connect(server.address().expect("it listens on TCP")).await?;
+    /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    /// let router: Router = Router::new().route("/", get(|| async { "hello\n" }));
+    /// let serving = tokio::spawn(server.serve(FromTower::new(router), async { drop(stopped.await) }));
+    ///
+    /// client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+    /// let mut response = String::new();
+    /// client.read_to_string(&mut response).await?;
+    /// assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && response.ends_with("\r\n\r\nhello\n"));
+    ///
+    /// drop(stop);
+    /// serving.await??;
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap(); }
+    /// ```
     pub async fn serve(
         self,
         application: impl Application,

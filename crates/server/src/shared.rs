@@ -1,4 +1,7 @@
 //! State that the threads of a server share.
+//!
+//! One `Arc` of it is in every thread and every connection; when the last one is dropped, the application is. So a thread that only lingers
+//! for WebSockets gives its own back first.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -48,6 +48,8 @@ impl Tls {
         Ok(Self { options, current: Mutex::new(Current { acceptor, written, looked: Instant::now() }) })
     }
 
+    /// The acceptor for a new connection, with the certificate that is in the files, or was within the last 5 s. Connections that are open keep
+    /// the certificate that they began with. The lock is held while the files are read: other new connections wait for that, once.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         // Changed as a whole.
         let mut current = self.current.lock().ignore_poison();

@@ -33,7 +33,7 @@ use crate::body::RequestBody;
 pub struct FromTower<S>(S);
 
 impl<S> FromTower<S> {
-    /// An application that calls a clone of this service for each request.
+    /// An application that calls a clone of this service for each request, when it is ready. Cloning has to be cheap: a router of axum's is.
     pub fn new(service: S) -> Self {
         Self(service)
     }
