@@ -14,6 +14,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::options::ExportOptions;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::options::InteractiveOptions;
 use crate::result::Report;
 use crate::{
     Bookmark, Capabilities, Consistency, Dialect, Error, ErrorKind, ExecResult, Imported, Operation, QueryResult,
@@ -251,6 +253,24 @@ pub trait Database: Queryable {
         Ok(Imported::of(&results))
     }
 
+    /// Begins an [interactive transaction](crate::InteractiveTransaction), in which the program decides between the statements. By default
+    /// there are none. On native targets alone: no backend inside Workers has them.
+    ///
+    /// The local backend has one writer. It waits its turn, and from then on other writes wait until the transaction ends, in memory the
+    /// reads, too: within it, use the transaction and not the database, which would wait for the transaction's own end. For programs that
+    /// are to run on D1, and for transactions that wait for anything else, there is [`transaction`](mod@crate::transaction), which
+    /// holds up nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the backend has none ([`Capabilities::interactive`]), which is the default;
+    /// [`Unavailable`](ErrorKind::Unavailable) where its turn did not come within [the time limit](crate::SqliteOptions::time_limit);
+    /// [`StorageFull`](ErrorKind::StorageFull).
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn begin(&self, _options: InteractiveOptions) -> Result<Box<dyn InteractiveTransaction>> {
+        let message = "this database has no interactive transactions: use QueryableExt::transaction";
+        Err(Error::new(ErrorKind::Unsupported, message).during(Operation::Begin))
+    }
+
     /// Starts a session: its queries see everything that its earlier queries and the bookmark have seen.
     ///
     /// It does not fail and asks no one: a session on a database that is gone fails with its first query. See
@@ -289,6 +309,58 @@ pub trait DatabaseSession: Queryable {
     fn bookmark(&self) -> Option<Bookmark>;
 }
 
+/// An open transaction, from [`Database::begin`](crate::Database::begin). Everything that runs statements works on it: `prepare`,
+/// [`batch`](Queryable::batch), [`run_script`](crate::QueryableExt::run_script). Dropping it rolls it back.
+///
+/// - It reads its own writes. Others see none of them before the commit; then all of them, durable when the commit is answered.
+/// - A call that fails is undone alone, and the transaction goes on, unless the database itself has ended it (`OR ROLLBACK`, a full
+///   disk). A batch is all or nothing in it.
+/// - A call whose future is dropped before the answer rolls the transaction back, since the caller cannot know whether it was run. So does
+///   the time limit. Every later call fails with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) then, and nothing is written; begin
+///   again. A commit whose future is dropped is done or rolled back.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{Database, InteractiveOptions, QueryableExt, SqliteDatabase};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// db.run_script("CREATE TABLE accounts (name TEXT, euros INTEGER); INSERT INTO accounts VALUES ('Ada', 5), ('Bob', 0);").await?;
+///
+/// let tx = db.begin(InteractiveOptions::default()).await?;
+/// let euros: i64 = tx.prepare("SELECT euros FROM accounts WHERE name = 'Ada'").one().await?;
+/// if euros >= 3 {
+///     tx.prepare("UPDATE accounts SET euros = euros - 3 WHERE name = 'Ada'").run().await?;
+///     tx.prepare("UPDATE accounts SET euros = euros + 3 WHERE name = 'Bob'").run().await?;
+/// }
+/// tx.commit().await?;
+/// assert_eq!(db.prepare("SELECT euros FROM accounts").all::<i64>().await?, [2, 3]);
+///
+/// let tx = db.begin(InteractiveOptions::default()).await?;
+/// tx.prepare("DELETE FROM accounts").run().await?;
+/// drop(tx); // rolled back
+/// assert_eq!(db.prepare("SELECT count(*) FROM accounts").one::<i64>().await?, 2);
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
+#[cfg(not(target_arch = "wasm32"))]
+#[async_trait]
+pub trait InteractiveTransaction: Queryable {
+    /// Commits. What is answered is durable.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Constraint`](crate::ErrorKind::Constraint) for a deferred foreign key that is broken;
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) where the transaction was over before, by its time limit, say; those of writes. It
+    /// is rolled back then.
+    async fn commit(self: Box<Self>) -> Result<()>;
+
+    /// Rolls back, and returns when others can write again; a drop does not wait for that.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) where the transaction was over before; it was rolled back then, too.
+    async fn rollback(self: Box<Self>) -> Result<()>;
+}
+
 macro_rules! forward {
     ($($wrapper:ty),*) => {$(
         #[async_trait]
@@ -325,6 +397,10 @@ macro_rules! forward {
             }
             async fn import(&self, script: &str) -> Result<Imported> {
                 (**self).import(script).await
+            }
+            #[cfg(not(target_arch = "wasm32"))]
+            async fn begin(&self, options: InteractiveOptions) -> Result<Box<dyn InteractiveTransaction>> {
+                (**self).begin(options).await
             }
             fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
                 (**self).session(consistency)

@@ -62,10 +62,14 @@ pub mod mock;
 mod sqlite;
 
 pub use bulk::BulkInsert;
+#[cfg(not(target_arch = "wasm32"))]
+pub use database::InteractiveTransaction;
 pub use database::{Database, DatabaseSession, Queryable};
 pub use error::{Constraint, Error, ErrorKind, Result};
 pub use ext::{Prepared, QueryableExt};
 pub use operation::Operation;
+#[cfg(not(target_arch = "wasm32"))]
+pub use options::InteractiveOptions;
 pub use options::{Bookmark, Capabilities, Consistency, Dialect, HistoryOptions, ReplicaLag, SqliteOptions};
 pub use result::{ExecResult, Imported, Meta, QueryResult};
 pub use row::{FromRow, Row};

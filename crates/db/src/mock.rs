@@ -16,6 +16,8 @@ use crate::{
     Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ExecResult, Imported, QueryResult,
     Queryable, Result, Statement, TimeTravel,
 };
+#[cfg(not(target_arch = "wasm32"))]
+use crate::{InteractiveOptions, InteractiveTransaction};
 
 /// Any database, with a [`Script`] before every [`Operation`]; a script of SQL is a batch, and a call's subject is its SQL. A
 /// scripted error names the operation that it fails, as a backend's own errors do.
@@ -122,6 +124,12 @@ impl Database for MockDatabase {
         enter(&self.script, Operation::Import, script).await?;
         self.inner.import(script).await
     }
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn begin(&self, options: InteractiveOptions) -> Result<Box<dyn InteractiveTransaction>> {
+        enter(&self.script, Operation::Begin, "").await?;
+        let inner = self.inner.begin(options).await?;
+        Ok(Box::new(MockTransaction { inner, script: self.script.clone() }))
+    }
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
         Arc::new(MockSession { inner: self.inner.session(consistency), script: self.script.clone() })
     }
@@ -157,5 +165,45 @@ impl Queryable for MockSession {
 impl DatabaseSession for MockSession {
     fn bookmark(&self) -> Option<Bookmark> {
         self.inner.bookmark()
+    }
+}
+
+/// A transaction of a mock. A commit or rollback that a script lets fail drops the transaction, which rolls it back.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Debug)]
+struct MockTransaction {
+    inner: Box<dyn InteractiveTransaction>,
+    script: Script<Error>,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Queryable for MockTransaction {
+    async fn query(&self, statement: Statement) -> Result<QueryResult> {
+        enter(&self.script, Operation::Query, statement.sql()).await?;
+        self.inner.query(statement).await
+    }
+    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
+        enter(&self.script, Operation::Batch, joined(&statements)).await?;
+        self.inner.batch(statements).await
+    }
+    async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
+        enter(&self.script, Operation::Batch, script).await?;
+        self.inner.batch_script(script).await
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl InteractiveTransaction for MockTransaction {
+    async fn commit(self: Box<Self>) -> Result<()> {
+        enter(&self.script, Operation::Commit, "").await?;
+        self.inner.commit().await
+    }
+    async fn rollback(self: Box<Self>) -> Result<()> {
+        enter(&self.script, Operation::Rollback, "").await?;
+        self.inner.rollback().await
     }
 }

@@ -21,6 +21,7 @@ pub enum Dialect {
 /// | `row_counts` | no | yes | yes |
 /// | `exact_integers` | yes | no | no |
 /// | `export` | yes | no | no |
+/// | `interactive` | yes | no | no |
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
@@ -40,16 +41,19 @@ pub struct Capabilities {
     pub exact_integers: bool,
     /// [`Database::export`](crate::Database::export) is there.
     pub export: bool,
+    /// `Database::begin` is there: interactive transactions. Native targets alone have it.
+    pub interactive: bool,
 }
 
 impl Capabilities {
-    /// Returns whether the capability of this name is there: `row_counts`, `exact_integers`, `export`.
+    /// Returns whether the capability of this name is there: `row_counts`, `exact_integers`, `export`, `interactive`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         match name {
             "row_counts" => self.row_counts,
             "exact_integers" => self.exact_integers,
             "export" => self.export,
+            "interactive" => self.interactive,
             _ => false,
         }
     }
@@ -193,6 +197,42 @@ pub enum ReplicaLag {
     /// The replica keeps the state in which the database was opened until it is brought forward:
     /// [`SqliteDatabase::advance_replica`](crate::SqliteDatabase::advance_replica).
     UntilAdvanced,
+}
+
+/// Options of an interactive transaction.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use isobar_db::InteractiveOptions;
+///
+/// let options = InteractiveOptions::default().with_time_limit(Duration::from_millis(500));
+/// assert_eq!(options.time_limit, Duration::from_millis(500));
+/// ```
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InteractiveOptions {
+    /// Longest time from the begin to the commit, after which the transaction is rolled back; a commit that has begun is not. It
+    /// bounds how long others wait with their writes. Default: 5 s. At most 1 hour.
+    pub time_limit: Duration,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Default for InteractiveOptions {
+    fn default() -> Self {
+        Self { time_limit: Duration::from_secs(5) }
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl InteractiveOptions {
+    /// Sets [`time_limit`](Self::time_limit).
+    #[must_use]
+    pub fn with_time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = limit;
+        self
+    }
 }
 
 /// Bounds of a local database's history, which is kept in the folder `FILE-history` beside its file.

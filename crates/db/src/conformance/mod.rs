@@ -15,6 +15,8 @@
 
 mod convenience;
 mod errors;
+#[cfg(not(target_arch = "wasm32"))]
+mod interactive;
 mod limits;
 mod optimistic;
 mod queries;
@@ -55,6 +57,8 @@ pub fn cases() -> Vec<Case<Subject>> {
     let mut cases = queries::cases();
     cases.extend(transactions::cases());
     cases.extend(optimistic::cases());
+    #[cfg(not(target_arch = "wasm32"))]
+    cases.extend(interactive::cases());
     cases.extend(convenience::cases());
     cases.extend(errors::cases());
     cases.extend(limits::cases());

@@ -34,14 +34,27 @@ pub(super) struct Log {
     planned: Mutex<Planned>,
 }
 
+/// Whether the plans of a call's statements are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plans {
+    Asked,
+    /// Of a transaction, which may hold the only connection.
+    Skipped,
+}
+
 impl Log {
     pub(super) fn new(database: Arc<dyn Database>, options: SlowQueryOptions) -> Self {
         Self { database, options, planned: Mutex::default() }
     }
 
-    pub(super) async fn query<Q: Queryable + ?Sized>(&self, on: &Q, statement: Statement) -> Result<QueryResult> {
+    pub(super) async fn query<Q: Queryable + ?Sized>(
+        &self,
+        on: &Q,
+        plans: Plans,
+        statement: Statement,
+    ) -> Result<QueryResult> {
         let is_timed = !statement.is_rows_only();
-        let mut call = Call::start(self, Operation::Query, Source::of(std::slice::from_ref(&statement)));
+        let mut call = Call::start(self, plans, Operation::Query, Source::of(std::slice::from_ref(&statement)));
         let result = on.query(statement).await;
         match &result {
             Ok(result) => {
@@ -59,9 +72,10 @@ impl Log {
     pub(super) async fn batch<Q: Queryable + ?Sized>(
         &self,
         on: &Q,
+        plans: Plans,
         statements: Vec<Statement>,
     ) -> Result<Vec<QueryResult>> {
-        let mut call = Call::start(self, Operation::Batch, Source::of(&statements));
+        let mut call = Call::start(self, plans, Operation::Batch, Source::of(&statements));
         let results = on.batch(statements).await;
         match &results {
             Ok(results) => {
@@ -83,8 +97,13 @@ impl Log {
         results
     }
 
-    pub(super) async fn script<Q: Queryable + ?Sized>(&self, on: &Q, script: &str) -> Result<Vec<QueryResult>> {
-        let mut call = Call::start(self, Operation::Batch, Source::Script(script));
+    pub(super) async fn script<Q: Queryable + ?Sized>(
+        &self,
+        on: &Q,
+        plans: Plans,
+        script: &str,
+    ) -> Result<Vec<QueryResult>> {
+        let mut call = Call::start(self, plans, Operation::Batch, Source::Script(script));
         let results = on.batch_script(script).await;
         match &results {
             Ok(results) => {
@@ -107,7 +126,7 @@ impl Log {
         run: impl Future<Output = Result<T>>,
         report: fn(&T) -> (Duration, u64),
     ) -> Result<T> {
-        let mut call = Call::start(self, operation, Source::Script(script));
+        let mut call = Call::start(self, Plans::Asked, operation, Source::Script(script));
         let result = run.await;
         match &result {
             Ok(result) => {
@@ -235,6 +254,7 @@ impl Source<'_> {
 /// A call in flight, and its reports. What was not reported is when it is dropped: then the caller has dropped the call.
 struct Call<'c> {
     log: &'c Log,
+    plans: Plans,
     operation: Operation,
     source: Source<'c>,
     start: Instant,
@@ -244,8 +264,8 @@ struct Call<'c> {
 }
 
 impl<'c> Call<'c> {
-    fn start(log: &'c Log, operation: Operation, source: Source<'c>) -> Self {
-        Self { log, operation, source, start: Instant::now(), slow: VecDeque::new(), is_answered: false }
+    fn start(log: &'c Log, plans: Plans, operation: Operation, source: Source<'c>) -> Self {
+        Self { log, plans, operation, source, start: Instant::now(), slow: VecDeque::new(), is_answered: false }
     }
 
     /// Notes a statement that was answered, if it was slow. The function finds it.
@@ -292,8 +312,8 @@ impl<'c> Call<'c> {
         let until = Instant::now() + PLAN_WAIT;
         while let Some((_, statement)) = self.slow.front_mut() {
             let plan = match statement.take() {
-                Some(statement) => log.plan(&statement, until).await,
-                None => None,
+                Some(statement) if self.plans == Plans::Asked => log.plan(&statement, until).await,
+                _ => None,
             };
             if let Some((mut slow, _)) = self.slow.pop_front() {
                 slow.plan = plan;

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::log::Log;
+use self::log::{Log, Plans};
 use crate::options::ExportOptions;
 use crate::result::Report;
 use crate::{
     Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, ErrorKind, ExecResult, Imported,
-    Operation, QueryResult, Queryable, Result, Statement, TimeTravel,
+    InteractiveOptions, InteractiveTransaction, Operation, QueryResult, Queryable, Result, Statement, TimeTravel,
 };
 
 /// A database whose slow statements are reported, once each: as an event of the level `WARN` (feature `tracing`), and to
@@ -24,7 +24,7 @@ use crate::{
 /// - A plan is asked for by `EXPLAIN QUERY PLAN` once the statement has been run, and once a minute for each distinct text, for 1,024
 ///   texts a minute. The call that reports waits for it, 1 s at most; others without a plan do not wait.
 /// - It costs a copy of each statement's SQL and of its values up to 1,024 bytes each, for as long as the call runs.
-/// - Sessions are reported, too; exports and health checks are not.
+/// - Sessions are reported, too, and interactive transactions, without plans; exports and health checks are not.
 ///
 /// ```
 /// # #[cfg(feature = "memory")]
@@ -159,13 +159,13 @@ pub enum Outcome {
 #[deny(clippy::missing_trait_methods)]
 impl Queryable for SlowQueries {
     async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        self.0.query(&*self.0.database, statement).await
+        self.0.query(&*self.0.database, Plans::Asked, statement).await
     }
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
-        self.0.batch(&*self.0.database, statements).await
+        self.0.batch(&*self.0.database, Plans::Asked, statements).await
     }
     async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
-        self.0.script(&*self.0.database, script).await
+        self.0.script(&*self.0.database, Plans::Asked, script).await
     }
 }
 
@@ -193,6 +193,10 @@ impl Database for SlowQueries {
         let report = |imported: &Imported| (imported.meta.duration, imported.meta.changes);
         self.0.whole(Operation::Import, script, run, report).await
     }
+    async fn begin(&self, options: InteractiveOptions) -> Result<Box<dyn InteractiveTransaction>> {
+        let inner = self.0.database.begin(options).await?;
+        Ok(Box::new(SlowTransaction { inner, log: Arc::clone(&self.0) }))
+    }
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
         Arc::new(SlowSession { inner: self.0.database.session(consistency), log: Arc::clone(&self.0) })
     }
@@ -211,13 +215,13 @@ struct SlowSession {
 #[deny(clippy::missing_trait_methods)]
 impl Queryable for SlowSession {
     async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        self.log.query(&*self.inner, statement).await
+        self.log.query(&*self.inner, Plans::Asked, statement).await
     }
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
-        self.log.batch(&*self.inner, statements).await
+        self.log.batch(&*self.inner, Plans::Asked, statements).await
     }
     async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
-        self.log.script(&*self.inner, script).await
+        self.log.script(&*self.inner, Plans::Asked, script).await
     }
 }
 
@@ -225,5 +229,36 @@ impl Queryable for SlowSession {
 impl DatabaseSession for SlowSession {
     fn bookmark(&self) -> Option<Bookmark> {
         self.inner.bookmark()
+    }
+}
+
+#[derive(Debug)]
+struct SlowTransaction {
+    inner: Box<dyn InteractiveTransaction>,
+    log: Arc<Log>,
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Queryable for SlowTransaction {
+    async fn query(&self, statement: Statement) -> Result<QueryResult> {
+        self.log.query(&*self.inner, Plans::Skipped, statement).await
+    }
+    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
+        self.log.batch(&*self.inner, Plans::Skipped, statements).await
+    }
+    async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
+        self.log.script(&*self.inner, Plans::Skipped, script).await
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl InteractiveTransaction for SlowTransaction {
+    async fn commit(self: Box<Self>) -> Result<()> {
+        self.inner.commit().await
+    }
+    async fn rollback(self: Box<Self>) -> Result<()> {
+        self.inner.rollback().await
     }
 }

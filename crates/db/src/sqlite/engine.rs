@@ -4,6 +4,7 @@
 //! [`shared`] is the state beneath them.
 
 mod copy;
+mod interactive;
 #[cfg(feature = "local")]
 mod past;
 mod read;

@@ -164,6 +164,15 @@ impl<J: Send + 'static> Lane<J> {
         result.unwrap_or_else(|_| Err(ended()))
     }
 
+    /// Queues a job that takes the time that it has waited, and answers by itself. It sets the [`Turn`] of what it runs.
+    pub(super) fn hold(&self, job: impl FnOnce(&mut Slot, Duration) + Send + 'static) -> Result<()> {
+        self.submit(Task::Alone(Box::new(move |slot: &mut Slot, waited| {
+            if catch_unwind(AssertUnwindSafe(|| job(slot, waited))).is_err() {
+                slot.recover();
+            }
+        })))
+    }
+
     /// Queues a task that is run together with others of the kind that wait beside it.
     pub(super) fn share(&self, task: J) -> Result<()> {
         self.submit(Task::Shared(task))

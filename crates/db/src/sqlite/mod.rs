@@ -56,7 +56,8 @@ use crate::options::ExportOptions;
 use crate::result::Report;
 use crate::{
     Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ErrorKind, ExecResult, Imported,
-    Operation, QueryResult, Queryable, ReplicaLag, Result, SqliteOptions, Statement,
+    InteractiveOptions, InteractiveTransaction, Operation, QueryResult, Queryable, ReplicaLag, Result, SqliteOptions,
+    Statement,
 };
 
 /// A database with D1's semantics on SQLite. Clones share it.
@@ -237,7 +238,7 @@ impl Database for SqliteDatabase {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { row_counts: false, exact_integers: true, export: true }
+        Capabilities { row_counts: false, exact_integers: true, export: true, interactive: true }
     }
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {
@@ -259,6 +260,11 @@ impl Database for SqliteDatabase {
 
     async fn import(&self, script: &str) -> Result<Imported> {
         self.engine.import(script).await.map_err(|error| error.during(Operation::Import))
+    }
+
+    async fn begin(&self, options: InteractiveOptions) -> Result<Box<dyn InteractiveTransaction>> {
+        let begun = self.engine.begin(options.time_limit).await;
+        Ok(Box::new(begun.map_err(|error| error.during(Operation::Begin))?))
     }
 
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {

@@ -6,6 +6,7 @@ mod dump;
 mod embedded;
 mod faults;
 mod history;
+mod interactive;
 mod migrations;
 mod replica;
 mod restrictions;

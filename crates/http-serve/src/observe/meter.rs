@@ -117,6 +117,14 @@ impl Database for MeteredDatabase {
         timed(self.0.import(script)).await
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn begin(
+        &self,
+        options: isobar_db::InteractiveOptions,
+    ) -> Result<Box<dyn isobar_db::InteractiveTransaction>> {
+        timed(self.0.begin(options)).await
+    }
+
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
         self.0.session(consistency)
     }

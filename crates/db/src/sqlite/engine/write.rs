@@ -310,7 +310,7 @@ impl Shared {
     }
 
     /// Copies a long log into the database. The commits are durable in the log; a failure loses nothing.
-    fn checkpoint(&self, connection: &AuthorizedConnection) {
+    pub(super) fn checkpoint(&self, connection: &AuthorizedConnection) {
         #[cfg(feature = "local")]
         let copied = self.copy_long_log(connection);
         #[cfg(not(feature = "local"))]
@@ -322,7 +322,7 @@ impl Shared {
 
     /// Notes a commit in the history, before it is answered.
     #[cfg_attr(not(feature = "local"), allow(unused_variables, reason = "only a file has a history"))]
-    fn note_commit(&self, connection: &AuthorizedConnection) {
+    pub(super) fn note_commit(&self, connection: &AuthorizedConnection) {
         #[cfg(feature = "local")]
         self.committed(connection);
     }
