@@ -270,6 +270,17 @@ impl Error {
     }
 
     /// The line of the script in which the fault is, counted from 1, where the backend reports it: the local one does.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{Queryable, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let error = db.batch_script("CREATE TABLE t (a);\n\nDELETE FROM nope;").await.unwrap_err();
+    /// assert_eq!(error.line(), Some(3));
+    /// assert_eq!(error.in_file("clean.sql").to_string().lines().next(), Some("clean.sql, line 3: no such table: nope: SQLITE_ERROR"));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         self.line.map(|line| line as usize)
@@ -285,6 +296,13 @@ impl Error {
     /// A retry belongs behind a wait that grows, with a part of it at random: [`transaction`](crate::QueryableExt::transaction) does so for its
     /// own conflicts. Repeat a write only where doing it twice does no harm, for the two exceptions'
     /// sake: an `INSERT` with a key of the caller's, an `UPDATE` to a fixed value.
+    ///
+    /// ```
+    /// use isobar_db::{Error, ErrorKind};
+    ///
+    /// assert!(Error::new(ErrorKind::Unavailable, "the database is busy").is_retryable());
+    /// assert!(!Error::new(ErrorKind::StorageFull, "the disk is full").is_retryable());
+    /// ```
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.retryable

@@ -214,12 +214,33 @@ pub struct Prepared<'a, D: Queryable + ?Sized> {
 
 impl<D: Queryable + ?Sized> Prepared<'_, D> {
     /// Binds the next parameter.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// // A value is never read as SQL.
+    /// let odd = "'; DROP TABLE users; --";
+    /// assert_eq!(db.prepare("SELECT ?").bind(odd).one::<String>().await?, odd);
+    /// # Ok(()) }
+    /// ```
     pub fn bind(mut self, value: impl Into<Value>) -> Self {
         self.statement = self.statement.bind(value);
         self
     }
 
     /// Binds the next parameters.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let sum: i64 = db.prepare("SELECT ? + ? + ?").bind_all([1, 2, 3]).one().await?;
+    /// assert_eq!(sum, 6);
+    /// # Ok(()) }
+    /// ```
     pub fn bind_all<V: Into<Value>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
         self.statement = self.statement.bind_all(values);
         self
@@ -290,6 +311,18 @@ impl<D: Queryable + ?Sized> Prepared<'_, D> {
 
     /// The first row as `T`, or `None`.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// db.run_script("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO users VALUES (1, 'Ada');").await?;
+    /// let name = async |id: i64| db.prepare("SELECT name FROM users WHERE id = ?").bind(id).first::<String>().await;
+    /// assert_eq!(name(1).await?.as_deref(), Some("Ada"));
+    /// assert_eq!(name(2).await?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Queryable::query`] and [`FromRow::from_row`].
     pub async fn first<T: FromRow>(self) -> Result<Option<T>> {
@@ -300,6 +333,18 @@ impl<D: Queryable + ?Sized> Prepared<'_, D> {
     ///
     /// Where several columns share the name, it is the last of them, as D1 collapses them.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{ErrorKind, QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let query = || db.prepare("SELECT 1 AS id, 'Ada' AS name");
+    /// assert_eq!(query().first_column::<String>("name").await?.as_deref(), Some("Ada"));
+    /// let error = query().first_column::<String>("email").await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::ColumnNotFound);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Queryable::query`]; [`ErrorKind::ColumnNotFound`], [`ErrorKind::Decode`].
     pub async fn first_column<T: FromValue>(self, column: &str) -> Result<Option<T>> {
@@ -307,6 +352,17 @@ impl<D: Queryable + ?Sized> Prepared<'_, D> {
     }
 
     /// The rows as lists of values, duplicate columns kept; the columns' names beside them.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{QueryableExt, SqliteDatabase, Value};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let (columns, rows) = db.prepare("SELECT 1 AS id, 2 AS id").raw().await?;
+    /// assert_eq!(columns, ["id", "id"], "a join may well have two");
+    /// assert_eq!(rows, [[Value::Integer(1), Value::Integer(2)]]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Queryable::query`].
@@ -338,6 +394,18 @@ impl<D: Queryable + ?Sized> Prepared<'_, D> {
     }
 
     /// Exactly one row as `T`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{ErrorKind, QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let (least, most): (i64, i64) = db.prepare("SELECT min(n), max(n) FROM (SELECT 3 AS n UNION SELECT 9)").one().await?;
+    /// assert_eq!((least, most), (3, 9));
+    /// let none = db.prepare("SELECT 1 WHERE 0").one::<i64>().await.unwrap_err();
+    /// assert_eq!(none.kind(), ErrorKind::Decode);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`first`](Self::first); [`ErrorKind::Decode`] where there is none.

@@ -134,6 +134,19 @@ impl SqliteOptions {
     }
 
     /// Sets [`history`](Self::history).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use isobar_db::{Database, HistoryOptions, SqliteDatabase, SqliteOptions};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("app.sqlite");
+    /// let options = SqliteOptions::default().with_history(HistoryOptions::default());
+    /// assert!(SqliteDatabase::open_with(&path, options).await?.time_travel().is_some());
+    /// // It is remembered.
+    /// assert!(SqliteDatabase::open(&path).await?.time_travel().is_some());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_history(mut self, history: HistoryOptions) -> Self {
         self.history = Some(history);
@@ -342,6 +355,18 @@ impl Bookmark {
     }
 
     /// The bookmark as text.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{Consistency, Database, QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let session = db.session(Consistency::FirstPrimary);
+    /// session.prepare("SELECT 1").run().await?;
+    /// let cookie = session.bookmark().map(|seen| format!("bookmark={}; HttpOnly", seen.as_str()));
+    /// assert!(cookie.is_some_and(|cookie| cookie.len() > 50));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -119,6 +119,19 @@ impl Keyset {
     }
 
     /// Adds a column, greatest first; NULL comes last.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::page::Keyset;
+    /// use isobar_db::{QueryableExt, SqliteDatabase, Statement};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// db.run_script("CREATE TABLE t (id INTEGER PRIMARY KEY, at TEXT); INSERT INTO t VALUES (1, 'x'), (2, NULL), (3, 'y');").await?;
+    /// let newest = Keyset::new().descending("at").ascending("id");
+    /// let page = db.page::<i64>(Statement::new("SELECT id, at FROM t"), &newest, 10, None).await?;
+    /// assert_eq!(page.rows, [3, 1, 2], "NULL is last");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn descending(self, column: impl Into<String>) -> Self {
         self.with(column.into(), true)

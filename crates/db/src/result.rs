@@ -57,6 +57,18 @@ impl QueryResult {
     ///
     /// All rows convert, or none: the first error ends it.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{ErrorKind, Queryable, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let result = db.query("SELECT 1 AS n UNION ALL SELECT 'two'".into()).await?;
+    /// let error = result.rows_as::<i64>().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Decode);
+    /// assert_eq!(result.rows_as::<(isobar_db::Value,)>()?.len(), 2);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`FromRow::from_row`].
     pub fn rows_as<T: FromRow>(&self) -> Result<Vec<T>> {
@@ -167,6 +179,17 @@ pub struct Imported {
 
 impl Imported {
     /// The result of these statements, as a backend builds it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{Imported, Queryable, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let results = db.batch_script("CREATE TABLE t (a); INSERT INTO t VALUES (1); INSERT INTO t VALUES (2);").await?;
+    /// let imported = Imported::of(&results);
+    /// assert_eq!((imported.statements, imported.meta.changes), (3, 2));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn of(results: &[QueryResult]) -> Self {
         let mut imported = Self::default();

@@ -168,6 +168,16 @@ impl Row {
     /// Names are compared byte by byte, upper and lower case apart. The search is linear, at most 100 names in D1; to read many columns of
     /// many rows, convert to a struct or a tuple.
     ///
+    /// ```
+    /// use isobar_db::{ErrorKind, Row, Value};
+    ///
+    /// let row = Row::new(["id", "name"].map(str::to_owned).into(), vec![Value::Integer(1), Value::Null]);
+    /// assert_eq!(row.get::<u32>("id")?, 1);
+    /// assert_eq!(row.get::<Option<String>>("name")?, None);
+    /// assert_eq!(row.get::<String>("name").unwrap_err().kind(), ErrorKind::Decode);
+    /// # Ok::<(), isobar_db::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::ColumnNotFound`], [`ErrorKind::Decode`].
     pub fn get<T: FromValue>(&self, column: &str) -> Result<T> {
@@ -267,6 +277,9 @@ impl serde::Serialize for Row {
 ///
 /// A field that no column has is an error unless it is an `Option` or has `#[serde(default)]`; a column that no field has is ignored unless
 /// the struct says `#[serde(deny_unknown_fields)]`.
+///
+/// A [`Value`] of unknown kind is read within a tuple or a struct: `one::<(Value,)>()`. Alone it would be a map, like every type that
+/// takes anything.
 pub trait FromRow: Sized {
     /// Converts the row.
     ///

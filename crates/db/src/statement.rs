@@ -145,6 +145,14 @@ impl Statement {
     ///
     /// [`Prepared`](crate::Prepared) sets it for `all`, `first`, `one` and `raw`. The binding of D1 answers such a request with columns as they
     /// are, duplicates and all; the local backend answers with `meta` all the same.
+    ///
+    /// ```
+    /// use isobar_db::{QueryableExt, Statement};
+    ///
+    /// let statement = Statement::new("SELECT name FROM users").rows_only();
+    /// assert!(statement.is_rows_only() && !statement.is_read_only());
+    /// assert_eq!(statement.result_bytes(), None);
+    /// ```
     #[must_use]
     pub fn rows_only(mut self) -> Self {
         self.rows_only = true;

@@ -100,6 +100,20 @@ pub fn runs_optimize(context: &AuthContext<'_>) -> bool {
 ///
 /// For statements that may only read: with [`runs_optimize`] it covers every PRAGMA of the list that changes
 /// anything.
+///
+/// ```
+/// use isobar_sqlite::sets_something;
+/// use rusqlite::hooks::{AuthContext, Authorization};
+///
+/// let mut connection = rusqlite::Connection::open_in_memory()?;
+/// connection.authorizer(Some(|context: AuthContext<'_>| match sets_something(&context) {
+///     true => Authorization::Deny,
+///     false => Authorization::Allow,
+/// }))?;
+/// assert!(connection.execute_batch("PRAGMA foreign_keys; PRAGMA table_info(t)").is_ok());
+/// assert!(connection.execute_batch("PRAGMA foreign_keys = OFF").is_err());
+/// # Ok::<(), rusqlite::Error>(())
+/// ```
 #[must_use]
 pub fn sets_something(context: &AuthContext<'_>) -> bool {
     let AuthAction::Pragma { pragma_name, pragma_value: Some(_) } = context.action else { return false };

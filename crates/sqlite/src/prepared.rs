@@ -218,6 +218,20 @@ impl Prepared<'_> {
 
     /// Binds the values to the parameters 1, 2, 3 and so on. A REAL that is not a number becomes NULL, as SQLite has it.
     ///
+    /// ```
+    /// use rusqlite::types::ValueRef;
+    ///
+    /// let connection = rusqlite::Connection::open_in_memory()?;
+    /// let (statement, _) = isobar_sqlite::prepare(&connection, "SELECT ?1 || ?2").map_err(|failure| failure.message)?;
+    /// let mut statement = statement.ok_or("a statement")?;
+    /// statement.bind([ValueRef::Text(b"a"), ValueRef::Text(b"b")]).map_err(|failure| failure.message)?;
+    /// assert!(statement.step().map_err(|failure| failure.message)?);
+    /// let row = statement.row(|value| value.as_str().map(str::to_owned).unwrap_or_default());
+    /// assert_eq!(row, ["ab"]);
+    /// assert!(!statement.step().map_err(|failure| failure.message)?, "there is one row");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// SQLite's: a value over the limit, more values than parameters.
     pub fn bind<'v>(&mut self, values: impl IntoIterator<Item = ValueRef<'v>>) -> Result<(), Failure> {

@@ -85,6 +85,24 @@ pub struct Verified {
 /// Writes a database's file out of a backup: whole and durable under its name, or not at all. It has no history of its own yet. Returns
 /// the state.
 ///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use isobar_db::ErrorKind;
+/// use isobar_db::backup::{FolderTarget, RestoreOptions, restore};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let empty = FolderTarget::new(folder.join("backup"));
+/// let file = folder.join("app.sqlite");
+/// let error = restore(&empty, &file, &RestoreOptions::default()).await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::History);
+///
+/// std::fs::write(&file, "")?; // never over what is there
+/// let error = restore(&empty, &file, &RestoreOptions::default()).await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 /// [`ErrorKind::PermissionDenied`] where the file, or a log of it, exists; [`ErrorKind::History`] where the backup does not reach the
 /// state; [`ErrorKind::Corrupt`] where an object is damaged or missing; those of the target.

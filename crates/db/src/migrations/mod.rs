@@ -344,6 +344,21 @@ impl Migrator {
     ///
     /// A migration counts as applied by its name alone. One that was renamed is pending again, and is applied again.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::SqliteDatabase;
+    /// use isobar_db::migrations::{Migration, Migrator};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let files = [Migration::new("2_b.sql", "CREATE TABLE b (x)"), Migration::new("1_a.sql", "CREATE TABLE a (x)")];
+    /// let migrator = Migrator::default();
+    /// let names = |files: Vec<Migration>| files.into_iter().map(|file| file.name).collect::<Vec<_>>();
+    /// assert_eq!(names(migrator.pending(&db, &files).await?), ["1_a.sql", "2_b.sql"]);
+    /// migrator.apply(&db, &files[1..]).await?;
+    /// assert_eq!(names(migrator.pending(&db, &files).await?), ["2_b.sql"]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`applied`](Self::applied).
     pub async fn pending(
@@ -431,6 +446,18 @@ pub async fn pending(database: &(impl Queryable + ?Sized), migrations: &[Migrati
 }
 
 /// [`Migrator::apply`] with wrangler's default table.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::SqliteDatabase;
+/// use isobar_db::migrations::{self, Migration};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// let files = [Migration::new("0001_users.sql", "CREATE TABLE users (id)")];
+/// assert_eq!(migrations::apply(&db, &files).await?, ["0001_users.sql"]);
+/// assert!(migrations::apply(&db, &files).await?.is_empty(), "at each start; the second time nothing is left to do");
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
 /// As [`Migrator::apply`].

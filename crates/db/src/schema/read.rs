@@ -21,6 +21,21 @@ impl Schema {
     ///
     /// A schema of very many tables makes a long batch: three statements for each table.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::schema::Schema;
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// db.run_script("CREATE TABLE t (a); CREATE INDEX by_a ON t (a DESC) WHERE a > 0; CREATE VIEW v AS SELECT a FROM t;").await?;
+    /// let schema = Schema::read(&db).await?;
+    /// let index = &schema.tables[0].indexes[0];
+    /// assert!(index.is_partial && index.columns[0].is_descending);
+    /// assert_eq!(schema.views[0].name, "v");
+    /// assert_eq!(serde_json::to_value(&schema).unwrap()["tables"][0]["kind"], "table");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Queryable::batch`]; [`ErrorKind::Conflict`] where the schema is changed meanwhile.
     pub async fn read(database: &(impl Queryable + ?Sized)) -> Result<Self> {

@@ -113,6 +113,18 @@ impl SqliteDatabase {
     ///
     /// Each call makes a database of its own; clone the value to share one.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let same = db.clone();
+    /// same.run_script("CREATE TABLE t (a)").await?;
+    /// assert!(db.prepare("SELECT a FROM t").all::<i64>().await?.is_empty());
+    /// assert!(SqliteDatabase::memory().await?.prepare("SELECT a FROM t").run().await.is_err(), "another one");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// SQLite's: no memory.
     #[cfg(feature = "memory")]
@@ -149,6 +161,22 @@ impl SqliteDatabase {
     }
 
     /// The database in this file, with options.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// use isobar_db::{ErrorKind, SqliteDatabase, SqliteOptions};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let options = SqliteOptions::default().with_time_limit(Duration::from_secs(5)).with_disk_reserve(0);
+    /// SqliteDatabase::open_with(folder.path().join("app.sqlite"), options.clone()).await?;
+    ///
+    /// std::fs::write(folder.path().join("notes.txt"), "not a database".repeat(100))?;
+    /// let error = SqliteDatabase::open_with(folder.path().join("notes.txt"), options).await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Corrupt);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`open`](Self::open).

@@ -15,6 +15,13 @@ impl SqliteDatabase {
     }
 
     /// Returns the folder of the history of the database in this file, whether it keeps one or not.
+    ///
+    /// ```
+    /// use isobar_db::SqliteDatabase;
+    ///
+    /// let folder = SqliteDatabase::history_folder("no/such/app.sqlite");
+    /// assert_eq!(folder, std::path::Path::new("no/such/app.sqlite-history"));
+    /// ```
     #[must_use]
     pub fn history_folder(path: impl AsRef<Path>) -> PathBuf {
         history::folder_of(path.as_ref())
@@ -22,6 +29,22 @@ impl SqliteDatabase {
 
     /// Deletes the history of the database in this file, if there is one; no other is kept until [one is asked
     /// for](crate::SqliteOptions::with_history).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use isobar_db::{Database, ErrorKind, HistoryOptions, SqliteDatabase, SqliteOptions};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("app.sqlite");
+    /// let options = SqliteOptions::default().with_history(HistoryOptions::default());
+    /// let db = SqliteDatabase::open_with(&path, options).await?;
+    /// assert_eq!(SqliteDatabase::delete_history(&path).unwrap_err().kind(), ErrorKind::Unavailable);
+    ///
+    /// drop(db);
+    /// SqliteDatabase::delete_history(&path)?;
+    /// assert!(SqliteDatabase::open(&path).await?.time_travel().is_none());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) while a process has the database open and keeps the history;

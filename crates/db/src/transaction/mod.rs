@@ -225,6 +225,24 @@ impl<D: Queryable + ?Sized> Transaction<'_, D> {
     /// It is not checked here: a fault in its SQL shows at the commit. Results of the writes are in
     /// [`Committed::results`].
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{Error, QueryableExt, SqliteDatabase};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// db.run_script("CREATE TABLE t (a)").await?;
+    /// let seen = db
+    ///     .transaction(|tx| async move {
+    ///         tx.write("INSERT INTO t VALUES (1)")?;
+    ///         let seen: i64 = tx.prepare("SELECT count(*) FROM t").one().await?;
+    ///         Ok::<_, Error>(seen) // its own write is not there yet
+    ///     })
+    ///     .await?;
+    /// assert_eq!(seen, 0);
+    /// assert_eq!(db.prepare("SELECT count(*) FROM t").one::<i64>().await?, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Internal`] when the attempt has ended: the transaction was carried out of its work.
     pub fn write(&self, statement: impl Into<Statement>) -> Result<()> {

@@ -187,6 +187,26 @@ impl Vault {
 
     /// Opens a value that was sealed for this cell.
     ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use isobar_db::vault::{self, Cell, Keyring, Vault};
+    /// # use isobar_db::{ErrorKind, QueryableExt, SqliteDatabase};
+    /// # let db = Arc::new(SqliteDatabase::memory().await?);
+    /// # db.run_script(vault::SCHEMA).await?;
+    /// # db.run_script("INSERT INTO vault_columns (table_name, column_name) VALUES ('tokens', 'token')").await?;
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let vault = Vault::new(db, "business", keyring);
+    /// let cell = Cell::new("tokens", "token", 1);
+    /// let mut sealed = vault.seal(&cell, b"secret").await?.to_vec();
+    /// assert_eq!(vault.open(&cell, &sealed).await?.expose_text(), Some("secret"));
+    /// if let Some(last) = sealed.last_mut() {
+    ///     *last ^= 1; // one bit is another one
+    /// }
+    /// assert_eq!(vault.open(&cell, &sealed).await.unwrap_err().kind(), ErrorKind::Sealed);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Sealed`] when it was sealed for another cell, was changed, or its key is not there any more; as
     /// [`seal`](Self::seal).
