@@ -85,6 +85,13 @@ impl Error {
 
     /// Names the operation, an [`Operation`](crate::Operation) or one of the backend's own (`open`), unless a deeper layer has
     /// already done so.
+    ///
+    /// ```
+    /// use isobar_analytics::{Error, ErrorKind, Operation};
+    ///
+    /// let error = Error::new(ErrorKind::StorageFull, "the disk is full").during(Operation::Flush);
+    /// assert_eq!(error.during("request").operation(), "flush", "the deepest one stays");
+    /// ```
     #[must_use]
     pub fn during(mut self, operation: impl Into<&'static str>) -> Self {
         self.parts.name_operation(operation);

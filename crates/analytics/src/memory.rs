@@ -54,6 +54,17 @@ impl MemorySink {
     /// Returns all written events, oldest first.
     ///
     /// A copy: the dataset is not locked after it. Also after [`close`](EventSink::close).
+    ///
+    /// ```
+    /// use isobar_analytics::memory::MemorySink;
+    /// use isobar_analytics::{DataPoint, EventSink};
+    ///
+    /// let sink = MemorySink::new();
+    /// sink.write(DataPoint::new().with_blob("a"));
+    /// sink.write(DataPoint::new().with_blob("b"));
+    /// let blobs: Vec<_> = sink.points().iter().map(|event| event.blob(1).to_vec()).collect();
+    /// assert_eq!(blobs, [b"a", b"b"]);
+    /// ```
     #[must_use]
     pub fn points(&self) -> Vec<Event> {
         self.lock().events.clone()

@@ -151,6 +151,19 @@ impl MockExecutor {
     }
 
     /// Returns the queries so far, in order.
+    ///
+    /// ```
+    /// use isobar_analytics::mock::MockExecutor;
+    /// use isobar_analytics::query::{Answer, Query, QueryExecutor};
+    /// use isobar_analytics::{Error, ErrorKind};
+    ///
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let broken = MockExecutor::new(|_| Err::<Answer, _>(Error::new(ErrorKind::Unavailable, "try again")));
+    /// let error = broken.query(&Query::new("SHOW TABLES")).await.unwrap_err();
+    /// assert!(error.is_retryable());
+    /// assert_eq!(broken.queries()[0].text(), "SHOW TABLES");
+    /// # }).unwrap();
+    /// ```
     #[must_use]
     pub fn queries(&self) -> Vec<Query> {
         self.lock().clone()

@@ -125,6 +125,16 @@ impl<'a> PointRef<'a> {
     }
 
     /// Returns the same point with values of its own.
+    ///
+    /// ```
+    /// use isobar_analytics::{DataPoint, PointRef};
+    ///
+    /// let kept = {
+    ///     let text = String::from("/home");
+    ///     PointRef::new(None, &[text.as_bytes()], &[]).to_point()
+    /// };
+    /// assert_eq!(kept, DataPoint::new().with_blob("/home"));
+    /// ```
     #[must_use]
     pub fn to_point(&self) -> DataPoint {
         DataPoint {
@@ -215,6 +225,13 @@ impl Event {
     }
 
     /// Sets the number of written points for which it stands.
+    ///
+    /// ```
+    /// use isobar_analytics::{DataPoint, Event};
+    ///
+    /// let event = Event::new(chrono::Utc::now(), DataPoint::new());
+    /// assert_eq!((event.sample_interval, event.with_sample_interval(4).sample_interval), (1, 4));
+    /// ```
     #[must_use]
     pub fn with_sample_interval(mut self, sample_interval: u32) -> Self {
         self.sample_interval = sample_interval;

@@ -200,6 +200,15 @@ impl Schema {
     /// Checks that this schema may replace an older one: every column of that one is where it was, so rows written by it stay
     /// readable.
     ///
+    /// ```
+    /// use isobar_analytics::Schema;
+    ///
+    /// let older = Schema::new("visits").with_blobs(["page"]);
+    /// assert!(Schema::new("visits").with_blobs(["page", "country"]).check_succeeds(&older).is_ok());
+    /// let error = Schema::new("visits").with_blobs(["country"]).check_succeeds(&older).unwrap_err();
+    /// assert_eq!(error.message(), "column page (blob1) is missing from dataset visits");
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Schema`], with the first column that has moved, has gone, or has another name.
     pub fn check_succeeds(&self, older: &Self) -> Result<()> {

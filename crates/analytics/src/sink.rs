@@ -146,6 +146,14 @@ pub struct Batch {
 
 impl Batch {
     /// Creates a batch of these events, without damage.
+    ///
+    /// ```
+    /// use chrono::Utc;
+    /// use isobar_analytics::{Batch, DataPoint, Event};
+    ///
+    /// let batch = Batch::new(vec![Event::new(Utc::now(), DataPoint::new())]);
+    /// assert!(batch.events.len() == 1 && batch.damage.is_none());
+    /// ```
     #[must_use]
     pub fn new(events: Vec<Event>) -> Self {
         Self { events, damage: Damage::default() }
@@ -325,6 +333,23 @@ pub struct ScanOptions {
 
 impl ScanOptions {
     /// Selects only events at or after this time.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use chrono::{TimeDelta, Utc};
+    /// use isobar_analytics::memory::MemorySink;
+    /// use isobar_analytics::{DataPoint, EventSink, EventSinkExt, ScanOptions};
+    ///
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let sink = MemorySink::new();
+    /// sink.write(DataPoint::new());
+    /// let last_hour = ScanOptions::default().with_from(Utc::now() - TimeDelta::hours(1));
+    /// assert_eq!(sink.scan(last_hour).await?.events.len(), 1);
+    /// let later = ScanOptions::default().with_from(Utc::now() + TimeDelta::hours(1));
+    /// assert_eq!(sink.scan(later).await?.events.len(), 0);
+    /// # Ok::<(), isobar_analytics::Error>(())
+    /// # }).unwrap().unwrap(); }
+    /// ```
     #[must_use]
     pub fn with_from(mut self, from: DateTime<Utc>) -> Self {
         self.from = Some(from);

@@ -84,6 +84,17 @@ impl AnalyticsEngineSql {
     ///
     /// For typed values, parameters and formats ask by [`QueryExecutor::query`], which reads the same answer into an [`Answer`].
     ///
+    /// ```no_run
+    /// use isobar_analytics::cloudflare::AnalyticsEngineSql;
+    /// use isobar_cloudflare::client::Account;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let engine = AnalyticsEngineSql::new(Account::new("account", "token")?);
+    /// let result = engine.query("SELECT SUM(_sample_interval) AS visits FROM web WHERE index1 = 'tenant-1'").await?;
+    /// println!("{}", result.rows[0]["visits"]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Query`] where the API refuses the SQL, [`ErrorKind::PermissionDenied`], [`ErrorKind::Unavailable`].
     pub async fn query(&self, sql: &str) -> Result<SqlResult> {

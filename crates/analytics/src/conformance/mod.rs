@@ -37,6 +37,8 @@ pub async fn run<F: AsyncFnMut() -> Subject>(subject: F, reads: bool) -> Report 
 }
 
 /// Every case, by group.
+///
+/// For runners of their own, inside Workers, say.
 #[must_use]
 pub fn cases() -> Vec<Case<Subject>> {
     cases! {

@@ -62,6 +62,20 @@ impl CompactionOptions {
     /// Sets whether the current log segment is ended first.
     ///
     /// Default: true. Without it the segment that is being written waits for its end, of 64 MiB or a day, and no small segments are made.
+    ///
+    /// ```
+    /// use isobar_analytics::local::{CompactionOptions, LocalSink};
+    /// use isobar_analytics::{DataPoint, EventSink};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let sink = LocalSink::open(folder.path().join("visits"))?;
+    /// sink.write(DataPoint::new());
+    /// sink.flush().await?;
+    /// let report = sink.compact(CompactionOptions::default().with_seal_current(false)).await?;
+    /// assert_eq!((report.points, report.open_segments), (0, 1));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_seal_current(mut self, seal: bool) -> Self {
         self.seal_current = seal;

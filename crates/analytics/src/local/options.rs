@@ -255,6 +255,21 @@ impl LocalOptions {
     ///
     /// Default: 256 MiB or 5 % of the file system, whichever is less. Looked at before each batch; points that are refused for it are
     /// [`Drops::storage_full`](crate::Drops::storage_full).
+    ///
+    /// ```
+    /// use isobar_analytics::local::{LocalOptions, LocalSink};
+    /// use isobar_analytics::{DataPoint, ErrorKind, EventSink};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// // More than any disk has: no point is stored.
+    /// let options = LocalOptions::default().with_reserve_bytes(u64::MAX);
+    /// let sink = LocalSink::open_with(folder.path().join("visits"), options)?;
+    /// sink.write(DataPoint::new());
+    /// assert_eq!(sink.flush().await.unwrap_err().kind(), ErrorKind::StorageFull);
+    /// assert_eq!(sink.stats().drops.storage_full, 1);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_reserve_bytes(mut self, bytes: u64) -> Self {
         self.reserve_bytes = Some(bytes);
@@ -265,6 +280,18 @@ impl LocalOptions {
     ///
     /// Default: none. The current segment is left alone, so that compaction lags behind by a segment; its failures are logged (feature `tracing`)
     /// and tried again with the next interval.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use isobar_analytics::local::{LocalOptions, LocalSink};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let options = LocalOptions::default().with_compact_every(Some(Duration::from_secs(60 * 60)));
+    /// let sink = LocalSink::open_with(folder.path().join("visits"), options)?;
+    /// # drop(sink);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(feature = "query")]
     #[must_use]
     pub fn with_compact_every(mut self, interval: Option<Duration>) -> Self {

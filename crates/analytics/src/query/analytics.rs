@@ -70,6 +70,18 @@ impl QueryOptions {
     ///
     /// Default: 256 MiB; more than 1 GiB counts as 1 GiB. A query beyond it fails with [`ErrorKind::MemoryLimit`] and nothing else happens: memory
     /// is counted before it is taken.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_analytics::ErrorKind;
+    /// use isobar_analytics::query::{Analytics, MemoryDatasets, Query, QueryOptions};
+    ///
+    /// let small = QueryOptions::default().with_memory_bytes(1024);
+    /// let analytics = Analytics::new(MemoryDatasets::new()).with_options(small);
+    /// let long = Query::new("SELECT $1").with("x".repeat(2000));
+    /// assert_eq!(analytics.run(&long).unwrap_err().kind(), ErrorKind::MemoryLimit);
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes.min(MAX_MEMORY);

@@ -38,6 +38,13 @@ pub enum Column {
 
 impl Column {
     /// Returns all columns in the order of `SELECT *`.
+    ///
+    /// ```
+    /// use isobar_analytics::query::Column;
+    ///
+    /// let names: Vec<String> = Column::all().take(5).map(|column| column.to_string()).collect();
+    /// assert_eq!(names, ["dataset", "timestamp", "_sample_interval", "index1", "blob1"]);
+    /// ```
     pub fn all() -> impl Iterator<Item = Self> {
         let fixed = [Self::Dataset, Self::Timestamp, Self::SampleInterval, Self::Index];
         let blobs = (1..=limits::BLOBS as u8).map(Self::Blob);

@@ -44,6 +44,13 @@ impl Dialect {
     /// Returns the name of a dataset as it stands in a query: quoted unless it is a plain word.
     ///
     /// Any text is safe: quotes within it are doubled.
+    ///
+    /// ```
+    /// use isobar_analytics::query::Dialect;
+    ///
+    /// assert_eq!(Dialect::AnalyticsEngine.table("visits"), "visits");
+    /// assert_eq!(Dialect::AnalyticsSql.table("api-requests"), "events.analyticsEngine.\"api-requests\"");
+    /// ```
     #[must_use]
     pub fn table(self, dataset: &str) -> String {
         let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
@@ -59,6 +66,13 @@ impl Dialect {
     /// Returns an expression that is the argument of `sum`, `sumIf` or `avg` so that a sampled row counts for all that it stands for.
     ///
     /// The expression stands in a product: put a sum in parentheses.
+    ///
+    /// ```
+    /// use isobar_analytics::query::Dialect;
+    ///
+    /// assert_eq!(Dialect::AnalyticsEngine.weighted("double1"), "_sample_interval * double1");
+    /// assert_eq!(Dialect::AnalyticsSql.weighted("double1"), "double1");
+    /// ```
     #[must_use]
     pub fn weighted(self, expression: &str) -> String {
         match self {

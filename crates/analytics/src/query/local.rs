@@ -43,6 +43,17 @@ impl LocalDatasets {
     /// Reads the datasets of this folder. It need not exist; then there are none.
     ///
     /// Nothing is read yet: folders that appear later are found by later queries.
+    ///
+    /// ```
+    /// use isobar_analytics::query::{Analytics, LocalDatasets, Query};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let analytics = Analytics::new(LocalDatasets::open(folder.path().join("none yet")));
+    /// assert_eq!(analytics.run(&Query::new("SHOW TABLES"))?.rows(), 0);
+    /// let error = analytics.run(&Query::new("SELECT count() FROM visits")).unwrap_err();
+    /// assert!(error.message().contains("there is no dataset visits; there are none"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(folder: impl AsRef<Path>) -> Self {
         Self { folder: folder.as_ref().to_owned(), sinks: BTreeMap::new() }
     }

@@ -119,6 +119,16 @@ impl Query {
     }
 
     /// Returns the names and values of the parameters by name, without the `$`.
+    ///
+    /// For executors that send values beside the text.
+    ///
+    /// ```
+    /// use isobar_analytics::query::{Parameter, Query};
+    ///
+    /// let query = Query::new("SELECT count() FROM web WHERE double1 > $least").with_named("least", 2.5);
+    /// let values: Vec<_> = query.named_values().collect();
+    /// assert_eq!(values, [("least", &Parameter::Float(2.5))]);
+    /// ```
     pub fn named_values(&self) -> impl Iterator<Item = (&str, &Parameter)> {
         self.named.iter().map(|(name, value)| (name.as_str(), value))
     }

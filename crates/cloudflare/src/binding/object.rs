@@ -166,6 +166,17 @@ impl Object {
     ///
     /// The method is called when the future is first polled. Dropping the future does not cancel the call: JavaScript's promises cannot be.
     ///
+    /// ```no_run
+    /// use isobar_cloudflare::binding::{JsError, Object};
+    ///
+    /// /// The keys of a bucket of R2: `(await bucket.list()).objects.map((object) => object.key)`.
+    /// async fn keys(bucket: &Object) -> Result<Vec<String>, JsError> {
+    ///     let listed = Object::from(bucket.ask("list", &[]).await?);
+    ///     let objects = listed.object("objects").elements().into_iter().map(Object::from);
+    ///     Ok(objects.filter_map(|object| object.text("key")).collect())
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// The exception that the method throws, or with which its promise is rejected.
     pub async fn ask(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue, JsError> {
@@ -173,6 +184,16 @@ impl Object {
     }
 
     /// Creates an instance of a global class.
+    ///
+    /// ```no_run
+    /// use isobar_cloudflare::binding::{JsError, Object};
+    ///
+    /// /// `new URL(text).pathname`
+    /// fn path(text: &str) -> Result<String, JsError> {
+    ///     let url = Object::construct("URL", &[text.into()])?;
+    ///     url.text("pathname").ok_or_else(|| JsError::new("a URL has a path"))
+    /// }
+    /// ```
     ///
     /// # Errors
     /// Fails where there is no such class, and with the exception that its constructor throws.

@@ -162,6 +162,31 @@ impl Account {
     /// The request is a POST of `text/plain`, and the response is not an envelope: for the SQL API of Analytics Engine
     /// (`analytics_engine/sql`), which answers in the format that the query asks for.
     ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use isobar_cloudflare::client::{Account, Body, Client, Idempotency, RestErrorKind, Transport, TransportError};
+    ///
+    /// /// Refuses a query as Analytics Engine does: with text.
+    /// #[derive(Debug)]
+    /// struct Refusing;
+    ///
+    /// #[async_trait::async_trait]
+    /// impl Transport for Refusing {
+    ///     async fn send(&self, _: Request<Body>) -> Result<Response<Body>, TransportError> {
+    ///         let body = "unable to find type of column: nope".to_owned().into();
+    ///         Ok(Response::builder().status(422).body(body).expect("the head is valid"))
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let account = Account::new("1234", "token")?.with_client(Client::new(Refusing));
+    /// let asked = account.call_text(Idempotency::Idempotent, "analytics_engine/sql", "SELECT nope FROM web").await;
+    /// let error = asked.unwrap_err();
+    /// assert_eq!(error.kind(), RestErrorKind::Refused);
+    /// assert_eq!(error.messages()[0].message, "unable to find type of column: nope");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`call`](Self::call).
     pub async fn call_text(&self, idempotency: Idempotency, path: &str, text: &str) -> Result<Bytes, RestError> {

@@ -92,6 +92,15 @@ impl Timeouts {
     }
 
     /// Sets the time without data while the response's body is received.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use isobar_cloudflare::client::Timeouts;
+    ///
+    /// let patient = Timeouts::default().with_answer(Duration::from_secs(300)).with_receive(Duration::from_secs(300));
+    /// assert_eq!((patient.connect, patient.receive), (Duration::from_secs(10), Duration::from_secs(300)));
+    /// ```
     #[must_use]
     pub fn with_receive(mut self, receive: Duration) -> Self {
         self.receive = receive;

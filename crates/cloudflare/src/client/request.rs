@@ -143,6 +143,19 @@ impl Client {
     ///
     /// Returns the last response, whatever its status.
     ///
+    /// A request with a body that cannot be made again is sent once: `request` hands the body out by `take`, and has none for a second attempt.
+    ///
+    /// ```no_run
+    /// use http::Request;
+    /// use isobar_cloudflare::client::{Body, Client, Idempotency, TransportError};
+    ///
+    /// async fn upload(client: &Client, body: Body) -> Result<u16, TransportError> {
+    ///     let mut body = Some(body);
+    ///     let request = || Request::put("https://example.com/a").body(body.take()?).ok();
+    ///     Ok(client.send(Idempotency::Idempotent, request).await?.status().as_u16())
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// [`TransportError`] where the last attempt had no response.
     pub async fn send(

@@ -231,6 +231,16 @@ impl TransportError {
     }
 
     /// Returns the cause, if there is one.
+    ///
+    /// By which a backend tells a failure of its caller's body ([`TransportErrorKind::Body`]) from one of the network:
+    ///
+    /// ```
+    /// use isobar_cloudflare::client::{TransportError, TransportErrorKind};
+    ///
+    /// let source = std::io::Error::other("the file has changed");
+    /// let error = TransportError::new(TransportErrorKind::Body, "the body cannot be read").with_source(source);
+    /// assert!(error.into_source().is_some_and(|source| source.is::<std::io::Error>()));
+    /// ```
     #[must_use]
     pub fn into_source(self) -> Option<BodyError> {
         self.source

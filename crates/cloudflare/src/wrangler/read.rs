@@ -176,6 +176,22 @@ impl Config {
 
     /// Resolves a path relative to the folder of the user's own configuration, also where a build tool has written this one. There
     /// wrangler keeps state and looks for secrets.
+    ///
+    /// ```
+    /// use isobar_cloudflare::wrangler::Config;
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
+    /// std::fs::create_dir_all(folder.path().join(".wrangler/deploy"))?;
+    /// std::fs::create_dir_all(folder.path().join("dist"))?;
+    /// write("wrangler.toml", "name = \"shop\"")?;
+    /// write("dist/wrangler.json", "{ \"name\": \"shop\" }")?;
+    /// write(".wrangler/deploy/config.json", "{ \"configPath\": \"../../dist/wrangler.json\" }")?;
+    /// let config = Config::find(folder.path(), Some(""))?;
+    /// assert!(config.resolve("index.js").ends_with("dist/index.js"));
+    /// assert_eq!(config.resolve_in_project(".dev.vars"), folder.path().join(".dev.vars"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn resolve_in_project(&self, path: impl AsRef<Path>) -> PathBuf {
         beside(self.user_path.as_deref().or(self.path.as_deref()), path.as_ref())

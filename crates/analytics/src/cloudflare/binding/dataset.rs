@@ -43,6 +43,19 @@ struct State {
 impl AnalyticsEngineDataset {
     /// Creates a dataset from a binding, for example `env.EVENTS`.
     ///
+    /// ```no_run
+    /// use isobar_analytics::cloudflare::AnalyticsEngineDataset;
+    /// use isobar_analytics::{DataPoint, EventSink, Result};
+    /// use isobar_cloudflare::binding::Object;
+    ///
+    /// /// Counts a visit, out of the Worker's `env`.
+    /// fn count(env: &Object, page: String) -> Result<()> {
+    ///     let events = AnalyticsEngineDataset::new(env.object("EVENTS"))?;
+    ///     events.write(DataPoint::new().with_index("tenant-1").with_blob(page));
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Internal`] where the value is not a dataset.
     pub fn new(binding: impl Into<Object>) -> Result<Self> {

@@ -28,6 +28,20 @@ pub struct AnalyticsSqlBinding {
 impl AnalyticsSqlBinding {
     /// Creates an executor from a binding, for example `env.ANALYTICS_SQL`.
     ///
+    /// ```no_run
+    /// use isobar_analytics::Result;
+    /// use isobar_analytics::cloudflare::AnalyticsSqlBinding;
+    /// use isobar_analytics::query::{Dialect, Query, QueryExecutor, Value};
+    /// use isobar_cloudflare::binding::Object;
+    ///
+    /// /// The visits of a page, out of the Worker's `env`.
+    /// async fn visits(env: &Object, page: &str) -> Result<Value> {
+    ///     let binding = AnalyticsSqlBinding::new(env.object("ANALYTICS_SQL"))?;
+    ///     let text = format!("SELECT count() AS visits FROM {} WHERE blob1 = $1", Dialect::AnalyticsSql.table("web"));
+    ///     Ok(binding.query(&Query::new(text).with(page)).await?.value(0, 0))
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Internal`] where the value has no method `query`.
     pub fn new(binding: impl Into<Object>) -> Result<Self> {

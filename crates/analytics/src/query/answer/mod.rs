@@ -154,6 +154,16 @@ impl Answer {
     }
 
     /// Sets the format of the query's `FORMAT` clause, for executors that take it off.
+    ///
+    /// ```
+    /// use isobar_analytics::query::{Answer, Format, Type};
+    ///
+    /// let answer = Answer::from_rows([("visits", Type::UInt64)], [])?;
+    /// assert_eq!((answer.format(), answer.format_clause()), (Format::Json, None));
+    /// let answer = answer.with_format(Some(Format::TabSeparated));
+    /// assert_eq!((answer.format(), answer.format_clause()), (Format::TabSeparated, Some(Format::TabSeparated)));
+    /// # Ok::<(), isobar_analytics::Error>(())
+    /// ```
     #[must_use]
     pub fn with_format(mut self, format: Option<Format>) -> Self {
         self.format = format;
@@ -223,6 +233,17 @@ impl Answer {
     /// Returns a value.
     ///
     /// Both are counted from 0. Texts are shared and not copied where the answer has them as values.
+    ///
+    /// ```
+    /// use isobar_analytics::query::{Answer, Type, Value};
+    ///
+    /// let rows = [vec![Value::UInt(3)], vec![Value::UInt(5)]];
+    /// let answer = Answer::from_rows([("visits", Type::UInt64)], rows)?;
+    /// let column = answer.column("visits").expect("the query has named it");
+    /// let sum: f64 = (0..answer.rows()).filter_map(|row| answer.value(row, column).as_f64()).sum();
+    /// assert_eq!(sum, 8.0);
+    /// # Ok::<(), isobar_analytics::Error>(())
+    /// ```
     ///
     /// # Panics
     /// If there is no such row or column.
@@ -403,6 +424,12 @@ impl Format {
     /// Returns the media type of the format.
     ///
     /// For the header `Content-Type` of an answer that is sent on.
+    ///
+    /// ```
+    /// use isobar_analytics::query::Format;
+    ///
+    /// assert_eq!(Format::JsonEachRow.media_type(), "application/x-ndjson; charset=UTF-8");
+    /// ```
     #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {
