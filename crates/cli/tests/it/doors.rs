@@ -59,7 +59,7 @@ fn slow_queries_are_logged_with_their_plan_and_without_their_values() {
     let head = format!("POST {path} HTTP/1.1\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}");
     // The lines of slow queries in the log of a server that was asked once.
     let logged = |arguments: &[&str], variables: &[(&str, &str)]| {
-        let server = Served::start(here, &[&["--rest", "127.0.0.1:0"], arguments].concat(), variables);
+        let server = Served::start(here, &[&["--rest", "127.0.0.1:0"][..], arguments].concat(), variables);
         let answer = ask(rest(&server), &head, body);
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         let log = server.end();

@@ -128,7 +128,7 @@ pub struct SlowQuery {
     /// The SQL without its bound values: the first 4,096 bytes, and `…` where there are more. Of `exec` and `import`, which report all
     /// their statements as one, and of a batch of which it is not known which statement took the time, it is the SQL of all.
     pub sql: String,
-    /// Duration of the SQL as the database reports it ([`Meta::duration`]): without the waits for its turn and for the network. For a
+    /// Duration of the SQL as the database reports it ([`Meta::duration`](crate::Meta::duration)): without the waits for its turn and for the network. For a
     /// statement that has failed or was dropped, the time since the call.
     pub duration: Duration,
     /// Rows of the answer.

@@ -164,7 +164,7 @@ impl<J: Send + 'static> Lane<J> {
         result.unwrap_or_else(|_| Err(ended()))
     }
 
-    /// Queues a job that takes the time that it has waited, and answers by itself. It sets the [`Turn`] of what it runs.
+    /// Queues a job that takes the time that it has waited, and sends its own answer. It sets the [`Turn`] of what it runs.
     pub(super) fn hold(&self, job: impl FnOnce(&mut Slot, Duration) + Send + 'static) -> Result<()> {
         self.submit(Task::Alone(Box::new(move |slot: &mut Slot, waited| {
             if catch_unwind(AssertUnwindSafe(|| job(slot, waited))).is_err() {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use isobar_db::{
-    Bookmark, Consistency, Database, DatabaseSession, ErrorKind, HistoryOptions, Queryable, QueryableExt, ReplicaLag,
-    SqliteDatabase, SqliteOptions, Statement, conformance,
+    Bookmark, Consistency, Database, ErrorKind, HistoryOptions, Queryable, QueryableExt, ReplicaLag, SqliteDatabase,
+    SqliteOptions, Statement, conformance,
 };
 
 const COUNT: &str = "SELECT count(*) FROM t";

@@ -6,8 +6,7 @@ use std::time::Duration;
 use isobar_db::mock::MockDatabase;
 use isobar_db::slow_queries::{Outcome, SlowQueries, SlowQuery, SlowQueryOptions};
 use isobar_db::{
-    Consistency, Database, DatabaseSession, ErrorKind, Operation, Queryable, QueryableExt, SqliteDatabase,
-    SqliteOptions, Statement,
+    Consistency, Database, ErrorKind, Operation, Queryable, QueryableExt, SqliteDatabase, SqliteOptions, Statement,
 };
 
 const FOREVER: &str = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
