@@ -5,6 +5,7 @@
 //! | `queries` | rows, types, `meta`, conversions, parameters |
 //! | `transactions`, `exec`, `sessions`, `migrations` | batches and scripts are all or nothing; bookmarks |
 //! | `optimistic` | transactions that are verified at their commit |
+//! | `interactive` | transactions that stay open, where the backend has them |
 //! | `convenience` | what stands on the trait: names of parameters, bulk inserts, pages, schemas |
 //! | `errors`, `authorizer` | D1's texts, and what it forbids |
 //! | `limits` | D1's numbers |
