@@ -1,8 +1,12 @@
 //! Files and folders that survive a power loss, and that nobody but their owner can read.
 
+mod named;
+
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+
+pub use named::NamedFiles;
 
 /// Creates a folder and the missing ones above it. Those that it creates are durable before this returns, and only their owner may
 /// enter them (mode 0700). Existing folders, and an empty path, stay as they are.

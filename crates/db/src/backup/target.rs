@@ -5,12 +5,12 @@
 //! as R2 and S3 promise.
 
 use std::fmt::Debug;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use isobar_base::fs::{create_dir, parent, private_file, sync_dir};
+use isobar_base::fs::NamedFiles;
 
 use crate::sqlite::{blocking, of_file};
 use crate::{Error, ErrorKind, Result};
@@ -73,88 +73,47 @@ impl FolderTarget {
         Self { path: path.into() }
     }
 
-    fn file(&self, name: &str) -> Result<PathBuf> {
-        let is_plain = |part: &str| {
-            let fine = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
-            !part.is_empty() && !part.starts_with('.') && part.chars().all(fine)
-        };
-        if !name.split('/').all(is_plain) {
-            return Err(Error::new(ErrorKind::Internal, format!("invalid name in a backup: {name:?}")));
-        }
-        Ok(self.path.join(name))
+    /// Runs `work` on the folder's files, on a thread. An error names the file.
+    async fn files<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        name: &str,
+        work: impl FnOnce(&NamedFiles) -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let files = NamedFiles::new(&self.path);
+        let path = self.path.join(name);
+        blocking(move || work(&files).map_err(|error| of_file(what, &path, error))).await
+    }
+
+    /// Refuses a name that a backup does not have.
+    fn check(&self, name: &str) -> Result<()> {
+        let checked = NamedFiles::new(&self.path).path(name);
+        checked.map(drop).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
     }
 }
 
 #[async_trait]
 impl BackupTarget for FolderTarget {
     async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
-        let path = self.file(name)?;
-        blocking(move || {
-            let put = || -> io::Result<()> {
-                create_dir(parent(&path))?;
-                // A name with a point in front is not listed.
-                let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-                let part = path.with_file_name(format!(".{file_name}"));
-                let mut file = private_file().write(true).create(true).truncate(true).open(&part)?;
-                file.write_all(&bytes)?;
-                file.sync_all()?;
-                std::fs::rename(&part, &path)?;
-                sync_dir(parent(&path))
-            };
-            put().map_err(|error| of_file("write", &path, error))
-        })
-        .await
+        self.check(name)?;
+        let stored = name.to_owned();
+        self.files("write", name, move |files| files.put(&stored, &bytes)).await
     }
 
     async fn get(&self, name: &str) -> Result<Option<Bytes>> {
-        let path = self.file(name)?;
-        blocking(move || match std::fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes.into())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(of_file("read", &path, error)),
-        })
-        .await
+        self.check(name)?;
+        let stored = name.to_owned();
+        self.files("read", name, move |files| Ok(files.get(&stored)?.map(Bytes::from))).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        let root = self.path.clone();
         let prefix = prefix.to_owned();
-        blocking(move || {
-            let mut names = Vec::new();
-            list_folder(&root, "", &mut names).map_err(|error| of_file("list", &root, error))?;
-            names.retain(|name| name.starts_with(&prefix));
-            Ok(names)
-        })
-        .await
+        self.files("list", "", move |files| files.list(&prefix)).await
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
-        let path = self.file(name)?;
-        blocking(move || match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(of_file("remove", &path, error)),
-            _ => Ok(()),
-        })
-        .await
+        self.check(name)?;
+        let stored = name.to_owned();
+        self.files("remove", name, move |files| files.remove(&stored)).await
     }
-}
-
-/// Lists the files of a folder, and of those in it.
-fn list_folder(folder: &Path, before: &str, names: &mut Vec<String>) -> io::Result<()> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') {
-            continue;
-        }
-        if entry.file_type()?.is_dir() {
-            list_folder(&entry.path(), &format!("{before}{name}/"), names)?;
-        } else {
-            names.push(format!("{before}{name}"));
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,170 @@
+//! A folder of files that are written whole, by names with slashes.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::{create_dir, parent, private_file, sync_dir};
+
+/// Files of a folder by names: letters, digits, `-`, `_` and `.`, in parts that `/` separates and no `.` begins. A file is there whole and
+/// durable, or not at all, and only its owner may read it.
+///
+/// ```
+/// use isobar_base::fs::NamedFiles;
+///
+/// # let home = tempfile::tempdir()?;
+/// let files = NamedFiles::new(home.path().join("backup")); // created when it is needed
+/// files.put("app/1.log", b"bytes")?;
+/// assert_eq!(files.list("app/")?, ["app/1.log"]);
+/// assert_eq!(files.get("app/1.log")?.as_deref(), Some(&b"bytes"[..]));
+/// files.remove("app/1.log")?;
+/// assert_eq!(files.get("app/1.log")?, None);
+/// assert!(files.put("../elsewhere", b"").is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct NamedFiles {
+    folder: PathBuf,
+}
+
+impl NamedFiles {
+    /// The files of this folder, which need not exist yet.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// Returns the path of the file of this name.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] for a name with other letters, or with an empty part.
+    pub fn path(&self, name: &str) -> io::Result<PathBuf> {
+        let is_plain = |part: &str| {
+            let fine = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+            !part.is_empty() && !part.starts_with('.') && part.chars().all(fine)
+        };
+        if name.split('/').all(is_plain) {
+            return Ok(self.folder.join(name));
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidInput, format!("invalid name of a file: {name:?}")))
+    }
+
+    /// Writes a file in place of another one of its name. Two writes of one name may not overlap.
+    ///
+    /// # Errors
+    /// As [`path`](Self::path), and the system's; the earlier file is there still.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(name)?;
+        create_dir(parent(&path))?;
+        // A name with a point in front is not listed.
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+        let part = path.with_file_name(format!(".{file_name}"));
+        let mut file = private_file().write(true).create(true).truncate(true).open(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, &path)?;
+        sync_dir(parent(&path))
+    }
+
+    /// Reads a file; `None` where there is none of this name.
+    ///
+    /// # Errors
+    /// As [`path`](Self::path), and the system's.
+    pub fn get(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match std::fs::read(self.path(name)?) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lists the names that begin with a prefix, in any order.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn list(&self, prefix: &str) -> io::Result<Vec<String>> {
+        let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let mut names = Vec::new();
+        if folder.is_empty() {
+            list_folder(&self.folder, "", &mut names)?;
+        } else if let Ok(path) = self.path(folder) {
+            list_folder(&path, &format!("{folder}/"), &mut names)?;
+        }
+        names.retain(|name| name.starts_with(prefix));
+        Ok(names)
+    }
+
+    /// Removes a file, if there is one of this name.
+    ///
+    /// # Errors
+    /// As [`path`](Self::path), and the system's.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        match std::fs::remove_file(self.path(name)?) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Lists the files of a folder, and of those in it.
+fn list_folder(folder: &Path, before: &str, names: &mut Vec<String>) -> io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            list_folder(&entry.path(), &format!("{before}{name}/"), names)?;
+        } else {
+            names.push(format!("{before}{name}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_outside_the_folder_are_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let files = NamedFiles::new(home.path().join("files"));
+        for name in
+            ["", "/", "/etc/passwd", "../up", "a/../b", "a//b", "a/", ".hidden", "a/.hidden", "a b", "a\\b", "ä"]
+        {
+            assert_eq!(files.put(name, b"").unwrap_err().kind(), io::ErrorKind::InvalidInput, "{name}");
+            assert!(files.get(name).is_err() && files.remove(name).is_err(), "{name}");
+        }
+        assert!(!home.path().join("files").exists());
+    }
+
+    #[test]
+    fn files_are_listed_by_prefix_and_replaced_whole() {
+        let home = tempfile::tempdir().unwrap();
+        let files = NamedFiles::new(home.path());
+        assert_eq!(files.list("").unwrap(), Vec::<String>::new());
+        for name in ["a/b/1", "a/b/2", "a/c", "ab"] {
+            files.put(name, name.as_bytes()).unwrap();
+        }
+        std::fs::write(home.path().join("a/b/.3"), "broken off").unwrap();
+        let listed = |prefix: &str| {
+            let mut names = files.list(prefix).unwrap();
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(listed(""), ["a/b/1", "a/b/2", "a/c", "ab"]);
+        assert_eq!(listed("a"), ["a/b/1", "a/b/2", "a/c", "ab"]);
+        assert_eq!(listed("a/b/"), ["a/b/1", "a/b/2"]);
+        assert_eq!(listed("a/b/2"), ["a/b/2"]);
+        assert_eq!(listed("none/"), Vec::<String>::new());
+        assert_eq!(listed("../"), Vec::<String>::new());
+        files.put("ab", b"another").unwrap();
+        assert_eq!(files.get("ab").unwrap().as_deref(), Some(&b"another"[..]));
+        files.remove("ab").unwrap();
+        files.remove("ab").unwrap();
+    }
+}
