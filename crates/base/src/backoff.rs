@@ -32,6 +32,16 @@ impl Backoff {
     }
 
     /// Returns the longest wait after this many failures, counted from 1; 0 counts as 1.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use isobar_base::backoff::Backoff;
+    ///
+    /// const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+    /// let waits: Vec<u64> = (1..=8).map(|failures| RETRY.longest(failures).as_secs()).collect();
+    /// assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    /// ```
     #[must_use]
     pub fn longest(&self, failures: u32) -> Duration {
         let factor = 2u32.saturating_pow(failures.saturating_sub(1));

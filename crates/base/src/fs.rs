@@ -35,6 +35,23 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of the functions.
+///
+/// ```
+/// use std::io;
+/// use std::path::Path;
+///
+/// # let home = tempfile::tempdir()?;
+/// // A test's: how often does it sync?
+/// let mut syncs = 0;
+/// let mut create = |path: &Path| std::fs::create_dir(path);
+/// let mut sync = |_: &Path| {
+///     syncs += 1;
+///     Ok::<_, io::Error>(())
+/// };
+/// isobar_base::fs::create_dir_with(&home.path().join("a/b/c"), &mut create, &mut sync)?;
+/// assert_eq!(syncs, 3);
+/// # Ok::<(), io::Error>(())
+/// ```
 pub fn create_dir_with<E>(
     path: &Path,
     create: &mut impl FnMut(&Path) -> Result<(), E>,
@@ -54,12 +71,29 @@ pub fn create_dir_with<E>(
 ///
 /// # Errors
 /// The system's. What was not synced may be gone after a power loss; another try proves nothing.
+///
+/// ```
+/// # let home = tempfile::tempdir()?;
+/// std::fs::write(home.path().join("new"), "content")?;
+/// std::fs::File::open(home.path().join("new"))?.sync_all()?; // the content,
+/// isobar_base::fs::sync_dir(home.path())?; // and the name
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path)?.sync_all()
 }
 
 /// Returns the folder that a path is in: `.` for a bare name, and the root for the root.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use isobar_base::fs::parent;
+///
+/// // `Path::parent` answers an empty path, which cannot be opened.
+/// assert_eq!(parent(Path::new("site.sqlite")), Path::new("."));
+/// ```
 #[must_use]
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
@@ -71,6 +105,17 @@ pub fn parent(path: &Path) -> &Path {
 
 /// Options that create files which only their owner can read and write (mode 0600). What is opened for is still to be said:
 /// `private_file().write(true).create_new(true)`.
+///
+/// ```
+/// use std::io::Write;
+///
+/// # let home = tempfile::tempdir()?;
+/// let path = home.path().join("secret");
+/// isobar_base::fs::private_file().write(true).create_new(true).open(&path)?.write_all(b"key")?;
+/// # #[cfg(unix)]
+/// assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path)?.permissions()) & 0o777, 0o600);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use]
 pub fn private_file() -> OpenOptions {
     #[cfg_attr(not(unix), allow(unused_mut, reason = "only Unix has modes"))]
@@ -95,6 +140,16 @@ pub fn private_dir() -> DirBuilder {
 ///
 /// # Errors
 /// The system's: the path does not exist, or belongs to another user.
+///
+/// ```
+/// # let home = tempfile::tempdir()?;
+/// let path = home.path().join("secret");
+/// std::fs::write(&path, "key")?; // as everyone's files are
+/// isobar_base::fs::restrict(&path)?;
+/// # #[cfg(unix)]
+/// assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path)?.permissions()) & 0o077, 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn restrict(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -164,12 +219,29 @@ impl SqliteFile {
     }
 
     /// Returns the paths of all of them beside a database.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use isobar_base::fs::SqliteFile;
+    ///
+    /// // A database that is moved takes them along, its log first.
+    /// let files = SqliteFile::all_beside(Path::new("app.sqlite"));
+    /// assert_eq!(files, ["app.sqlite-wal", "app.sqlite-shm", "app.sqlite-journal"].map(Path::new));
+    /// ```
     #[must_use]
     pub fn all_beside(database: &Path) -> [PathBuf; 3] {
         Self::ALL.map(|file| file.beside(database))
     }
 
     /// Returns the name of the database that a file of this name is beside; `None` where it is none of them.
+    ///
+    /// ```
+    /// use isobar_base::fs::SqliteFile;
+    ///
+    /// assert_eq!(SqliteFile::database_of("app.sqlite-wal"), Some("app.sqlite"));
+    /// assert_eq!(SqliteFile::database_of("app.sqlite"), None);
+    /// ```
     #[must_use]
     pub fn database_of(name: &str) -> Option<&str> {
         Self::ALL.iter().find_map(|file| name.strip_suffix(file.suffix()))
@@ -189,6 +261,15 @@ pub struct Space {
 ///
 /// # Errors
 /// The system's: the path does not exist, for example.
+///
+/// ```
+/// use std::path::Path;
+///
+/// if let Some(space) = isobar_base::fs::space(Path::new("."))? {
+///     assert!(space.free <= space.total);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn space(path: &Path) -> io::Result<Option<Space>> {
     #[cfg(unix)]
     {

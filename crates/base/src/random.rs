@@ -43,11 +43,23 @@ pub fn bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
 ///
 /// # Errors
 /// When the system has no randomness.
+///
+/// ```
+/// let id = isobar_base::random::hex_id()?;
+/// assert_eq!(id.len(), 32);
+/// assert_ne!(id, isobar_base::random::hex_id()?);
+/// # Ok::<(), isobar_base::random::NoRandomness>(())
+/// ```
 pub fn hex_id() -> Result<String, NoRandomness> {
     Ok(format!("{:032x}", u128::from_be_bytes(bytes()?)))
 }
 
 /// Returns a random number from 0 to below 1, for jitter; `None` where the system has no randomness.
+///
+/// ```
+/// let share = isobar_base::random::fraction().unwrap_or(1.0);
+/// assert!((0.0..=1.0).contains(&share));
+/// ```
 #[must_use]
 pub fn fraction() -> Option<f64> {
     let bytes = bytes().ok()?;

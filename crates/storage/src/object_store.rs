@@ -45,7 +45,17 @@ type Result<T, E = PeerError> = std::result::Result<T, E>;
 /// The name in that crate's errors.
 const NAME: &str = "isobar";
 
-/// One of our stores behind that crate's traits: `ObjectStore`, `MultipartStore`, `PaginatedListStore`.
+/// One of our stores behind that crate's traits: `ObjectStore`, `MultipartStore`, `PaginatedListStore`. Cheap to clone.
+///
+/// | outcome here | error there |
+/// |---|---|
+/// | missing object | `NotFound` |
+/// | condition failed, `PutMode::Create` or `CopyMode::Create` | `AlreadyExists` |
+/// | condition failed, `PutMode::Update`, `if_match`, `if_unmodified_since` | `Precondition` |
+/// | condition failed, `if_none_match`, `if_modified_since` | `NotModified` |
+/// | [`ErrorKind::PermissionDenied`] | `PermissionDenied` |
+/// | [`ErrorKind::Unsupported`] | `NotSupported` |
+/// | every other kind | `Generic`, with our error as its source |
 #[derive(Debug, Clone)]
 pub struct Adapter(Arc<dyn ObjectStore>);
 

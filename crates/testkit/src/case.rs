@@ -35,6 +35,8 @@ impl<S> Case<S> {
 }
 
 /// The failure of a case: an error, or an expectation that did not hold, with its location.
+///
+/// Any error becomes one by `?`, with the line of the `?`. So it does not implement `Error` itself.
 #[derive(Debug)]
 pub struct Failure(pub String);
 
@@ -82,6 +84,13 @@ impl Report {
     ///
     /// # Panics
     /// Panics with the report where a case failed or none passed.
+    ///
+    /// A report without a case that passed is not green: a filter that chooses nothing, or a subject without any capability, is a mistake
+    /// in the test.
+    ///
+    /// ```should_panic
+    /// isobar_testkit::Report::default().assert_green();
+    /// ```
     pub fn assert_green(&self) {
         assert!(self.failed() == 0 && self.passed() > 0, "conformance:\n{self}");
     }
@@ -170,6 +179,17 @@ macro_rules! cases {
 }
 
 /// Fails the case if the condition does not hold.
+///
+/// ```
+/// use isobar_testkit::{Failure, ensure};
+///
+/// fn check(size: u64) -> Result<(), Failure> {
+///     ensure!(size < 10, "it has {size} bytes");
+///     Ok(())
+/// }
+/// let Failure(why) = check(12).unwrap_err();
+/// assert!(why.ends_with("size < 10 does not hold: it has 12 bytes"), "{why}");
+/// ```
 #[macro_export]
 macro_rules! ensure {
     ($condition:expr $(, $($text:tt)+)?) => {
@@ -183,6 +203,17 @@ macro_rules! ensure {
 }
 
 /// Fails the case if the two sides differ, and shows both.
+///
+/// ```
+/// use isobar_testkit::{Failure, ensure_eq};
+///
+/// fn check() -> Result<(), Failure> {
+///     ensure_eq!(1 + 1, 3);
+///     Ok(())
+/// }
+/// let Failure(why) = check().unwrap_err();
+/// assert!(why.contains("1 + 1 != 3") && why.ends_with("left:  2\n    right: 3"), "{why}");
+/// ```
 #[macro_export]
 macro_rules! ensure_eq {
     ($left:expr, $right:expr $(,)?) => {

@@ -60,6 +60,20 @@ pub struct Release(oneshot::Sender<()>);
 
 impl Release {
     /// Releases the held operation.
+    ///
+    /// ```
+    /// use std::pin::pin;
+    ///
+    /// use futures_util::FutureExt;
+    /// use isobar_testkit::Script;
+    ///
+    /// let script = Script::<&str>::new(["get"]);
+    /// let release = script.hold_next("get");
+    /// let mut call = pin!(script.enter("get", "key"));
+    /// assert_eq!(call.as_mut().now_or_never(), None);
+    /// release.release();
+    /// assert_eq!(call.now_or_never(), Some(Ok(())));
+    /// ```
     pub fn release(self) {
         drop(self.0);
     }
@@ -80,6 +94,21 @@ impl<E> fmt::Debug for Script<E> {
 
 impl<E> Script<E> {
     /// Creates an empty script for a mock with these operations.
+    ///
+    /// ```
+    /// use isobar_testkit::Script;
+    ///
+    /// isobar_base::operations! {
+    ///     /// An operation of a counter.
+    ///     pub enum Operation {
+    ///         /// Adds one.
+    ///         Increment => "increment",
+    ///     }
+    /// }
+    ///
+    /// let script = Script::<String>::new(Operation::ALL);
+    /// assert_eq!(script.count(Operation::Increment), 0);
+    /// ```
     pub fn new<O: Into<&'static str>>(operations: impl IntoIterator<Item = O>) -> Self {
         let state = State { calls: Vec::new(), steps: VecDeque::new() };
         Self { operations: operations.into_iter().map(Into::into).collect(), state: Arc::new(Mutex::new(state)) }
@@ -89,6 +118,18 @@ impl<E> Script<E> {
     ///
     /// # Panics
     /// Panics where the mock has no such operation.
+    ///
+    /// ```
+    /// use isobar_testkit::Script;
+    ///
+    /// let script = Script::new(["get", "put"]);
+    /// script.fail_next("put", "first");
+    /// script.fail_next("put", "second");
+    /// assert_eq!(script.enter_now("get", "a"), Ok(())); // another operation
+    /// assert_eq!(script.enter_now("put", "a"), Err("first"));
+    /// assert_eq!(script.enter_now("put", "a"), Err("second"));
+    /// assert_eq!(script.enter_now("put", "a"), Ok(()));
+    /// ```
     #[track_caller]
     pub fn fail_next(&self, operation: impl AsRef<str>, error: E) {
         self.push(operation.as_ref(), Step::Fail(error));
@@ -98,12 +139,28 @@ impl<E> Script<E> {
     ///
     /// # Panics
     /// Panics where the mock has no such operation.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use isobar_testkit::Script;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let script = Script::<&str>::new(["get"]);
+    /// script.delay_next("get", Duration::from_millis(20));
+    /// let since = Instant::now();
+    /// assert_eq!(script.enter("get", "key").await, Ok(()));
+    /// assert!(since.elapsed() >= Duration::from_millis(20));
+    /// # }
+    /// ```
     #[track_caller]
     pub fn delay_next(&self, operation: impl AsRef<str>, delay: Duration) {
         self.push(operation.as_ref(), Step::Delay(delay));
     }
 
-    /// Makes the next call of `operation` wait until the returned [`Release`] is released, which needs no clock.
+    /// Makes the next call of `operation` wait until the returned [`Release`] is released, which needs no clock: a test can do anything
+    /// meanwhile, and knows where the call stands.
     ///
     /// # Panics
     /// Panics where the mock has no such operation.
@@ -122,12 +179,22 @@ impl<E> Script<E> {
     }
 
     /// Returns all calls so far, in order.
+    ///
+    /// ```
+    /// use isobar_testkit::Script;
+    ///
+    /// let script = Script::<&str>::new(["get", "put"]);
+    /// script.enter_now("put", "a").unwrap();
+    /// script.enter_now("get", "a").unwrap();
+    /// let calls: Vec<String> = script.calls().iter().map(|call| format!("{} {}", call.operation, call.subject)).collect();
+    /// assert_eq!(calls, ["put a", "get a"]);
+    /// ```
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.lock().calls.clone()
     }
 
-    /// Returns the number of calls of `operation`.
+    /// Returns the number of calls of `operation`, those that failed by the script included.
     ///
     /// # Panics
     /// Panics where the mock has no such operation.

@@ -1,4 +1,13 @@
 //! R2 by its binding.
+//!
+//! Everything goes through `Object`, the thin wrapper over JavaScript's values: `ask` calls a method and waits for its promise. Futures of
+//! JavaScript are bound to their thread; `send` marks them as `Send`, which is right as a Worker has one.
+//!
+//! A streamed body is filled into a `FixedLengthStream` while R2 reads it, as R2 needs the length. The two run side by side, and the error of
+//! the body's own source is reported before R2's, which only says that the stream broke off.
+//!
+//! Errors are R2's texts, `put: ... (10020)`: the code decides the kind. One code means two things: 10001 in a completion is an unknown
+//! upload, and a part number given twice; the latter is found before.
 
 use std::collections::BTreeMap;
 use std::pin::pin;

@@ -1,8 +1,27 @@
 //! The conformance kit: what every backend of [`ObjectStore`] must do, R2 inside workerd included.
 //!
-//! ```ignore
-//! let report = isobar_storage::conformance::run(async || store_under_test()).await;
+//! | group | cases about |
+//! |---|---|
+//! | `objects` | put, get, head, delete, copy; keys, bodies, versions |
+//! | `metadata` | HTTP and custom metadata, storage classes, their limits |
+//! | `checksums` | verified, kept, refused |
+//! | `conditions` | `onlyIf` as a table, compare-and-swap under concurrency, the order of checks |
+//! | `ranges` | every form, small and large bodies, headers |
+//! | `listing` | order, pages, groups, cursors, limits |
+//! | `multipart` | parts, their rules and errors, ends of uploads, streams |
+//!
+//! A case that needs a capability which the store denies is skipped. `ISOBAR_CASE` chooses cases by name. A store is run through it by a
+//! test of one line:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use isobar_storage::conformance::{self, Subject};
+//! use isobar_storage::memory::MemoryStore;
+//! # futures_util::FutureExt::now_or_never(async {
+//! let report = conformance::run(async || Arc::new(MemoryStore::new()) as Subject).await;
 //! report.assert_green();
+//! # });
 //! ```
 
 mod conditions;
@@ -30,6 +49,12 @@ pub async fn run<F: AsyncFnMut() -> Subject>(mut subject: F) -> Report {
 }
 
 /// Every case, by group.
+///
+/// ```
+/// let cases = isobar_storage::conformance::cases();
+/// let skippable = cases.iter().filter(|case| case.needs.is_some()).count();
+/// assert!(cases.len() > 60 && skippable < cases.len());
+/// ```
 #[must_use]
 pub fn cases() -> Vec<Case<Subject>> {
     let mut cases = objects::cases();

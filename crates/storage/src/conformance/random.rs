@@ -22,6 +22,20 @@ const PART: usize = 5 * 1024 * 1024;
 ///
 /// # Errors
 /// When the sequence itself cannot be made: never because of what the store answers.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use std::sync::Arc;
+///
+/// use isobar_storage::conformance::{Subject, transcript};
+/// use isobar_storage::memory::MemoryStore;
+/// # futures_util::FutureExt::now_or_never(async {
+/// let stores: [Subject; 2] = [Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new())];
+/// let first = transcript(&stores[0], 7, 20).await.expect("the sequence can be made");
+/// let second = transcript(&stores[1], 7, 20).await.expect("the sequence can be made");
+/// assert_eq!(first, second);
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 pub async fn transcript(store: &Subject, seed: u64, steps: usize) -> Result<Vec<String>, Failure> {
     let mut run = Run { store, random: Random(seed), prefix: format!("random-{seed}/"), uploads: Vec::new() };
     let mut told = Vec::new();

@@ -36,6 +36,15 @@ pub struct S3Config {
 
 impl S3Config {
     /// A bucket of any server that speaks S3, its name in the path, region `us-east-1`.
+    ///
+    /// ```
+    /// use isobar_storage::cloudflare::S3Config;
+    ///
+    /// let minio = S3Config::new("http://localhost:9000", "assets", "minioadmin", "minioadmin");
+    /// assert_eq!((&*minio.region, minio.virtual_host), ("us-east-1", false));
+    /// // The secret is in no log.
+    /// assert!(!format!("{:?}", S3Config::r2("account-id", "assets", "key-id", "s3cr3t")).contains("s3cr3t"));
+    /// ```
     pub fn new(
         endpoint: impl Into<String>,
         bucket: impl Into<String>,
@@ -55,6 +64,17 @@ impl S3Config {
     }
 
     /// An R2 bucket of a Cloudflare account, by an R2 API token's access key.
+    ///
+    /// ```
+    /// use isobar_storage::cloudflare::S3Config;
+    ///
+    /// let config = S3Config::r2("account-id", "assets", "key-id", "secret");
+    /// assert!(config.r2_extensions && config.endpoint.starts_with("https://account-id."));
+    /// // A bucket with a jurisdiction has an endpoint of its own.
+    /// let mut in_the_eu = config;
+    /// in_the_eu.endpoint = "https://account-id.eu.r2.cloudflarestorage.com".to_owned();
+    /// # drop(in_the_eu);
+    /// ```
     pub fn r2(
         account: &str,
         bucket: impl Into<String>,
@@ -81,6 +101,16 @@ impl S3Config {
     }
 
     /// The bucket's name stands in the host.
+    ///
+    /// ```
+    /// use isobar_storage::cloudflare::S3Config;
+    ///
+    /// // AWS: https://assets.s3.eu-west-1.amazonaws.com
+    /// let aws = S3Config::new("https://s3.eu-west-1.amazonaws.com", "assets", "key-id", "secret")
+    ///     .with_region("eu-west-1")
+    ///     .with_virtual_host();
+    /// assert!(aws.virtual_host);
+    /// ```
     #[must_use]
     pub fn with_virtual_host(mut self) -> Self {
         self.virtual_host = true;

@@ -1,4 +1,9 @@
-//! list.
+//! `list`.
+//!
+//! A cursor is the server's token together with the last key or group of the page: S3 ignores `start-after` beside a token, and R2's rule is
+//! that the later of both counts. So where `start_after` is behind the last entry, the token is dropped.
+//!
+//! S3 lists no metadata: a listing that includes it asks each object, 16 at a time. Objects that have gone meanwhile are left out.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;

@@ -1,4 +1,21 @@
 //! R2 by its S3 side, and any other server that speaks S3.
+//!
+//! | module | has |
+//! |---|---|
+//! | `config` | where a bucket is, and who asks |
+//! | `exchange` | signing, sending, errors: every request goes through it |
+//! | `headers` | metadata as headers, both ways; keys that no URL can name |
+//! | `reading` | `head`, `get`; conditions that S3 has no words for |
+//! | `writing` | `put`, `delete`, `copy` |
+//! | `listing` | pages and cursors |
+//! | `multipart` | uploads |
+//!
+//! **Conditions.** S3 servers heed one strong etag (`If-Match`), or create-only (`If-None-Match: *`). Everything else of R2's `onlyIf` is
+//! judged here: the object is looked at, the condition judged, and the operation bound to the etag that was seen. Where another write comes
+//! between, it begins anew, eight times at most; then the operation is [`ErrorKind::Unavailable`]. So a condition is never judged on an
+//! object other than the one that is read or replaced. A streamed body can be sent once, and is judged once.
+//!
+//! `rusty_s3` builds and signs; it sends nothing. The transport is the one that the REST clients of this workspace share.
 
 mod config;
 mod exchange;
@@ -63,6 +80,14 @@ impl S3Bucket {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for an endpoint that is no address.
+    ///
+    /// ```
+    /// use isobar_storage::ErrorKind;
+    /// use isobar_storage::cloudflare::{S3Bucket, S3Config};
+    ///
+    /// let nowhere = S3Config::new("no address", "assets", "key-id", "secret");
+    /// assert_eq!(S3Bucket::new(nowhere).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    /// ```
     pub fn new(config: S3Config) -> Result<Self> {
         let start = |error| Error::new(ErrorKind::Internal, "the HTTP client does not start").with_source(error);
         Self::with_client(config, Client::new(HttpTransport::new().map_err(start)?))
@@ -97,7 +122,7 @@ impl S3Bucket {
         Ok(Self { exchange, name, r2_extensions })
     }
 
-    /// Whether the bucket is there and the key opens it.
+    /// Whether the bucket is there and the key opens it: by one listing of one key. A key that may only write fails.
     ///
     /// # Errors
     /// [`ErrorKind::PermissionDenied`], [`ErrorKind::InvalidArgument`] where there is no such bucket,

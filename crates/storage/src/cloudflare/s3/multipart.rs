@@ -1,4 +1,11 @@
 //! Multipart uploads.
+//!
+//! R2's rules are the server's to check. Three things differ and are settled here: parts are sorted, as S3 wants them in the order of their
+//! numbers; a number given twice and an upload without parts are refused before anything is sent; and an upload that S3 does not know counts
+//! as aborted, since S3 does not say whether it ever was.
+//!
+//! The completion is sent once: it is not repeated when its answer is lost, as the second answer would be that there is no such upload. A
+//! server may answer 200 and then an error in the body, which is read to its end for that.
 
 use isobar_cloudflare::client::Idempotency;
 use rusty_s3::actions::CreateMultipartUpload;

@@ -1,4 +1,13 @@
-//! head and get.
+//! `head` and `get`.
+//!
+//! | conditions | sent as | judged |
+//! |---|---|---|
+//! | none | - | - |
+//! | one strong etag to match, one not to match, or both | `If-Match`, `If-None-Match` | by the server |
+//! | anything else: several etags, weak ones, `*`, times | `If-Match` with the etag that was seen | here, by a `HEAD` before |
+//!
+//! After a 304 or 412 the object is looked at once more, for the metadata that the answer has to have; if the conditions hold by then,
+//! another write came between, and the operation begins anew.
 
 use futures_util::TryStreamExt;
 use http::{Response, StatusCode, header};

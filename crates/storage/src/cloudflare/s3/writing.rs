@@ -1,4 +1,14 @@
-//! put, delete, copy.
+//! `put`, `delete`, `copy`.
+//!
+//! **put.** Bodies in memory are checked against the caller's checksum before they are sent; of a stream the last chunk is held back until
+//! the checksum is right. With a condition a put is sent once, as a repetition could meet its own effect; without one it is repeated. The
+//! answer to a put has no metadata, so it is asked for, bound to the etag: where that fails, what is known is returned, since the write has
+//! been done.
+//!
+//! **delete.** One request for all keys, but for those that XML cannot name, which go one by one, 16 at a time. Keys that could not be
+//! deleted are one error; the others are gone.
+//!
+//! **copy.** The condition on the source is S3's own; the one on the destination is an extension of R2's, by headers `cf-copy-destination-*`.
 
 use chrono::Utc;
 use futures_util::{StreamExt, TryStreamExt, stream};
