@@ -46,7 +46,7 @@ impl MockSink {
 
     /// Returns the script, which has the record of calls.
     ///
-    /// A write is recorded with its index, by which a test tells tenants apart.
+    /// A write is recorded with its index, so that a test can distinguish tenants.
     ///
     /// ```
     /// # #[cfg(feature = "memory")] {

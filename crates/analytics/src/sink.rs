@@ -1,6 +1,6 @@
 //! The trait [`EventSink`].
 //!
-//! Writing is one function without a result, as whoever writes an event has a request to answer and could do nothing about a failure. So
+//! Writing is one function without a result, as the code that writes an event has a request to answer and could do nothing about a failure. So
 //! every loss has a count instead ([`SinkStats`]), by its reason ([`Drops`]), and the two functions that do fail, `flush` and `health`, are for
 //! shutdown, tests and readiness checks. Which of the methods a backend must implement: those without a default, and `write_ref` where it
 //! can do without a copy.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | writing | a flush makes every point durable; what is read back is what was written, unset values as empty; bounds and batches |
 //! | limits | a point at a limit is taken; one beyond it is dropped as a whole, counted as invalid, and named in Cloudflare's words |
-//! | closing | closing flushes, twice is no error; then points are dropped and counted, and `flush` and `health` fail as closed |
+//! | closing | closing flushes, and closing twice is not an error; then points are dropped and counted, and `flush` and `health` fail as closed |
 //!
 //! Promises of a single backend (durability over a crash, several processes, damage) have tests of their own beside it.
 

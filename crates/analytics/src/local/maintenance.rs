@@ -283,7 +283,7 @@ pub(crate) struct LocalCounts {
     pub(crate) damage: Damage,
 }
 
-/// The batches of a snapshot: first the columnar segments, then the log. Order between rows is none: a query sorts.
+/// The batches of a snapshot: first the columnar segments, then the log. The rows are not in any order: a query sorts.
 ///
 /// Pull-based and blocking: each `next` reads one batch, so that memory is one batch and a query can end between two. A segment that turns out
 /// damaged is counted, set aside, and the reading goes on with the next.

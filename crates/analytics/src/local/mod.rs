@@ -12,7 +12,7 @@
 //! | `000000000009.parquet` | a columnar segment, sorted by index and time (feature `query`) |
 //! | `manifest.jsonl` | which columnar segments count, and which log segments they replace |
 //! | `manifest.lock` | locked by the process that changes the manifest |
-//! | `quarantine/` | damaged segments, kept for whoever wants to look at them |
+//! | `quarantine/` | damaged segments, kept for inspection |
 //! | `*.tmp` | what is being written; leftovers of a crash are removed |
 //!
 //! The way of a point: [`EventSink::write`] checks its limits, `buffer` encodes it, `writer` takes the buffer and has `segment` append and

@@ -8,7 +8,7 @@
 //! | on the disk | is read as |
 //! |---|---|
 //! | a frame with a right checksum | an event |
-//! | a stretch of bytes that are none, with a frame behind it | damage: one stretch, its bytes, the file's name |
+//! | a stretch of bytes that are not a frame, with a frame behind it | damage: one stretch, its bytes, the file's name |
 //! | such a stretch at the end of a segment that a process is writing | nothing: a batch in flight |
 //! | at the end of another one | damage: what a crash has left of points that were never durable |
 //! | a mark that is damaged | its frames, by the format that the first one shows |

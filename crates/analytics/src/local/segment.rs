@@ -62,7 +62,7 @@ struct Current {
 /// The segment being written and the number of its durable bytes, up to which it may be read.
 ///
 /// Set after each sync, and read by snapshots of this process: so a reader sees no point that a power loss could take back. Another process
-/// has no such mark and reads to the end of the file; the checksums tell it where a batch is cut off.
+/// has no such mark and reads to the end of the file; the checksums show where a batch is cut off.
 #[derive(Debug, Default)]
 pub(super) struct DurableEnd(Mutex<Option<(PathBuf, u64)>>);
 

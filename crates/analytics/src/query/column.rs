@@ -54,7 +54,7 @@ impl Column {
 
     /// Returns the column of this name, in which case matters.
     ///
-    /// A number has no leading zero: `blob01` is none.
+    /// A number has no leading zero: `blob01` is not a column.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         let number = |prefix: &str, most: usize| {

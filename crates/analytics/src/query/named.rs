@@ -66,7 +66,7 @@ struct Own<'t> {
 
 /// The tokens of each `SELECT`, without spaces and without those of subqueries.
 ///
-/// A subquery is a `SELECT` of its own, with its own `FROM` and so its own schema: its tokens are none of the outer one's.
+/// A subquery is a `SELECT` of its own, with its own `FROM` and so its own schema: its tokens are not the outer one's.
 fn selects<'t>(tokens: &[Token<'t>]) -> Vec<Vec<Own<'t>>> {
     let tokens: Vec<Token<'t>> = tokens.iter().filter(|token| token.kind != TokenKind::Space).copied().collect();
     let mut finished = Vec::new();

@@ -3,7 +3,7 @@
 //! A value becomes a literal of the text before anything parses it, so that every executor takes the same text, Cloudflare's SQL API among
 //! them, which has no parameters. That is safe because one function, `literal`, writes all of them: texts with their quotes and backslashes
 //! escaped, numbers in parentheses where they are negative, times by `toDateTime`. Parameters are found by the tokens of the text: a `$1`
-//! within a text, a quoted name or a comment is none.
+//! within a text, a quoted name or a comment is not a parameter.
 
 use chrono::{DateTime, Utc};
 

@@ -5,7 +5,7 @@
 //! repeated. A body that cannot be made again is sent once.
 //!
 //! The order within [`Client::send`](super::Client::send): a permit, then the request, so that a signature is not older than the wait for
-//! the permit; then the attempt, and the permit is given back before the wait, so that requests which wait hold nobody up. An unread
+//! the permit; then the attempt, and the permit is given back before the wait, so that waiting requests do not block others. An unread
 //! response is dropped before the wait, too, as it would hold its connection.
 
 use std::sync::Arc;

@@ -232,7 +232,7 @@ impl TransportError {
 
     /// Returns the cause, if there is one.
     ///
-    /// By which a backend tells a failure of its caller's body ([`TransportErrorKind::Body`]) from one of the network:
+    /// Backends distinguish by it a failure of their caller's body ([`TransportErrorKind::Body`]) from one of the network:
     ///
     /// ```
     /// use isobar_cloudflare::client::{TransportError, TransportErrorKind};

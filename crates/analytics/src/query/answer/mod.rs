@@ -285,7 +285,7 @@ impl Answer {
 
     /// Writes the answer in a format. The bytes are UTF-8, but for texts that are not, in the formats by row.
     ///
-    /// The format of the query's own clause is [`format`](Self::format), which is not applied by itself.
+    /// The format of the query's own clause is [`format`](Self::format), which this does not apply on its own.
     ///
     /// ```
     /// # #[cfg(feature = "memory")] {

@@ -113,7 +113,7 @@ impl Pattern {
 
     /// Goes on from the last `%` where a piece does not match, so that the time is at most pattern times text.
     ///
-    /// The classic algorithm with one point of return, without recursion: a later `%` makes all earlier ones needless to try again. A query that
+    /// The classic algorithm with one point of return, without recursion: after a later `%` the earlier ones need not be tried again. A query that
     /// is over ends within a text, as one of megabytes may take minutes.
     fn matches_bytes(&self, text: &[u8], steps: &mut Steps<'_>) -> Result<bool> {
         let step = |at: usize| at + 1 + text[at + 1..].iter().take_while(|byte| !starts(**byte)).count();
@@ -212,7 +212,7 @@ enum Field {
 /// Reads a pattern of `format`: `{}` or `{0}` for arguments, `{{` and `}}` for the characters.
 ///
 /// # Errors
-/// A brace without its other one, both forms in one pattern, a number that is none, or an argument that there is not.
+/// A brace without its other one, both forms in one pattern, an invalid number, or the number of an argument that does not exist.
 fn fields(pattern: &str, arguments: usize) -> Result<Vec<Field>, String> {
     let mut fields = Vec::new();
     let mut text = String::new();

@@ -48,7 +48,7 @@
 //!
 //! Floats are scaled and halves go to the even number: `round(2.675, 2)` is 2.68, as the product 267.5 goes to 268. Integers round halves away from zero, in
 //! their own width, so that `round(toUInt8(255), -1)` wraps around to 4: widen the number first. Places beyond a float's range leave
-//! it as it is; so many tens that nothing is left give 0.
+//! it as it is; rounding to more tens than the number has digits gives 0.
 //!
 //! ```
 //! # #[cfg(feature = "memory")] {
