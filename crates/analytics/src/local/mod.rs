@@ -135,6 +135,20 @@ impl LocalSink {
     ///
     /// Options out of range are brought into it, without an error: each field says its bounds.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use isobar_analytics::local::{LocalOptions, LocalSink};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// // A small machine: a week of events, and at most 100 MiB of them.
+    /// let week = Duration::from_secs(7 * 24 * 60 * 60);
+    /// let options = LocalOptions::default().with_retain_for(Some(week)).with_retain_bytes(Some(100 << 20));
+    /// let sink = LocalSink::open_with(folder.path().join("visits"), options)?;
+    /// # drop(sink);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(folder: impl AsRef<Path>, options: LocalOptions) -> Result<Self> {

@@ -113,6 +113,13 @@ impl Query {
     }
 
     /// Returns the values of the parameters by position: that of `$1` first.
+    ///
+    /// ```
+    /// use isobar_analytics::query::{Parameter, Query};
+    ///
+    /// let query = Query::new("SELECT $1").with(true);
+    /// assert_eq!((query.text(), query.values()), ("SELECT $1", &[Parameter::Bool(true)][..]));
+    /// ```
     #[must_use]
     pub fn values(&self) -> &[Parameter] {
         &self.values

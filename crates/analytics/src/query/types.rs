@@ -61,6 +61,8 @@ impl Zone {
     }
 
     /// Returns the name.
+    ///
+    /// As `Zone::from_name` takes it.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.0

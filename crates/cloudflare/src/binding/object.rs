@@ -156,6 +156,15 @@ impl Object {
     ///
     /// The result is not awaited: a promise is returned as it is. [`ask`](Self::ask) awaits it.
     ///
+    /// ```no_run
+    /// use isobar_cloudflare::binding::{JsError, Object};
+    ///
+    /// /// `headers.get(name)`
+    /// fn header(headers: &Object, name: &str) -> Result<Option<String>, JsError> {
+    ///     Ok(headers.call("get", &[name.into()])?.as_string())
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// The exception that the method throws.
     pub fn call(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue, JsError> {
@@ -206,6 +215,16 @@ impl Object {
     /// Returns the names and values of its own properties.
     ///
     /// In JavaScript's order: integers ascending, then the others as they were set. Empty for a value that is not an object.
+    ///
+    /// ```no_run
+    /// use isobar_cloudflare::binding::Object;
+    ///
+    /// /// The texts among the custom metadata of an object of R2.
+    /// fn metadata(object: &Object) -> Vec<(String, String)> {
+    ///     let entries = object.object("customMetadata").entries().into_iter();
+    ///     entries.filter_map(|(name, value)| Some((name, value.as_string()?))).collect()
+    /// }
+    /// ```
     #[must_use]
     pub fn entries(&self) -> Vec<(String, JsValue)> {
         let Some(object) = self.0.dyn_ref::<js_sys::Object>() else { return Vec::new() };
@@ -269,6 +288,18 @@ pub fn bytes(value: &JsValue) -> Bytes {
 /// Converts a time to a `Date`.
 ///
 /// Fractions of a millisecond are cut off.
+///
+/// ```no_run
+/// use chrono::{DateTime, Utc};
+/// use isobar_cloudflare::binding::{Object, date, millis};
+///
+/// /// A condition of R2: `{ uploadedBefore: new Date(...) }`, and the time out of it.
+/// fn before(at: DateTime<Utc>) -> Object {
+///     let condition = Object::empty().with("uploadedBefore", date(at));
+///     assert_eq!(millis(&condition.get("uploadedBefore")).map(|at| at.timestamp()), Some(at.timestamp()));
+///     condition
+/// }
+/// ```
 #[must_use]
 pub fn date(at: DateTime<Utc>) -> JsValue {
     js_sys::Date::new(&(at.timestamp_millis() as f64).into()).into()

@@ -93,6 +93,15 @@ impl Account {
     /// Sets the base URL of the API, up to and including its version.
     ///
     /// Default: `https://api.cloudflare.com/client/v4`. For proxies and tests; a `/` at its end is cut off.
+    ///
+    /// ```
+    /// use isobar_cloudflare::client::Account;
+    ///
+    /// // The `/` at the end makes no difference.
+    /// let account = Account::new("1234", "token")?.with_base_url("http://127.0.0.1:8787/client/v4/");
+    /// assert!(format!("{account:?}").contains("\"http://127.0.0.1:8787/client/v4\""));
+    /// # Ok::<(), isobar_cloudflare::client::RestError>(())
+    /// ```
     #[must_use]
     pub fn with_base_url(mut self, base_url: impl Into<String>) -> Self {
         self.base_url = base_url.into().trim_end_matches('/').to_owned();

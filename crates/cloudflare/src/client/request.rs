@@ -78,6 +78,40 @@ impl Client {
     /// Sets the number of concurrent requests, at least 1. Further requests wait, and timeouts do not count meanwhile. A request
     /// counts until the head of its response arrives, so reading the body slowly does not block others. A request whose own body
     /// comes from a request of the same client needs two. Clones share the limit. Default: 64.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    ///
+    /// use http::{Request, Response};
+    /// use isobar_cloudflare::client::{Body, Client, Idempotency, Transport, TransportError};
+    ///
+    /// /// Notes how many requests it has had at once.
+    /// #[derive(Debug, Clone, Default)]
+    /// struct Crowd {
+    ///     now: Arc<AtomicUsize>,
+    ///     most: Arc<AtomicUsize>,
+    /// }
+    ///
+    /// #[async_trait::async_trait]
+    /// impl Transport for Crowd {
+    ///     async fn send(&self, _: Request<Body>) -> Result<Response<Body>, TransportError> {
+    ///         let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
+    ///         self.most.fetch_max(now, Ordering::Relaxed);
+    ///         tokio::task::yield_now().await;
+    ///         self.now.fetch_sub(1, Ordering::Relaxed);
+    ///         Ok(Response::new(Body::empty()))
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let crowd = Crowd::default();
+    /// let client = Client::new(crowd.clone()).with_concurrency(2);
+    /// let send = || client.send(Idempotency::Once, || Some(Request::new(Body::empty())));
+    /// futures_util::future::join_all((0..10).map(|_| send())).await;
+    /// assert_eq!(crowd.most.load(Ordering::Relaxed), 2);
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_concurrency(mut self, requests: usize) -> Self {
         self.permits = Arc::new(Semaphore::new(requests.clamp(1, Semaphore::MAX_PERMITS)));

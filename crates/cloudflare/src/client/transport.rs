@@ -99,6 +99,19 @@ impl Body {
     ///
     /// The length is sent as `Content-Length` and must be the stream's; without it the body is chunked, which R2's S3 API does not take for
     /// a `PUT`. A stream is sent once: a request with it is not repeated.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use futures_util::{TryStreamExt, stream};
+    /// use isobar_cloudflare::client::Body;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// let body = Body::from_stream(Some(4), stream::iter(["ab", "cd"].map(|chunk| Ok(Bytes::from(chunk)))));
+    /// assert_eq!(body.length(), Some(4));
+    /// let chunks: Vec<Bytes> = body.into_stream().try_collect().await?;
+    /// assert_eq!(chunks, ["ab", "cd"]);
+    /// # Ok(()) }
+    /// ```
     pub fn from_stream<S>(length: Option<u64>, chunks: S) -> Self
     where
         S: Stream<Item = Result<Bytes, BodyError>> + Send + 'static,
@@ -124,6 +137,15 @@ impl Body {
     /// Reads the whole body, of at most `limit` bytes.
     ///
     /// Memory stays below the limit plus a chunk. The limit is for the bytes that arrive: `length` is a claim of the sender.
+    ///
+    /// ```
+    /// use isobar_cloudflare::client::Body;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let body: Body = "0123456789".to_owned().into();
+    /// assert_eq!(body.bytes(9).await.unwrap_err().to_string(), "the body has more than 9 bytes");
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The source's error, or an error for a body over the limit.

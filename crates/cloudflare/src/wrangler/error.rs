@@ -47,6 +47,8 @@ impl Error {
     }
 
     /// Returns the line of the file, from 1, if the error concerns one.
+    ///
+    /// `None` for an error of the file as a whole, and where a key is missing that has no line.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         self.line

@@ -179,6 +179,16 @@ impl Answer {
     }
 
     /// Returns the columns.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_analytics::query::{Analytics, MemoryDatasets, Query, Type};
+    ///
+    /// let answer = Analytics::new(MemoryDatasets::new()).run(&Query::new("SELECT 1 + 1, 'a' AS text")).unwrap();
+    /// let columns: Vec<_> = answer.columns().iter().map(|column| (column.name.as_str(), &column.ty)).collect();
+    /// assert_eq!(columns, [("plus(1, 1)", &Type::UInt16), ("text", &Type::String)]);
+    /// # }
+    /// ```
     #[must_use]
     pub fn columns(&self) -> &[AnswerColumn] {
         &self.columns
@@ -225,6 +235,22 @@ impl Answer {
     }
 
     /// Returns the counts of what was read, and damage.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_analytics::memory::MemorySink;
+    /// use isobar_analytics::query::{Analytics, MemoryDatasets, Query};
+    /// use isobar_analytics::{DataPoint, EventSink};
+    ///
+    /// let sink = MemorySink::new();
+    /// sink.write(DataPoint::new().with_index("tenant-1"));
+    /// sink.write(DataPoint::new().with_index("tenant-2"));
+    /// let analytics = Analytics::new(MemoryDatasets::new().with_dataset("visits", sink));
+    /// let answer = analytics.run(&Query::new("SELECT count() FROM visits WHERE index1 = 'tenant-2'")).unwrap();
+    /// assert_eq!(answer.stats().rows_read, 1, "the other one was left out by its index");
+    /// assert!(answer.stats().damage.is_none());
+    /// # }
+    /// ```
     #[must_use]
     pub fn stats(&self) -> &QueryStats {
         &self.stats
