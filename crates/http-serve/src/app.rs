@@ -3,22 +3,29 @@
 //! From the outside in: the request's id; the observer, which so sees what the layers below it refuse, too; `nosniff`; the
 //! refusal of writes from other sites; panics as 500; the limit of bodies; with `run_worker_first` the site, for the paths that
 //! are its own; then `/healthz`, `/readyz` and the routes, and the site for what no route has.
+//!
+//! The order is not free. The id comes first, as everything after it logs it. The observer is outside
+//! of the refusals and of the layer for panics, so that events count them. `nosniff` is inside of the
+//! observer and outside of what may answer. The limit of bodies is a layer of axum's, which extractors
+//! read; a body that streams into a store has the store's limit.
+//!
+//! An `App` is made once natively and for each request inside Workers: building one opens nothing and
+//! starts nothing.
 
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::response::{IntoResponse, Response};
+use axum::extract::DefaultBodyLimit;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
 use isobar_analytics::EventSink;
 use isobar_api::Problem;
 use isobar_sessions::triggers::{ScheduledEvent, ScheduledHandler, boxed};
-use isobar_site::{CacheOptions, FromSite, Site, WorkerFirst};
+use isobar_site::{CacheOptions, Site, WorkerFirst};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
@@ -27,8 +34,11 @@ use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 use crate::native::{AppService, SiteInMemory};
 use crate::observe::{EventRate, Observer, REQUEST_ID, RandomId, observe};
 use crate::platform::Platform;
-use crate::readiness::{HEALTHZ, READYZ, Readiness, ReadyCheck, is_health};
-use crate::response::unsniffed;
+use crate::readiness::{HEALTHZ, READYZ, Readiness, ReadyCheck};
+
+mod layers;
+
+use layers::{no_sniffing, panicked, refuse_cross_site, site_first};
 
 const API: &str = "/api";
 
@@ -59,6 +69,14 @@ const API: &str = "/api";
 /// let router: Router = app.into_router();
 /// # drop(router);
 /// ```
+///
+/// | request | answered by |
+/// |---|---|
+/// | `/healthz`, `/readyz` | the checks, whatever the site has under these names |
+/// | `/api/...`, with a route | the route; 405 for another method |
+/// | `/api/...`, without one | a problem+json 404 |
+/// | below a path of [`nest`](Self::nest) | its routes; a problem+json 404 for others |
+/// | all else | the site; without one a problem+json 404 |
 #[derive(Default)]
 pub struct App {
     api: Router,
@@ -87,12 +105,50 @@ impl fmt::Debug for App {
 
 impl App {
     /// Creates an application without routes: it answers `/healthz` and `/readyz`, and 404 else.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use axum::body::Body;
+    /// use http::Request;
+    /// use isobar_http_serve::App;
+    /// use tower::ServiceExt;
+    ///
+    /// let router = App::new().into_router();
+    /// let request = |path: &str| Request::get(path).body(Body::empty()).unwrap();
+    /// let alive = router.clone().oneshot(request("/healthz")).await.unwrap();
+    /// assert_eq!(alive.status(), 200);
+    /// assert!(alive.headers().contains_key("x-request-id"));
+    /// assert_eq!(router.oneshot(request("/")).await.unwrap().status(), 404);
+    /// # });
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Adds routes under `/api`, by their paths from there: `/images`.
+    ///
+    /// Called again, it adds more; a path that two of them have panics here, as axum's `Router::merge`
+    /// does.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use axum::Router;
+    /// use axum::body::Body;
+    /// use axum::routing::get;
+    /// use http::Request;
+    /// use isobar_http_serve::App;
+    /// use tower::ServiceExt;
+    ///
+    /// let router = App::new().api(Router::new().route("/hello", get(async || "hello\n"))).into_router();
+    /// let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
+    /// assert_eq!(router.clone().oneshot(get("/api/hello")).await.unwrap().status(), 200);
+    /// assert_eq!(router.clone().oneshot(get("/hello")).await.unwrap().status(), 404);
+    /// // A page of another site cannot make a visitor's browser write.
+    /// let post = Request::post("/api/hello").header("sec-fetch-site", "cross-site").body(Body::empty()).unwrap();
+    /// assert_eq!(router.oneshot(post).await.unwrap().status(), 403);
+    /// # });
+    /// ```
     #[must_use]
     pub fn api(mut self, routes: Router) -> Self {
         self.api = self.api.merge(routes);
@@ -100,6 +156,9 @@ impl App {
     }
 
     /// Adds routes below another path, as [`signed_objects`](crate::signed_objects): `/r2/assets`.
+    ///
+    /// Natively the site's answers in memory do not come before such routes, so that a file of the same
+    /// path never hides one.
     #[must_use]
     pub fn nest(mut self, path: impl Into<String>, routes: Router) -> Self {
         self.nested.push((path.into(), routes));
@@ -132,6 +191,24 @@ impl App {
 
     /// Sets the dataset that each request's event ([`RequestEvent`](crate::RequestEvent)) is written to. Writing never blocks a
     /// request and never fails one: a full buffer drops the event, and counts it. Default: none.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use std::sync::Arc;
+    ///
+    /// use axum::body::Body;
+    /// use isobar_analytics::memory::MemorySink;
+    /// use isobar_http_serve::{App, RequestEvent};
+    /// use tower::ServiceExt;
+    ///
+    /// let dataset = MemorySink::new();
+    /// let router = App::new().observe(Arc::new(dataset.clone())).into_router();
+    /// router.oneshot(http::Request::get("/healthz").body(Body::empty()).unwrap()).await.unwrap();
+    /// let event = RequestEvent::from_event(&dataset.points()[0]).expect("it is a request's");
+    /// assert_eq!((event.route.as_str(), event.status, event.weight), ("/healthz", 200, 1.0));
+    /// # }); }
+    /// ```
     #[must_use]
     pub fn observe(mut self, dataset: Arc<dyn EventSink>) -> Self {
         self.observer.dataset = Some(dataset);
@@ -172,6 +249,13 @@ impl App {
     /// Sets the events a second that are written in full; of more, one in 16 is written, of more than 16 times as many one in 256, and
     /// so on, each with the weight of those it stands for. So clients that send many requests do not fill the disk.
     /// Default: 200; 0 for no limit.
+    ///
+    /// | events of a second, at 200 | of these is written | weight |
+    /// |---|---|---|
+    /// | the first 200 | each | 1 |
+    /// | up to 3,200 | one in 16 | 16 |
+    /// | up to 51,200 | one in 256 | 256 |
+    /// | more | one in 4,096 | 4,096 |
     #[must_use]
     pub fn event_rate(mut self, per_second: u32) -> Self {
         self.observer.rate = Arc::new(EventRate::new(per_second));
@@ -227,6 +311,19 @@ impl App {
     }
 
     /// Sets the path under which the API is documented, which the 404 of an unknown path under `/api` names. Default: none.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use axum::body::{Body, to_bytes};
+    /// use isobar_http_serve::App;
+    /// use tower::ServiceExt;
+    ///
+    /// let router = App::new().documentation("/api/openapi.json").into_router();
+    /// let answer = router.oneshot(http::Request::get("/api/nothing").body(Body::empty()).unwrap()).await.unwrap();
+    /// let problem = to_bytes(answer.into_body(), 1024).await.unwrap();
+    /// assert!(String::from_utf8_lossy(&problem).contains("/api/openapi.json lists those there are"));
+    /// # });
+    /// ```
     #[must_use]
     pub fn documentation(mut self, path: impl Into<String>) -> Self {
         self.documentation = Some(path.into());
@@ -234,6 +331,20 @@ impl App {
     }
 
     /// Counts requests and connections in these [`Metrics`](crate::Metrics). Default: none.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use axum::body::Body;
+    /// use isobar_http_serve::{App, Metrics};
+    /// use tower::ServiceExt;
+    ///
+    /// let metrics = Metrics::new();
+    /// let router = App::new().metrics(metrics.clone()).into_router();
+    /// router.oneshot(http::Request::get("/healthz").body(Body::empty()).unwrap()).await.unwrap();
+    /// let counted = r#"http_requests_total{route="/healthz",method="GET",status="200",cache="none"} 1"#;
+    /// assert!(metrics.text().contains(counted));
+    /// # });
+    /// ```
     #[cfg(feature = "metrics")]
     #[must_use]
     pub fn metrics(mut self, metrics: crate::observe::Metrics) -> Self {
@@ -243,6 +354,25 @@ impl App {
 
     /// Adds a check of something without which the application is not ready: `/readyz` names it in its 503. It runs at most once
     /// a second, however many ask, and natively has 2 s.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use std::sync::Arc;
+    ///
+    /// use axum::body::{Body, to_bytes};
+    /// use isobar_http_serve::{App, ReadyCheck};
+    /// use tower::ServiceExt;
+    ///
+    /// let check: ReadyCheck = Arc::new(|| Box::pin(async { Err("no route to 10.0.0.7".to_owned()) }));
+    /// let router = App::new().ready_when("mail server", check).into_router();
+    /// let answer = router.oneshot(http::Request::get("/readyz").body(Body::empty()).unwrap()).await.unwrap();
+    /// assert_eq!(answer.status(), 503);
+    /// let body = to_bytes(answer.into_body(), 1024).await.unwrap();
+    /// let body = String::from_utf8_lossy(&body);
+    /// // The reason is for the log.
+    /// assert!(body.contains("not ready: mail server") && !body.contains("10.0.0.7"));
+    /// # });
+    /// ```
     #[must_use]
     pub fn ready_when(mut self, what: &'static str, check: ReadyCheck) -> Self {
         self.checks.push((what.to_owned(), check));
@@ -268,6 +398,21 @@ impl App {
 
     /// Sets the largest body that an extractor takes, and that is passed to a session object, in bytes; 413 above it. Default:
     /// axum's 2 MiB.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use axum::Router;
+    /// use axum::body::Body;
+    /// use axum::routing::post;
+    /// use isobar_http_serve::App;
+    /// use tower::ServiceExt;
+    ///
+    /// let echo = Router::new().route("/echo", post(|body: String| async move { body }));
+    /// let router = App::new().api(echo).body_limit(4).into_router();
+    /// let request = http::Request::post("/api/echo").body(Body::from("12345")).unwrap();
+    /// assert_eq!(router.oneshot(request).await.unwrap().status(), 413);
+    /// # });
+    /// ```
     #[must_use]
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = Some(bytes);
@@ -296,6 +441,10 @@ impl App {
 
     /// Returns all of it as the native [`Server`](crate::native::Server) takes it: what the site has in memory is answered before
     /// the routes.
+    ///
+    /// [`cache`](Self::cache) and [`hsts`](Self::hsts) take effect here. An answer out of memory skips
+    /// the router with its layers, and has all that they would have added: the id, the event, the line
+    /// of the log, the metrics.
     #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
     pub fn into_service(mut self) -> AppService {
         self.fill_cache();
@@ -315,7 +464,8 @@ impl App {
         service
     }
 
-    /// Gives the site its cache, if one is configured.
+    /// Gives the site its cache, if one is configured. Called by both ways out of an `App`; the second
+    /// one finds the options taken.
     #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
     fn fill_cache(&mut self) {
         if let Some(options) = self.cache.take() {
@@ -378,47 +528,4 @@ impl App {
                 .layer(CatchPanicLayer::custom(panicked)),
         )
     }
-}
-
-/// A page of another site must not make a visitor's browser write here (RFC 9110 9.2.1 names the safe methods).
-async fn refuse_cross_site(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
-    let cross = request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site");
-    if cross && !request.method().is_safe() {
-        let detail = "this request comes from another site";
-        return Problem::new(StatusCode::FORBIDDEN).with_detail(detail).into_response();
-    }
-    next.run(request).await
-}
-
-/// Adds `nosniff` to the responses of routes; those of the site follow its own rules.
-async fn no_sniffing(response: Response) -> Response {
-    if response.extensions().get::<FromSite>().is_some() { response } else { unsniffed(response) }
-}
-
-/// Lets the site answer its requests.
-async fn site_first(
-    State(both): State<Arc<(Site, WorkerFirst)>>,
-    request: axum::extract::Request,
-    next: axum::middleware::Next,
-) -> Response {
-    let (site, worker_first) = &*both;
-    if is_health(request.uri().path()) {
-        return next.run(request).await;
-    }
-    // Only the head is looked at, and may be held on to.
-    let (parts, body) = request.into_parts();
-    let head = http::Request::from_parts(parts, ());
-    // The site itself answers a store's failure.
-    let should_serve = site.should_serve(&head, worker_first).await.unwrap_or(true);
-    if should_serve {
-        return site.respond(&head).await.map(axum::body::Body::new);
-    }
-    next.run(head.map(|()| body)).await
-}
-
-fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    tracing::error!(panic = text, "a handler panicked");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR).with_detail("the handler failed").into_response()
 }

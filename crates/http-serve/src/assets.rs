@@ -1,9 +1,22 @@
 //! Options of a site by the `[assets]` of a wrangler configuration.
+//!
+//! `isobar serve` and applications call these; the names of modes are checked here and not in the
+//! configuration's reader, which knows no site. Field names in errors are wrangler's.
 
 use isobar_cloudflare::wrangler::{Assets, RunWorkerFirst};
 use isobar_site::{HtmlHandling, NotFoundHandling, RoutingError, SiteOptions, WorkerFirst};
 
 /// An error in `[assets]`.
+///
+/// ```
+/// use isobar_cloudflare::wrangler::Assets;
+/// use isobar_http_serve::site_options;
+///
+/// let mut assets = Assets::default();
+/// assets.html_handling = Some("pretty".to_owned());
+/// let error = site_options(&assets).unwrap_err();
+/// assert!(error.to_string().starts_with("[assets] html_handling is \"pretty\"; it can be auto-trailing-slash, "));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AssetsError {
@@ -54,10 +67,24 @@ pub fn site_options(assets: &Assets) -> Result<SiteOptions, AssetsError> {
         .with_not_found_handling(not_found.transpose()?.unwrap_or(NotFoundHandling::None)))
 }
 
-/// Returns the requests that `[assets]` leaves to the application, by `run_worker_first`.
+/// Returns the requests that `[assets]` leaves to the application, by `run_worker_first`: `true` for
+/// all, `false` (wrangler's default) for those that the site does not have, or a list of rules.
+///
+/// ```
+/// use isobar_cloudflare::wrangler::{Assets, RunWorkerFirst};
+/// use isobar_http_serve::{App, worker_first};
+///
+/// let mut assets = Assets::default();
+/// assets.run_worker_first = RunWorkerFirst::Globs(vec!["/api/*".to_owned(), "!/api/docs/*".to_owned()]);
+/// let app = App::new().worker_first(worker_first(&assets)?);
+/// assets.run_worker_first = RunWorkerFirst::Globs(vec!["api/*".to_owned()]);
+/// assert!(worker_first(&assets).is_err(), "a rule begins with / or !/");
+/// # drop(app);
+/// # Ok::<(), isobar_http_serve::AssetsError>(())
+/// ```
 ///
 /// # Errors
-/// [`AssetsError::Routing`].
+/// [`AssetsError::Routing`]: see [`WorkerFirst::paths`].
 pub fn worker_first(assets: &Assets) -> Result<WorkerFirst, AssetsError> {
     Ok(match &assets.run_worker_first {
         RunWorkerFirst::Always(true) => WorkerFirst::always(),

@@ -1,4 +1,8 @@
 //! Objects of a bucket by the rules of HTTP, for the API's media and for signed URLs.
+//!
+//! A [`Site`] has the rules of HTTP (RFC 9110: ranges, conditions, `HEAD`) already; here it serves one
+//! object at a key that is known, rather than finding one by a path. Neither `_headers` nor variants
+//! with a content coding apply.
 
 use std::sync::Arc;
 
@@ -35,6 +39,22 @@ pub struct SiteContent(Site);
 
 impl SiteContent {
     /// Serves the objects of this bucket, by the whole key.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use isobar_api::media::ContentServer;
+    /// use isobar_http_serve::SiteContent;
+    /// use isobar_storage::Key;
+    /// use isobar_storage::memory::MemoryStore;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let content = SiteContent::new(Arc::new(MemoryStore::new()));
+    /// let (parts, ()) = http::Request::get("/").body(()).unwrap().into_parts();
+    /// let missing = content.serve(&Key::new("nothing.txt").unwrap(), parts).await;
+    /// assert_eq!(missing.status(), 404);
+    /// # });
+    /// ```
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         let options = SiteOptions::default().with_precompressed(false).with_cache(CachePolicy::always("private"));

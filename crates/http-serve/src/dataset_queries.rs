@@ -1,4 +1,8 @@
 //! A dataset that can be asked.
+//!
+//! A dataset is written under the name of its binding and queried under its own name, which differ
+//! where the configuration says so. This type keeps both together, so that an application knows the
+//! binding alone.
 
 use std::sync::Arc;
 
@@ -33,12 +37,25 @@ impl DatasetQueries {
     }
 
     /// Returns the dataset's name as it stands after `FROM`.
+    ///
+    /// A name that is not one word is quoted, as the dialect does it.
+    ///
+    /// ```
+    /// use isobar_analytics::mock::MockExecutor;
+    /// use isobar_analytics::query::{Answer, Type};
+    /// use isobar_http_serve::DatasetQueries;
+    ///
+    /// let executor = MockExecutor::new(|_| Answer::from_rows([("count()", Type::UInt64)], []));
+    /// let events = DatasetQueries::new(executor, "my-events");
+    /// assert_eq!(format!("SELECT count() FROM {}", events.table()), "SELECT count() FROM \"my-events\"");
+    /// ```
     #[must_use]
     pub fn table(&self) -> String {
         self.dialect().table(&self.dataset)
     }
 
-    /// Returns the SQL that the executor reads.
+    /// Returns the SQL that the executor reads: names of functions and the weights of sampled rows
+    /// differ between them.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.executor.dialect()
@@ -48,6 +65,8 @@ impl DatasetQueries {
     ///
     /// # Errors
     /// As [`QueryExecutor::query`].
+    ///
+    /// Values belong into the query's parameters, never into its text: see [`Query::with`].
     pub async fn query(&self, query: &Query) -> Result<Answer> {
         self.executor.query(query).await
     }

@@ -1,5 +1,21 @@
 //! The API's resources as tools, resources and prompts of MCP, with the principal's own permissions: what a tool does is a
 //! request to the API's router, as the principal would send it.
+//!
+//! Tools are few and take the resource's name, rather than a tool for each operation of each resource:
+//! a model reads all descriptions with every conversation, and ten resources would make fifty tools.
+//!
+//! | tool | request | hint |
+//! |---|---|---|
+//! | `describe_resources` | none | reads |
+//! | `list_records` | `GET /{resource}?...` | reads |
+//! | `get_record` | `GET /{resource}/{id}` | reads |
+//! | `create_record` | `POST /{resource}` | writes |
+//! | `update_record` | `PATCH /{resource}/{id}`, `If-Match` | destroys |
+//! | `delete_record` | `DELETE /{resource}/{id}`, `If-Match` | destroys; asks the user where the client can |
+//!
+//! Validation, ownership, tenants, rate limits and the audit are the API's: a refusal comes back as the
+//! tool's error, with the status and the problem, so that the model can mend its call. Names and ids
+//! that become parts of a path are checked first.
 
 use std::sync::Arc;
 
@@ -42,6 +58,9 @@ const CONFIRM: &str = "confirm";
 /// let options = McpOptions::new(Arc::new(tools));
 /// # drop(options); }
 /// ```
+///
+/// An answer of the API of more than 4 MiB is an internal error of MCP: ask for fewer records, or fewer
+/// `fields`.
 #[derive(Clone)]
 pub struct ApiTools {
     router: Router,
@@ -63,12 +82,18 @@ impl ApiTools {
         Self { router, resources: resources.into(), about }
     }
 
-    /// Puts the principal where the tools find it again.
+    /// Returns the participant of a session for a principal, with the principal among its claims, where
+    /// the tools find it again. `name` is for people.
     #[must_use]
     pub fn participant(principal: &Principal, name: &str) -> Participant {
         Participant::new(principal.user().unwrap_or_default(), name).with_claims(principal.to_json())
     }
 
+    /// Sends a request to the router as the principal, and returns status and JSON. An answer that is
+    /// not JSON counts as `null`.
+    ///
+    /// # Errors
+    /// Claims without a principal, a path that is not a URI, an answer above the limit.
     async fn send(
         &self,
         who: &Participant,
@@ -98,6 +123,7 @@ impl ApiTools {
         Ok((status, json))
     }
 
+    /// Names of the resources, for messages and schemas.
     fn names(&self) -> Vec<&str> {
         self.resources.iter().map(|resource| resource.name.as_str()).collect()
     }
@@ -109,6 +135,8 @@ impl ApiTools {
         found.map(|resource| resource.name.as_str()).ok_or_else(unknown)
     }
 
+    /// Does what a tool says. The outer error is one of the protocol, such as an unknown tool; the
+    /// inner one is the tool's own, for the model.
     async fn called(&self, call: &McpCall) -> Result<Result<Json, String>, ErrorData> {
         let arguments = json!(call.arguments);
         if call.name == "describe_resources" {
@@ -316,10 +344,12 @@ impl McpService for ApiTools {
     }
 }
 
+/// Whether a text may stand in a path as an id: letters, digits, `-` and `_`, at most 64 of them.
 fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
+/// Path and query of a list. Filters stand beside the list's own parameters, as the API takes them.
 fn list_path(resource: &str, arguments: &Json) -> String {
     let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let own = ["q", "sort", "fields", "limit", "cursor"].iter().filter(|name| !arguments[**name].is_null());
@@ -334,6 +364,7 @@ fn encode(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
+/// The object of a schema, which is one by its construction.
 fn object(schema: Json) -> JsonObject {
     match schema {
         Json::Object(object) => object,

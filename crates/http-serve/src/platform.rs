@@ -1,4 +1,11 @@
 //! Bindings by name.
+//!
+//! A platform is a map from the names of wrangler.toml to trait objects, made once and never changed:
+//! clones share it, and a lookup is a search in a map of some entries, so that handlers may do it for
+//! each request or once at the start.
+//!
+//! Databases are wrapped on the way in, so that the time that a request waits for them is counted for
+//! its event. Nothing else is: buckets and session objects are observed by their own layers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +26,18 @@ use crate::readiness::ReadyCheck;
 use crate::secret::Secret;
 
 /// The bindings that an application runs on, by their names in wrangler.toml. Cheap to clone.
+///
+/// Call [`close`](Self::close) at the end of the process, since datasets buffer.
+///
+/// | binding | lookup | natively | inside Workers |
+/// |---|---|---|---|
+/// | `r2_buckets` | [`bucket`](Self::bucket) | a folder | R2 |
+/// | `d1_databases` | [`database`](Self::database) | a SQLite file | D1 |
+/// | `durable_objects` | [`sessions`](Self::sessions) | objects of this process | Durable Objects |
+/// | `analytics_engine_datasets` | [`dataset`](Self::dataset), [`dataset_queries`](Self::dataset_queries) | files | Analytics Engine |
+/// | `send_email` | [`mail`](Self::mail) | what the application gives | Email Service |
+/// | `vars` | [`var`](Self::var) | the configuration | `env` |
+/// | secrets | [`secret`](Self::secret) | `.dev.vars`, and what the application gives | `env` |
 #[derive(Clone, Debug, Default)]
 pub struct Platform {
     bindings: Arc<Bindings>,
@@ -56,6 +75,9 @@ impl fmt::Debug for Bindings {
 }
 
 /// There is no binding of this kind and name.
+///
+/// It displays with the names there are, which helps whoever wrote the name, and is a 500 without them
+/// for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindingError {
     kind: &'static str,
@@ -94,6 +116,13 @@ impl From<BindingError> for Problem {
 
 impl BindingError {
     /// A binding is there, but what it holds cannot be used. `why` must not contain a secret.
+    ///
+    /// ```
+    /// use isobar_http_serve::BindingError;
+    ///
+    /// let error = BindingError::unusable("bucket", "STORAGE", "the disk is full");
+    /// assert_eq!(error.to_string(), "the bucket \"STORAGE\" cannot be used: the disk is full");
+    /// ```
     pub fn unusable(kind: &'static str, name: &str, why: impl fmt::Display) -> Self {
         Self { kind, name: name.to_owned(), known: Vec::new(), broken: Some(why.to_string()), other: None }
     }
@@ -126,13 +155,27 @@ impl Platform {
 
     /// Returns the database of this name.
     ///
+    /// ```
+    /// # #[cfg(feature = "memory")]
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    /// use isobar_http_serve::Platform;
+    ///
+    /// let platform = Platform::builder().with_database("DB", SqliteDatabase::memory().await?).build();
+    /// let db = platform.database("DB")?; // an Arc<dyn Database>
+    /// assert_eq!(db.prepare("SELECT 1 + 1").one::<i64>().await?, 2);
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "memory"))] fn main() {}
+    /// ```
+    ///
     /// # Errors
     /// As [`bucket`](Self::bucket).
     pub fn database(&self, name: &str) -> Result<Arc<dyn Database>, BindingError> {
         self.find("database", name, &self.bindings.databases)
     }
 
-    /// Returns the session namespace of this name.
+    /// Returns the session namespace of this name. Its objects run in this process natively;
+    /// [`forward_session`](crate::forward_session) sends requests to them.
     ///
     /// # Errors
     /// As [`bucket`](Self::bucket).
@@ -140,7 +183,22 @@ impl Platform {
         self.find("session namespace", name, &self.bindings.sessions)
     }
 
-    /// Returns the dataset of this name.
+    /// Returns the dataset of this name, for writing: that never blocks and never fails, and is durable
+    /// at the next flush.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_analytics::DataPoint;
+    /// use isobar_analytics::memory::MemorySink;
+    /// use isobar_http_serve::Platform;
+    ///
+    /// let sink = MemorySink::new();
+    /// let platform = Platform::builder().with_dataset("EVENTS", sink.clone()).build();
+    /// platform.dataset("EVENTS")?.write(DataPoint::new().with_index("tenant-1").with_blob("signed in"));
+    /// assert_eq!(sink.points().len(), 1);
+    /// # }
+    /// # Ok::<(), isobar_http_serve::BindingError>(())
+    /// ```
     ///
     /// # Errors
     /// As [`bucket`](Self::bucket).
@@ -166,7 +224,8 @@ impl Platform {
         self.find("browser", name, &self.bindings.browsers)
     }
 
-    /// Returns the sender of e-mail of this name.
+    /// Returns the sender of e-mail of this name. Natively it is there where the application has given
+    /// one: see [`WranglerPlatform::mail`](crate::WranglerPlatform::mail).
     ///
     /// # Errors
     /// As [`bucket`](Self::bucket).
@@ -174,7 +233,18 @@ impl Platform {
         self.find("sender of e-mail", name, &self.bindings.mail)
     }
 
-    /// Returns the var of this name: a text, or JSON.
+    /// Returns the var of this name: a text, or JSON. Vars may be logged; what must not be is a
+    /// [`secret`](Self::secret).
+    ///
+    /// ```
+    /// use isobar_http_serve::Platform;
+    ///
+    /// let flags = serde_json::json!({"signup": true});
+    /// let platform = Platform::builder().with_var("REGION", "weur").with_var("FLAGS", flags).build();
+    /// assert_eq!(platform.var("REGION")?, "weur");
+    /// assert_eq!(platform.var("FLAGS")?["signup"], true);
+    /// # Ok::<(), isobar_http_serve::BindingError>(())
+    /// ```
     ///
     /// # Errors
     /// As [`bucket`](Self::bucket).
@@ -182,7 +252,8 @@ impl Platform {
         self.find("var", name, &self.bindings.vars)
     }
 
-    /// Returns the secret of this name.
+    /// Returns the secret of this name. Inside Workers the runtime does not tell secrets from vars, and
+    /// a text is both.
     ///
     /// # Errors
     /// As [`bucket`](Self::bucket).
@@ -191,6 +262,21 @@ impl Platform {
     }
 
     /// Returns the names of the databases, in alphabetical order.
+    ///
+    /// For programs that migrate or back up all of them.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")]
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use isobar_db::SqliteDatabase;
+    /// use isobar_http_serve::Platform;
+    ///
+    /// let builder = Platform::builder().with_database("USERS", SqliteDatabase::memory().await?);
+    /// let platform = builder.with_database("BILLING", SqliteDatabase::memory().await?).build();
+    /// assert_eq!(platform.database_names().collect::<Vec<_>>(), ["BILLING", "USERS"]);
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "memory"))] fn main() {}
+    /// ```
     pub fn database_names(&self) -> impl Iterator<Item = &str> {
         self.bindings.databases.keys().map(String::as_str)
     }
@@ -246,6 +332,8 @@ impl Platform {
         result
     }
 
+    /// Looks a name up. Where another kind of binding has it, the error says so: the wrong method is as
+    /// likely as the wrong name.
     fn find<T: Clone>(&self, kind: &'static str, name: &str, among: &BTreeMap<String, T>) -> Result<T, BindingError> {
         among.get(name).cloned().ok_or_else(|| BindingError {
             kind,
@@ -256,6 +344,7 @@ impl Platform {
         })
     }
 
+    /// The kind of binding that has a name.
     fn kind_of(&self, name: &str) -> Option<&'static str> {
         let Bindings { buckets, databases, sessions, datasets, mail, vars, secrets, .. } = &*self.bindings;
         let kinds = [
@@ -277,18 +366,22 @@ fn check<F: Future<Output = Result<(), String>> + Send + 'static>(
     Arc::new(move || Box::pin(run()))
 }
 
+/// Whether a bucket takes writes.
 async fn keeps(bucket: Arc<dyn ObjectStore>) -> Result<(), String> {
     bucket.health().map_err(|error| error.to_string())
 }
 
+/// Whether a database can begin and end a write.
 async fn answers(database: Arc<dyn Database>) -> Result<(), String> {
     database.health().await.map_err(|error| error.to_string())
 }
 
+/// Whether a namespace's host works.
 async fn hosts(namespace: Arc<dyn SessionNamespace>) -> Result<(), String> {
     namespace.health().await.map_err(|error| error.to_string())
 }
 
+/// Whether a dataset can store what is written to it.
 async fn stores(dataset: Arc<dyn EventSink>) -> Result<(), String> {
     dataset.health().await.map_err(|error| error.to_string())
 }
@@ -334,6 +427,19 @@ impl PlatformBuilder {
     }
 
     /// Binds a session namespace.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")]
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use isobar_http_serve::{Platform, Scheduler};
+    /// use isobar_sessions::memory::MemoryHost;
+    ///
+    /// let schedulers = MemoryHost::<Scheduler>::new("Scheduler", Vec::new)?;
+    /// let platform = Platform::builder().with_sessions("SCHEDULER", schedulers).build();
+    /// assert!(platform.sessions("SCHEDULER").is_ok());
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "memory"))] fn main() {}
+    /// ```
     #[must_use]
     pub fn with_sessions(mut self, name: impl Into<String>, sessions: impl SessionNamespace + 'static) -> Self {
         self.bindings.sessions.insert(name.into(), Arc::new(sessions));

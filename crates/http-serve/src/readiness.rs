@@ -3,6 +3,13 @@
 //! A check tries: a bucket is asked whether it takes writes, a database begins and ends one. Checks run side by side, and one
 //! that does not answer within 2 s has failed, so that a hanging disk is seen. The outcome counts for a second: a probe that asks
 //! more often costs nothing.
+//!
+//! `/healthz` and `/readyz` are two questions: the first says whether the process should be replaced,
+//! the second whether it should get traffic. A full disk makes a process not ready, and restarting it
+//! would help nobody.
+//!
+//! The lock of the last outcome is held while the checks run: probes that come meanwhile wait for it,
+//! at most 2 s natively, and get the same answer. Inside Workers a check has no limit of its own.
 
 use std::sync::Arc;
 
@@ -56,7 +63,8 @@ impl Readiness {
         Self { checks, last: Mutex::new(None) }
     }
 
-    /// 200, or 503 that names what is not ready.
+    /// Answers 200, or 503 that names the bindings and checks that are not ready. Reasons are logged as
+    /// warnings, once for each run.
     pub(crate) async fn answer(&self) -> Response {
         let missing = self.missing().await;
         if missing.is_empty() {
@@ -67,6 +75,8 @@ impl Readiness {
         ([(header::CACHE_CONTROL, "no-store")], problem).into_response()
     }
 
+    /// Names what is not ready: by the last outcome if it is fresh, else by running all checks side by
+    /// side.
     async fn missing(&self) -> Vec<String> {
         let mut last = self.last.lock().await;
         let now = Utc::now();

@@ -10,6 +10,9 @@ use std::fmt;
 /// assert_eq!(format!("{token:?}"), "Secret(..)");
 /// assert_eq!(token.expose(), "s3cret");
 /// ```
+///
+/// Comparing two takes as long as they agree; to compare with what a client has sent, use a comparison
+/// in constant time.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -19,7 +22,8 @@ impl Secret {
         Self(value.into())
     }
 
-    /// Returns the value, for what needs it: a header, a key.
+    /// Returns the value, for what needs it: a header, a key. The name stands out in a review, where it
+    /// is to be asked who gets it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

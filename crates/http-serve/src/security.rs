@@ -1,4 +1,8 @@
 //! Headers that keep pages safe in a browser.
+//!
+//! They are for pages: HTML of the site. Answers of the API have `nosniff` and problem+json, and need
+//! no policy for scripts. Sources: Content Security Policy Level 3, Permissions Policy, and HTML's
+//! section on cross-origin opener policies.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -45,28 +49,45 @@ impl Default for SecurityHeaders {
 }
 
 impl SecurityHeaders {
-    /// Another `Content-Security-Policy`; `None` for no such header.
+    /// Sets another `Content-Security-Policy`; `None` for no such header.
+    ///
+    /// ```
+    /// use http::HeaderValue;
+    /// use isobar_http_serve::SecurityHeaders;
+    ///
+    /// // A page with a map of another origin.
+    /// let policy = "default-src 'self'; img-src 'self' https://tiles.example.com";
+    /// let headers = SecurityHeaders::default()
+    ///     .with_content_security_policy(Some(HeaderValue::from_static(policy)))
+    ///     .with_permissions_policy(None)
+    ///     .page_headers();
+    /// assert_eq!(headers["content-security-policy"], policy);
+    /// assert!(!headers.contains_key("permissions-policy"));
+    /// assert_eq!(headers["cross-origin-opener-policy"], "same-origin");
+    /// ```
     #[must_use]
     pub fn with_content_security_policy(mut self, policy: Option<HeaderValue>) -> Self {
         self.content_security_policy = policy;
         self
     }
 
-    /// Another `Permissions-Policy`; `None` for no such header.
+    /// Sets another `Permissions-Policy`; `None` for no such header, with which browsers allow the own
+    /// origin everything, after asking the user.
     #[must_use]
     pub fn with_permissions_policy(mut self, policy: Option<HeaderValue>) -> Self {
         self.permissions_policy = policy;
         self
     }
 
-    /// Another `Cross-Origin-Opener-Policy`; `None` for no such header.
+    /// Sets another `Cross-Origin-Opener-Policy`; `None` for no such header, which pages need that open
+    /// pop-ups of other origins and talk to them, such as some sign-ins.
     #[must_use]
     pub fn with_cross_origin_opener_policy(mut self, policy: Option<HeaderValue>) -> Self {
         self.cross_origin_opener_policy = policy;
         self
     }
 
-    /// The headers of a page.
+    /// Returns the headers of a page: those that are not `None`.
     #[must_use]
     pub fn page_headers(&self) -> HeaderMap {
         let Self { content_security_policy, permissions_policy, cross_origin_opener_policy } = self;

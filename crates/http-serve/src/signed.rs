@@ -1,4 +1,12 @@
 //! Objects of a bucket by signed URLs.
+//!
+//! A URL carries its own permission (`isobar_storage::signed`): method, key and expiry, under a MAC. No
+//! session and no table is looked into, so that a URL cannot be withdrawn before its expiry, other than
+//! by replacing the bucket's secret.
+//!
+//! The signature is checked before anything is read: a request without a good one learns nothing about
+//! objects. The body of a `PUT` streams into the store, which keeps the old object until the new one is
+//! whole.
 
 use std::sync::Arc;
 
@@ -37,6 +45,16 @@ use crate::content::SiteContent;
 /// `GET` and `HEAD` of this object and no other, by the rules of HTTP; `PUT` stores what comes, of any length that a single put
 /// takes: with `Content-Length` (411 without), by the conditions of `If-Match` and `If-None-Match` (412), checked against
 /// `Content-MD5` (400), with the headers that R2 keeps. A URL for another object, or an expired one, is a 403 with the reason.
+///
+/// | answer | when |
+/// |---|---|
+/// | 200, 206, 304, 412, 416 | `GET` and `HEAD`, as from a site |
+/// | 200 with `ETag` | `PUT` has stored the object, durably |
+/// | 400 | the key is not one, a condition or `Content-MD5` cannot be read, the body does not match it |
+/// | 403 | no signature, a wrong one, one of another method or object, an expired one |
+/// | 404 | there is no such object |
+/// | 411, 412 | `PUT` without `Content-Length`; its condition does not hold |
+/// | 405 | another method |
 pub fn signed_objects(store: Arc<dyn ObjectStore>, signer: Signer) -> Router {
     let content = SiteContent::new(Arc::clone(&store));
     // axum's own limit is for extractors; a body that streams has that of the store.
@@ -65,6 +83,7 @@ impl Signed {
     }
 }
 
+/// Answers `GET` and `HEAD`.
 async fn read(State(signed): State<Signed>, request: Request) -> Response {
     match signed.key(&request, PresignMethod::Get) {
         Ok(key) => signed.content.serve(&key, request.into_parts().0).await,
@@ -72,6 +91,7 @@ async fn read(State(signed): State<Signed>, request: Request) -> Response {
     }
 }
 
+/// Answers `PUT`.
 async fn write(State(signed): State<Signed>, request: Request) -> Result<Response, Problem> {
     let key = signed.key(&request, PresignMethod::Put)?;
     let (parts, body) = request.into_parts();
@@ -90,11 +110,13 @@ async fn write(State(signed): State<Signed>, request: Request) -> Result<Respons
     }
 }
 
+/// The length of a body, which a store wants to know before it begins.
 fn length(headers: &HeaderMap) -> Result<u64, Problem> {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     length.ok_or_else(|| Problem::new(StatusCode::LENGTH_REQUIRED).with_detail("send Content-Length"))
 }
 
+/// The MD5 of `Content-MD5` (RFC 1864), if the request has one; the store compares it.
 fn checksum(headers: &HeaderMap) -> Result<Option<Checksum>, Problem> {
     let Some(md5) = headers.get("content-md5") else { return Ok(None) };
     let bytes = md5.to_str().ok().and_then(|md5| STANDARD.decode(md5).ok());

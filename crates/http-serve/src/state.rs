@@ -1,4 +1,8 @@
 //! Where a platform keeps its state, as commands that walk folders have to know it.
+//!
+//! State is recognised in two ways: a folder of its own has a marker file, which every walk knows
+//! (`isobar_storage::walk`); where the root is the project's folder, which has no marker, the entries
+//! are named here. Without the second way `isobar deploy .` would publish databases.
 
 use std::path::Path;
 
@@ -12,6 +16,17 @@ const COPIES: &str = "assets";
 
 /// Returns the policy by which folders are walked beside a platform's state: what is in `root` takes no part. Where the root is the
 /// project's own folder `home`, or one above it, only what the platform keeps there is state.
+///
+/// ```
+/// use isobar_http_serve::walk_options;
+///
+/// // The root is the project's own folder: only what the platform keeps there is left out.
+/// let project = tempfile::tempdir()?;
+/// let options = walk_options(project.path(), project.path());
+/// assert!(options.state.contains(&project.path().join("d1")));
+/// assert!(!options.state.contains(&project.path().to_path_buf()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use]
 pub fn walk_options(home: &Path, root: &Path) -> WalkOptions {
     let state = if is_shared(home, root) {
