@@ -37,6 +37,14 @@ impl Body {
     }
 
     /// Wraps any other body, without reading it.
+    ///
+    /// ```
+    /// use isobar_sessions::Body;
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let stream = http_body_util::Full::new(bytes::Bytes::from("hello"));
+    /// assert_eq!(Body::wrap(stream).text().await?, "hello");
+    /// # Ok::<_, isobar_sessions::Error>(()) }).unwrap();
+    /// ```
     pub fn wrap<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -61,6 +69,14 @@ impl Body {
     }
 
     /// Reads the whole body as text.
+    ///
+    /// ```
+    /// use isobar_sessions::{Body, ErrorKind};
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let error = Body::from(vec![0xff_u8]).text().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Decode);
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// As [`bytes`](Self::bytes); [`ErrorKind::Decode`] when it is not UTF-8.

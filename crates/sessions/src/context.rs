@@ -228,6 +228,21 @@ impl SessionContext {
     /// Runs `body` in a transaction, which is rolled back if it fails. Transactions nest. All between two awaits is atomic as it is;
     /// a transaction is for work that may fail on its way.
     ///
+    /// ```
+    /// use isobar_sessions::{Error, Result, SessionContext};
+    ///
+    /// /// Moves points, or nothing where the giver has too few.
+    /// fn give(context: &SessionContext, from: &str, to: &str, points: i64) -> Result<()> {
+    ///     context.transaction(|| {
+    ///         let left = context.kv().get::<i64>(from)?.unwrap_or(0) - points;
+    ///         context.kv().put(from, &left)?;
+    ///         context.kv().put(to, &(context.kv().get::<i64>(to)?.unwrap_or(0) + points))?;
+    ///         if left < 0 { Err(Error::application("too few points")) } else { Ok(()) }
+    ///     })
+    /// }
+    /// # let _ = give;
+    /// ```
+    ///
     /// # Errors
     /// The body's error, and those of the object's file: [`ErrorKind::Storage`], [`ErrorKind::StorageFull`], [`ErrorKind::Damaged`].
     pub fn transaction<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -360,6 +375,19 @@ impl SessionContext {
 
     /// Waits until all that was written before is durable. Needed before a call to something outside the object, such as a bucket;
     /// responses and WebSocket messages wait for it anyway (the output gate).
+    ///
+    /// ```
+    /// use isobar_sessions::{Result, SessionContext};
+    ///
+    /// /// Notes an order before a shop outside is asked for it, so that a crash orders nothing unknown.
+    /// async fn order(context: &SessionContext, number: u64) -> Result<()> {
+    ///     context.kv().put(&format!("order/{number}"), &"asked")?;
+    ///     context.durable().await?;
+    ///     // ... ask the shop
+    ///     Ok(())
+    /// }
+    /// # let _ = order;
+    /// ```
     ///
     /// # Errors
     /// The error with which the instance has ended, where it has: what was written before it ended may be lost then, or was undone.

@@ -57,6 +57,22 @@ impl Cursor {
 
     /// Returns the only row as `T`: a struct by the names of the columns, a tuple by their order, or the value of a single column.
     ///
+    /// ```
+    /// use isobar_sessions::{Cursor, Value};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Player {
+    ///     name: String,
+    ///     points: i64,
+    /// }
+    ///
+    /// let columns = vec!["points".to_owned(), "name".to_owned()];
+    /// let row = vec![Value::Integer(3), Value::Text("Ada".to_owned())];
+    /// let player: Player = Cursor::new(columns, vec![row], None, None).one()?;
+    /// assert_eq!((player.name.as_str(), player.points), ("Ada", 3));
+    /// # Ok::<(), isobar_sessions::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Decode`] when there is no row, or more than one, or the row is not a `T`.
     pub fn one<T: DeserializeOwned>(self) -> Result<T> {
@@ -77,6 +93,13 @@ impl Cursor {
     }
 
     /// Returns the remaining rows as values in the order of the columns.
+    ///
+    /// ```
+    /// use isobar_sessions::{Cursor, Value};
+    /// let cursor = Cursor::new(vec!["n".to_owned()], vec![vec![Value::Integer(1)], vec![Value::Null]], None, None);
+    /// assert_eq!(cursor.column_names(), ["n"]);
+    /// assert_eq!(cursor.raw(), [[Value::Integer(1)], [Value::Null]]);
+    /// ```
     pub fn raw(self) -> Vec<Vec<Value>> {
         self.rows.into()
     }
@@ -92,6 +115,9 @@ impl Cursor {
 }
 
 /// A row as `T`: by names where `T` has some; else its only column's value, or all in order.
+///
+/// Two tries, as serde does not say beforehand which form a type wants: as an object, then by order. The error is that of the
+/// first, which names the field.
 fn take<T: DeserializeOwned>(columns: &[String], row: &[Value]) -> Result<T> {
     let object = columns.iter().cloned().zip(row.iter().map(Value::to_json)).collect();
     let by_name = serde_json::from_value(serde_json::Value::Object(object));

@@ -1,4 +1,8 @@
 //! A namespace that is opened later.
+//!
+//! Its state is a slot and the wakers of those that wait. The namespace is held weakly: hosts own their objects' environments,
+//! and an environment that owned its host would keep both for ever. Ids are made without the namespace, by the scheme of its
+//! name.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
@@ -84,6 +88,8 @@ impl DeferredNamespace {
     }
 
     /// Sets the namespace, once it is open.
+    ///
+    /// Calls that wait go on. A second call replaces the namespace for later calls; those in flight keep theirs.
     pub fn set(&self, namespace: &Arc<dyn SessionNamespace>) {
         let mut state = self.inner.state.lock().ignore_poison();
         state.namespace = Some(Arc::downgrade(namespace));

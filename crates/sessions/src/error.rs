@@ -1,4 +1,16 @@
 //! The crate's error, with what Durable Objects say about theirs.
+//!
+//! | kinds | cause | retry |
+//! |---|---|---|
+//! | `InvalidId`, `InvalidArgument`, `Unsupported` | the caller | no |
+//! | `Sql`, `Constraint`, `NotAuthorized`, `Decode`, `Application` | the object's code | no |
+//! | `Reset` | the instance: a panic, an abort, a failed commit, a host that stops | yes, if the request may run twice |
+//! | `Overloaded` | too many events | yes, with growing pauses |
+//! | `Socket` | the connection | by a new connection |
+//! | `Storage`, `StorageFull`, `Damaged` | the machine | after it is mended |
+//! | `Internal` | anything else | no |
+//!
+//! The texts are those of workerd where it has one, so that code that looks at messages finds the same everywhere.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -80,6 +92,14 @@ impl Error {
     }
 
     /// Attaches the cause.
+    ///
+    /// ```
+    /// use std::error::Error as _;
+    /// use isobar_sessions::{Error, ErrorKind};
+    /// let cause = std::io::Error::other("no route");
+    /// let error = Error::new(ErrorKind::Application, "the bank did not answer").with_source(cause);
+    /// assert_eq!(error.source().map(|cause| cause.to_string()).as_deref(), Some("no route"));
+    /// ```
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.parts.set_source(source);
@@ -107,6 +127,15 @@ impl Error {
 
     /// Returns whether the same call may succeed later: the object was reset before it answered, or is overloaded. Cloudflare's
     /// `retryable`; what is overloaded should be retried with patience.
+    ///
+    /// After [`ErrorKind::Reset`] it is not known whether the object has run the request: it may have committed before its
+    /// answer was lost.
+    ///
+    /// ```
+    /// use isobar_sessions::{Error, ErrorKind};
+    /// assert!(Error::new(ErrorKind::Reset, "the object was reset").is_retryable());
+    /// assert!(!Error::application("the seat is taken").is_retryable());
+    /// ```
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind(), ErrorKind::Reset | ErrorKind::Overloaded)

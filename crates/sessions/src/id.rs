@@ -1,4 +1,9 @@
 //! Ids: 32 bytes that only their namespace makes and takes.
+//!
+//! The first half is `HMAC-SHA-256(SHA-256(namespace), name)` cut to 16 bytes, or randomness; the second half is the HMAC of
+//! `id` and the first half. So a check needs no list of ids. The first bytes are uniformly distributed, by which a host
+//! spreads objects over its threads and folders. Durable Objects' own ids have the same length and properties, and other
+//! bytes.
 
 use std::fmt;
 
@@ -13,6 +18,16 @@ use crate::{Error, ErrorKind, Result};
 /// An application gets it from its namespace: [`SessionNamespaceExt::id`](crate::SessionNamespaceExt::id) for a name, always the same
 /// one; [`SessionNamespace::unique_id`](crate::SessionNamespace::unique_id); and
 /// [`SessionNamespace::parse_id`](crate::SessionNamespace::parse_id) for a text that was stored or has come from a client.
+///
+/// ```
+/// use isobar_sessions::IdScheme;
+/// let rooms = IdScheme::new("Room");
+/// let lobby = rooms.from_name("lobby");
+/// assert_eq!(lobby.to_string().len(), 64);
+/// let parsed = rooms.parse(&lobby.to_string())?;
+/// assert_eq!((parsed.name(), parsed == lobby), (None, true)); // the text has no name
+/// # Ok::<(), isobar_sessions::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct ObjectId {
     bytes: [u8; 32],
@@ -97,6 +112,15 @@ impl IdScheme {
     }
 
     /// A new id that no other call has given.
+    ///
+    /// ```
+    /// use isobar_sessions::IdScheme;
+    /// let games = IdScheme::new("Game");
+    /// let one = games.unique()?;
+    /// let other = games.unique()?;
+    /// assert!(one != other && one.name().is_none());
+    /// # Ok::<(), isobar_sessions::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] when the system has no randomness.

@@ -36,6 +36,22 @@ impl KvListOptions {
     }
 
     /// Starts the list after this key.
+    ///
+    /// A page after another begins after its last key, and shifts by no key that was removed meanwhile:
+    ///
+    /// ```
+    /// use isobar_sessions::{KvListOptions, Result, SessionContext};
+    ///
+    /// /// The hundred entries behind this one.
+    /// fn page(context: &SessionContext, last: Option<&str>) -> Result<Vec<(String, u64)>> {
+    ///     let options = KvListOptions::default().with_prefix("score/").with_limit(100);
+    ///     context.kv().list(&match last {
+    ///         Some(last) => options.with_start_after(last),
+    ///         None => options,
+    ///     })
+    /// }
+    /// # let _ = page;
+    /// ```
     #[must_use]
     pub fn with_start_after(mut self, key: impl Into<String>) -> Self {
         self.start_after = Some(key.into());
@@ -50,6 +66,8 @@ impl KvListOptions {
     }
 
     /// Lists only keys with this prefix.
+    ///
+    /// It may be given with a start and an end: a key has to be within all of them. An empty text is no condition.
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());

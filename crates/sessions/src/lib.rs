@@ -33,6 +33,22 @@
 //! # Ok::<_, isobar_sessions::Error>(()) }).unwrap();
 //! # }
 //! ```
+//!
+//! # Durable Objects' API, and this one
+//!
+//! | JavaScript | here |
+//! |---|---|
+//! | `constructor(state, env)` with `blockConcurrencyWhile` | [`SessionObject::start`] |
+//! | `fetch`, `alarm`, `webSocketMessage`, `webSocketClose`, `webSocketError` | [`fetch`](SessionObject::fetch), [`alarm`](SessionObject::alarm), [`message`](SessionObject::message), [`closed`](SessionObject::closed) for both ends |
+//! | `ctx.storage.sql.exec(...).one()`, `.toArray()`, `.raw()` | [`Sql::exec`], [`Cursor::one`], [`Cursor::all`], [`Cursor::raw`] |
+//! | `ctx.storage.get`, `put`, `delete`, `list` | [`Kv`], with values as JSON |
+//! | `ctx.storage.transaction`, `transactionSync` | [`SessionContext::transaction`] |
+//! | `ctx.storage.setAlarm`, `getAlarm`, `deleteAlarm` | [`SessionContext::set_alarm`], [`alarm`](SessionContext::alarm), [`delete_alarm`](SessionContext::delete_alarm) |
+//! | `ctx.storage.sync()` | [`SessionContext::durable`] |
+//! | `ctx.acceptWebSocket`, `getWebSockets`, `setWebSocketAutoResponse` | [`SessionContext::accept_websocket`], [`websockets`](SessionContext::websockets), [`set_auto_response`](SessionContext::set_auto_response) |
+//! | `ws.serializeAttachment`, `deserializeAttachment` | [`WebSocket::set_attachment`], [`WebSocket::attachment`] |
+//! | `env.ROOMS.idFromName`, `newUniqueId`, `idFromString`, `get(id).fetch` | [`SessionNamespace`] |
+//! | RPC methods | [`Call`] and [`Dispatch`] |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;

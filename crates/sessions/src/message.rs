@@ -14,6 +14,11 @@ pub enum Message {
 
 impl Message {
     /// Returns the payload: the text in UTF-8, or the bytes.
+    ///
+    /// ```
+    /// use isobar_sessions::Message;
+    /// assert_eq!(Message::from("é").as_bytes().len(), 2);
+    /// ```
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -51,6 +56,15 @@ impl From<Bytes> for Message {
 /// let broken = CloseFrame::broken();
 /// assert_eq!((broken.code, broken.was_clean), (1006, false));
 /// ```
+///
+/// | code | meaning | may be sent |
+/// |---|---|---|
+/// | 1000, 1001 | done; going away | yes |
+/// | 1002, 1003, 1007 to 1011 | errors of protocol, type, text, policy, size, extension, server | yes |
+/// | 1005, 1006 | no code came; the connection broke | no: they are only reported |
+/// | 1012 to 1014 | restart, try again later, bad gateway | yes |
+/// | 1015 | TLS failed | no |
+/// | 3000 to 3999, 4000 to 4999 | registered; the application's | yes |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloseFrame {
     /// Status code, as of RFC 6455: 1005 when the peer gave none, 1006 when the connection broke.

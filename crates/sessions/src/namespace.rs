@@ -25,6 +25,13 @@ impl Capabilities {
     }
 
     /// Returns whether there is the capability of this name: `list`, `evict`.
+    ///
+    /// ```
+    /// use isobar_sessions::Capabilities;
+    /// let native = Capabilities::new(true, true);
+    /// assert!(native.has("list") && native.has("evict") && !native.has("fly"));
+    /// assert_eq!(Capabilities::default(), Capabilities::new(false, false)); // Cloudflare's binding
+    /// ```
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         match name {
@@ -112,12 +119,20 @@ pub trait SessionNamespace: Debug + Send + Sync {
 
     /// Sends a request to an object, and starts it if it does not run. The path is all of the URI that the object goes by.
     ///
+    /// The response leaves when all that the object wrote before is durable. Its body may be a stream, which the object goes
+    /// on with.
+    ///
+    /// Dropping the future does not undo anything: a request that waits for room natively is given up, one that has begun runs
+    /// to its end, and its answer is dropped.
+    ///
     /// # Errors
     /// The error of the object's handler; [`ErrorKind::Reset`], [`ErrorKind::Overloaded`], [`ErrorKind::InvalidId`].
     async fn fetch(&self, id: &ObjectId, request: Request) -> Result<Response>;
 
     /// Lists every object that has stored something, with the damage that was found. Needs
     /// [`Capabilities::list`].
+    ///
+    /// All ids are in memory at once, some hundred bytes each. `local::Catalog` (feature `catalog`) lists by pages.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`].

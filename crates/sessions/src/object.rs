@@ -58,6 +58,16 @@ use crate::{CloseFrame, Message, Request, Response, Result, SessionContext, WebS
 /// # Ok(())
 /// # }
 /// ```
+///
+/// | event | handler's error | panic |
+/// |---|---|---|
+/// | start | every event that waits fails with it; the next one starts again | the same, as [`ErrorKind::Reset`](crate::ErrorKind::Reset) |
+/// | request | its caller receives it | its caller and those of other events in flight get `Reset`, sockets end |
+/// | alarm | retried, 6 times | a failure, too; the object is reset |
+/// | message, closed | logged | the object is reset |
+///
+/// Writes of a failed handler before its error stay: only a [transaction](SessionContext::transaction) undoes it. After a
+/// panic, what was not committed is undone.
 pub trait SessionObject: Sized + 'static {
     /// The environment of the application's objects: databases, buckets, secrets.
     type Env: Clone + 'static;
@@ -105,6 +115,13 @@ pub trait SessionObject: Sized + 'static {
 ///
 /// A handler that fails is run again with growing waits, six times; after that the alarm is gone. A handler that must happen
 /// later whatever fails sets the alarm anew itself. Source: Cloudflare's documentation, "Alarms".
+///
+/// ```
+/// use chrono::Utc;
+/// use isobar_sessions::AlarmInfo;
+/// assert!(!AlarmInfo::new(Utc::now(), 0).is_retry());
+/// assert!(AlarmInfo::new(Utc::now(), 6).is_retry()); // the last run
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AlarmInfo {

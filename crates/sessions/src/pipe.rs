@@ -1,4 +1,17 @@
 //! One direction of a WebSocket: frames that wait, bounded by their bytes.
+//!
+//! A pipe never blocks its sender: it takes a frame or refuses it, and the two sides decide what that means. The object's end
+//! closes a client that does not read (1013); the client's end waits until there is room before it reads on from the network,
+//! so that TCP slows its peer down.
+//!
+//! | bound | default | beyond |
+//! |---|---|---|
+//! | bytes of one pipe | 64 MiB | refused; a single frame of any size fits an empty pipe |
+//! | bytes of all pipes of a host | 128 MiB | refused for pipes with more than 64 KiB, so that a slow client does not close quick ones |
+//!
+//! A frame counts with 64 bytes more than it has, or a flood of empty ones would cost nothing. Counts are given back when a
+//! frame is taken, and when the receiver is dropped; the tests hold that they return to 0. The mutex is of one pipe, and is
+//! held for a push or a pop; wakers are called under it, which is safe, as a waker only schedules a task.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

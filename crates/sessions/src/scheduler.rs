@@ -18,6 +18,12 @@
 //! # Ok::<_, isobar_sessions::Error>(()) }).unwrap();
 //! # }
 //! ```
+//!
+//! For tasks of a program, which are known when it starts; `timers` (feature `timers`) are for those that an object makes as it
+//! runs. Tasks run one after the other, each to its end, so one that takes long delays the others. A task's time is counted
+//! from the end of its last run, not from a grid of times. Its outcome is stored after it has run: a crash in between runs it
+//! again, and so each task has to be one that may run twice. A task that the program no longer has is forgotten when its time
+//! comes.
 
 use std::fmt;
 use std::sync::Arc;

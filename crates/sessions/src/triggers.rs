@@ -62,6 +62,14 @@ pub struct ScheduledEvent {
 
 impl ScheduledEvent {
     /// Creates an event, for hosts and tests.
+    ///
+    /// ```
+    /// use chrono::{DateTime, Utc};
+    /// use isobar_sessions::triggers::ScheduledEvent;
+    /// let at: DateTime<Utc> = "2026-11-29T03:00:00Z".parse().unwrap();
+    /// let event = ScheduledEvent::new("0 3 * * *", at);
+    /// assert_eq!((event.cron.as_str(), event.scheduled_time), ("0 3 * * *", at));
+    /// ```
     #[must_use]
     pub fn new(cron: impl Into<String>, scheduled_time: DateTime<Utc>) -> Self {
         Self { cron: cron.into(), scheduled_time }

@@ -3,6 +3,22 @@
 use bytes::Bytes;
 
 /// A value of SQLite's five kinds.
+///
+/// | Rust | bound as |
+/// |---|---|
+/// | `i32`, `u32`, `i64`, `bool` | integer; a boolean is 0 or 1 |
+/// | `f64` | real; a NaN is null |
+/// | `&str`, `String` | text |
+/// | `Bytes`, `Vec<u8>` | blob |
+/// | `Option<T>` | the value, or null |
+///
+/// There is no conversion from `u64`, which SQLite's integers do not hold.
+///
+/// ```
+/// use isobar_sessions::Value;
+/// assert_eq!(Value::from(true), Value::Integer(1));
+/// assert_eq!(Value::from(None::<&str>), Value::Null);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "SQLite's names")]
 pub enum Value {
@@ -15,6 +31,14 @@ pub enum Value {
 
 impl Value {
     /// Returns the value as JSON; a blob is an array of its bytes.
+    ///
+    /// It is the form in which [`Cursor`](crate::Cursor) gives rows to serde, so a blob is read into a `Vec<u8>`.
+    ///
+    /// ```
+    /// use isobar_sessions::Value;
+    /// assert_eq!(Value::Blob(vec![1_u8, 2].into()).to_json(), serde_json::json!([1, 2]));
+    /// assert_eq!(Value::Real(f64::INFINITY).to_json(), serde_json::Value::Null); // JSON has no infinity
+    /// ```
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         match self {

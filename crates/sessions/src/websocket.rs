@@ -77,6 +77,14 @@ impl ServerSocket {
 impl ClientSocket {
     /// Limits the client's messages to fewer bytes: a larger one ends the connection with 1009. Default: 32 MiB, the limit of
     /// Durable Objects. Inside Workers the runtime's limit holds.
+    ///
+    /// ```
+    /// use isobar_sessions::{ErrorKind, Message, socket_pair};
+    /// let (client, _server) = socket_pair();
+    /// let client = client.with_message_bytes(1024);
+    /// assert_eq!(client.send("x".repeat(1025)).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    /// assert!(client.send(Message::from("short")).is_ok());
+    /// ```
     #[must_use]
     pub fn with_message_bytes(mut self, bytes: usize) -> Self {
         self.sender.message_bytes = bytes.min(limits::MESSAGE_BYTES);
@@ -114,6 +122,15 @@ impl ClientSocket {
     }
 
     /// Returns the next message of the object if it has come already.
+    ///
+    /// ```
+    /// use isobar_sessions::{Message, socket_pair};
+    /// let (mut client, server) = socket_pair();
+    /// let (object, _received) = server.into_parts();
+    /// assert_eq!(client.try_receive(), None);
+    /// object.send(Message::from("hello"));
+    /// assert_eq!(client.try_receive(), Some(Ok(Message::from("hello"))));
+    /// ```
     ///
     /// # Errors
     /// As [`receive`](Self::receive).
@@ -415,6 +432,9 @@ impl WebSocket {
     }
 
     /// Closes the socket. A second close is ignored.
+    ///
+    /// It stays among [`websockets`](crate::SessionContext::websockets) until its client has answered; nothing can be sent any
+    /// more.
     ///
     /// # Errors
     /// As [`CloseFrame::check`].

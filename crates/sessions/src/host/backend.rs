@@ -1,4 +1,12 @@
 //! Native backend of an object.
+//!
+//! [`ObjectState`] is the backend: each operation is a call into its storage or its cells, on the object's thread, and
+//! synchronous but for [`durable`](SessionBackend::durable) and
+//! [`block_concurrency_while`](SessionBackend::block_concurrency_while). Arguments were checked by the context, once for all
+//! hosts. Operations of an instance that is broken fail with the error that has ended it; a database that must not be used
+//! again breaks it ([`ObjectState::with_storage`]).
+//!
+//! An alarm that is set in a transaction is undone with it: what the turn has noted for the index is put back beside the rows.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! Values of SQL, to SQLite and back.
+//!
+//! Text is copied, as SQLite's own is valid until the next step only. The rules are those of workerd: a NaN is stored as NULL,
+//! and text that is not UTF-8, which SQL can make by a cast of a blob, reads with U+FFFD.
 
 use bytes::Bytes;
 use rusqlite::types::ValueRef;

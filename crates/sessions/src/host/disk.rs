@@ -1,4 +1,9 @@
 //! Files and folders of a host: only their owner may read them, and what is created is durable.
+//!
+//! Everything below the host's folder is made with modes 0700 and 0600; a folder of an older version is tightened once, from
+//! the inside to the outside, so that a start that breaks off does the rest again. A file that appears by [`write_whole`] is
+//! written under another name, synced, renamed, and its folder synced: after a crash it is there whole, or not at all. Objects
+//! are spread over 256 folders by the first byte of their ids.
 
 use std::fs::File;
 use std::io::{self, Write};

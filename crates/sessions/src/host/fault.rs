@@ -1,4 +1,9 @@
 //! SQLite's errors as ours, in workerd's words.
+//!
+//! An error of SQLite is either the statement's, and then the object's own business, or the file's, and then the host decides
+//! what becomes of the connection ([`Storage::verdict`](super::storage::Storage)). SQLite's primary code does not tell a
+//! failed sync from other errors of I/O; the extended code does. `SQLITE_NOMEM`, `SQLITE_TOOBIG` and an interrupt are the
+//! statement's.
 
 use isobar_sqlite::{code_name, unknown_function};
 use rusqlite::ErrorCode;

@@ -1,4 +1,14 @@
 //! Health of a host: whether it may write, and which of its objects are damaged.
+//!
+//! | trouble | effect | ends |
+//! |---|---|---|
+//! | a failed sync (poison) | every write of the host is refused: the kernel may have dropped what it could not write, and a second sync would say yes | when the host is opened anew |
+//! | less free disk than the reserve | writes are refused, alarms wait | when there is room; looked at once a second at most |
+//! | a file that cannot take up its write-ahead log | reported; the log grows, up to 64 MiB | with the next checkpoint that succeeds |
+//! | a journal that cannot be written | reported; each turn syncs its own file | with the next sync that succeeds |
+//! | a damaged object, or one whose turns are withheld | that object alone is refused | when it is opened soundly; withheld ones with the next start |
+//!
+//! Each mutex is held for one look or one change, and none while another is taken, so there is no order of locks.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,9 @@
 //! The index's database: the objects of a host, and the times at which they are woken.
+//!
+//! One row for each object that has stored something: id, name, the time to wake it, the time at which that was set, and
+//! whether it has a file. It is a copy of what the objects' files say, for two questions that cannot open a million files:
+//! which objects are there, and which is to be woken next. So it may be lost, and it may be behind in one direction only: it
+//! wakes too early, never too late.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -102,6 +102,8 @@ impl HostOptions {
     }
 
     /// Sets how long an object without events keeps its instance and its open database.
+    ///
+    /// A longer time saves starts of objects, a shorter one memory. Sockets stay open either way.
     #[must_use]
     pub fn with_idle(mut self, idle: Duration) -> Self {
         self.idle = idle;
@@ -123,6 +125,9 @@ impl HostOptions {
     }
 
     /// Sets how many objects may be awake at once.
+    ///
+    /// More are created all the same: this bounds those with an instance in memory. Raise it together with the process's limit
+    /// of descriptors (`ulimit -n`), with three for each object.
     #[must_use]
     pub fn with_open_objects(mut self, open_objects: usize) -> Self {
         self.open_objects = open_objects;
@@ -130,6 +135,14 @@ impl HostOptions {
     }
 
     /// Sets how many objects may be awake at once by the file descriptors that they may hold together.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_sessions::memory::HostOptions;
+    /// assert_eq!(HostOptions::default().with_descriptors(300).open_objects, 100);
+    /// assert_eq!(HostOptions::default().with_descriptors(0).open_objects, 1);
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_descriptors(self, descriptors: u64) -> Self {
         let objects = usize::try_from(descriptors / DESCRIPTORS).unwrap_or(usize::MAX);
@@ -172,6 +185,23 @@ impl HostOptions {
     }
 
     /// Sets the largest size of each of a thread's two logs, 64 KiB to 256 MiB; 0 has each turn sync its object's file.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_sessions::ErrorKind;
+    /// # use isobar_sessions::{Request, Response, Result, SessionContext, SessionObject};
+    /// use isobar_sessions::memory::{HostOptions, MemoryHost};
+    /// # struct Any;
+    /// # impl SessionObject for Any {
+    /// #     type Env = ();
+    /// #     async fn start(_: SessionContext, _: ()) -> Result<Self> { Ok(Self) }
+    /// #     async fn fetch(&self, _: Request) -> Result<Response> { Ok(Response::default()) }
+    /// # }
+    /// let options = HostOptions::default().with_journal_bytes(1000); // too small
+    /// let error = MemoryHost::<Any>::with_options("Any", &options, || ()).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_journal_bytes(mut self, bytes: u64) -> Self {
         self.journal_bytes = bytes;
@@ -202,6 +232,9 @@ impl HostOptions {
     }
 
     /// Sets where the time comes from: for tests.
+    ///
+    /// See [`Clock`] for a test that moves the time. Alarms go by it; hibernation and timeouts go by the machine's monotonic
+    /// clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;

@@ -1,4 +1,9 @@
 //! Recovery: turns that a crash has left in the journal are put back into the objects' files before any of them is opened.
+//!
+//! It runs before the index is opened and before any thread starts, so no object is seen without its last turns. It may be broken
+//! off anywhere and run again: the journal is removed only when all that it has is back in the objects' files, and synced. An
+//! object whose file cannot be written is withheld: it is refused until a later start has put its turns back, and all others are
+//! served.
 
 use std::collections::BTreeMap;
 use std::path::Path;

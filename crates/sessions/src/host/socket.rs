@@ -1,4 +1,7 @@
 //! A socket of an object as the host keeps it, its events, and what leaves by it.
+//!
+//! A socket outlives the instance: it stands in the object's state with its tags and its attachment, in memory alone. With the
+//! host's process it ends, as a connection does.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};

@@ -1,4 +1,8 @@
 //! A place among the events of a host: how many may be in flight is bounded.
+//!
+//! A request takes a place before it enters a thread's queue, and keeps it until its answer is sent, or its caller has gone
+//! and its job is dropped. The count is one for all threads, without a lock: it may pass the limit for a moment by requests
+//! that are refused. Alarms and messages of sockets take none: alarms are bounded by the objects, messages by their bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

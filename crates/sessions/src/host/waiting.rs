@@ -2,6 +2,11 @@
 //!
 //! A line of objects, with a line of jobs each. An object that another event wakes is served at once, out of turn: it costs no
 //! room. Callers that have gone are skipped when they come to the front, so that leaving costs nothing while the queue is long.
+//!
+//! Only objects are bounded, not their events: jobs of an object that is awake never come here. The bound on jobs is the
+//! host's ([`HostOptions::queue`](super::options::HostOptions::queue)), by tickets that are taken before a job is sent.
+//! `order` may name an object twice, or one whose jobs another wake has taken: such entries are skipped at the front, which
+//! costs each of them one look.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 

@@ -33,6 +33,17 @@ pub struct Cron {
 
 impl Cron {
     /// Returns the first time after this one, in whole minutes; `None` when there is none until the year 5000.
+    ///
+    /// ```
+    /// use chrono::{DateTime, Utc};
+    /// use isobar_sessions::timers::Cron;
+    /// let quarter: Cron = "*/15 * * * *".parse()?;
+    /// let now: DateTime<Utc> = "2026-11-29T12:15:00Z".parse().unwrap();
+    /// assert_eq!(quarter.next_after(now).unwrap().to_rfc3339(), "2026-11-29T12:30:00+00:00"); // not the same minute
+    /// let never: Cron = "0 0 31 2 *".parse()?;
+    /// assert_eq!(never.next_after(now), None);
+    /// # Ok::<(), isobar_sessions::Error>(())
+    /// ```
     #[must_use]
     pub fn next_after(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.cron.find_next_occurrence(&time, false).ok()

@@ -87,6 +87,12 @@ pub struct Timers {
 }
 
 /// A timer.
+///
+/// | state | `due` | `retries` | `failure` |
+/// |---|---|---|---|
+/// | waits | its time | 0 | `None`; of a cron expression that was given up once, that failure |
+/// | has failed | the time of its next run | 1 to 6 | the last failure |
+/// | is given up | `None` | 7 | the last failure |
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Timer {
@@ -124,6 +130,18 @@ impl Timers {
 
     /// Sets a timer, in place of the one of this name; a time in the past means now. The payload is stored as JSON.
     ///
+    /// ```
+    /// use chrono::{DateTime, Utc};
+    /// use isobar_sessions::Result;
+    /// use isobar_sessions::timers::Timers;
+    ///
+    /// /// Reminds of an appointment an hour before it; a second call moves the reminder.
+    /// fn remind(timers: &Timers, appointment: u64, at: DateTime<Utc>) -> Result<()> {
+    ///     timers.set(&format!("appointment/{appointment}"), at - chrono::TimeDelta::hours(1), &appointment)
+    /// }
+    /// # let _ = remind;
+    /// ```
+    ///
     /// # Errors
     /// Those of the storage.
     pub fn set(&self, name: &str, at: DateTime<Utc>, payload: &impl Serialize) -> Result<()> {
@@ -133,6 +151,22 @@ impl Timers {
 
     /// Sets a timer that runs at each time of a [cron expression](Cron), in UTC, in place of another one of this name. With the same
     /// expression and payload as it has already it stays as it is, so it may be set with each start of the object.
+    ///
+    /// ```
+    /// use isobar_sessions::timers::Timers;
+    /// use isobar_sessions::{Result, SessionContext, SessionObject};
+    /// # use isobar_sessions::{AlarmInfo, Request, Response};
+    /// # struct Reports(Timers);
+    /// # impl SessionObject for Reports {
+    /// #     type Env = ();
+    /// async fn start(context: SessionContext, _: ()) -> Result<Self> {
+    ///     let timers = Timers::new(&context);
+    ///     timers.every("report", "0 7 * * MON-FRI", &())?; // at each start: it is set once
+    ///     Ok(Self(timers))
+    /// }
+    /// #     async fn fetch(&self, _: Request) -> Result<Response> { Ok(Response::default()) }
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for an invalid expression, and for one whose time never comes; those of the storage.
@@ -165,6 +199,21 @@ impl Timers {
     }
 
     /// Returns all timers, the next one first, and those that are given up last.
+    ///
+    /// All payloads are in memory at once.
+    ///
+    /// ```
+    /// use isobar_sessions::Result;
+    /// use isobar_sessions::timers::Timers;
+    ///
+    /// /// Names of the timers that were given up, each with its last failure.
+    /// fn given_up(timers: &Timers) -> Result<Vec<(String, String)>> {
+    ///     let all = timers.list()?.into_iter();
+    ///     let over = all.filter(|timer| timer.due.is_none());
+    ///     Ok(over.map(|timer| (timer.name, timer.failure.unwrap_or_default())).collect())
+    /// }
+    /// # let _ = given_up;
+    /// ```
     ///
     /// # Errors
     /// Those of the storage.

@@ -1,4 +1,15 @@
 //! The table of timers, and the alarm that is set for the first of them.
+//!
+//! A row has two guards against what happens while its handler runs. `revision` is random, and another one each time that the
+//! timer is set: the end of a run changes the row only while it has the revision that has run, so a handler that sets its own
+//! timer anew, or another event that cancels it, is not undone. `running` is written once the alarm itself has failed: it is the
+//! alarm's count of retries at the begin of a run, so the next run of the alarm that finds it knows which timer has panicked, and
+//! fails that one rather than all.
+//!
+//! Setting and cancelling end with [`arm`](Table::arm) in the same transaction, so the alarm and the first row never disagree. A
+//! run of the alarm arms once, at its end; a crash before that makes the host run the alarm again.
+//!
+//! The table is made with the first timer: an object without timers has none of this in its database.
 
 use std::cell::Cell;
 use std::rc::Rc;

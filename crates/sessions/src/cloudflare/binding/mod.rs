@@ -1,4 +1,9 @@
 //! Durable Objects by their binding: the caller's side, and the object's.
+//!
+//! The runtime throws exceptions with a text and a few marks; kinds are told by the marks first (`overloaded`, `retryable`,
+//! `durableObjectReset`), and by the texts that workerd has for SQL, ids and sockets else. An exception without any of these
+//! is the object's own error. The native hosts use the same texts, so an error has one kind wherever its object runs;
+//! `conformance` holds it.
 
 mod namespace;
 mod object;
