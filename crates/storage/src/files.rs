@@ -14,7 +14,11 @@ use crate::{Body, ByteRange, Error, ErrorKind, Result};
 /// Bytes of a file in memory at once while it is streamed.
 const CHUNK_BYTES: u64 = 256 * 1024;
 
-/// Runs work that blocks on a thread for it.
+/// Runs work that blocks on a thread for it, of the runtime's (512 by tokio's default; more wait). Work that has begun is done even if the
+/// future is dropped.
+///
+/// # Errors
+/// Those of the work; [`ErrorKind::Unavailable`] where the runtime shuts down before it begins, [`ErrorKind::Internal`] where it panics.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
@@ -74,6 +78,9 @@ impl fmt::Debug for FileRange {
 }
 
 /// Reads this many bytes from a position on to the end of a buffer; fewer where the file ends.
+///
+/// By `pread` into the buffer's spare capacity: no seek that two readers would share, and no zeros written first. At most 1 GiB is reserved
+/// at once, whatever the length says.
 #[cfg(unix)]
 pub(crate) fn read_at(file: &File, position: u64, length: u64, into: &mut Vec<u8>) -> io::Result<u64> {
     let wanted = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;

@@ -1,4 +1,8 @@
 //! Blobs that are being written.
+//!
+//! Two readers: the garbage collection of this process, which must not take a blob whose row is still to come, however long its body
+//! takes, and `room`, for which its missing bytes are as good as written. An age alone would not do: an upload over a slow line can take
+//! longer than an hour. Other processes have the age only; a commit looks for its blobs once more for their sake.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,13 @@
 //! The lock of a store's folder: shared by all that have the store open, and exclusive for a rebuild or an upgrade of its index.
+//!
+//! | holder | lock | excludes |
+//! |---|---|---|
+//! | an open store | shared | rebuild, upgrade, removal |
+//! | a rebuild, a removal | exclusive | everything |
+//! | an upgrade of the index | exclusive | everything |
+//!
+//! SQLite's own locks do the rest: they order the transactions of the processes that have the store open. The lock is the first to be taken
+//! and the last to be released.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;

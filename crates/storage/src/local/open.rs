@@ -1,4 +1,14 @@
 //! Opening a store.
+//!
+//! In this order, each step safe to be done again after a crash within it:
+//!
+//! 1. folders, made durable in the ones above them; the modes of an older store's are narrowed;
+//! 2. the store's lock, shared; exclusively for a moment where the index is of an earlier version and is upgraded;
+//! 3. the index: refused where it is another program's, a newer version's, or missing beside packs or blobs;
+//! 4. frames that the index does not have are replayed (`recover`), and synced;
+//! 5. the commit thread starts.
+//!
+//! Nothing is repaired beyond that. An index of up to 16 MiB is looked over for damage; other damage is found when it is read, or by `fsck`.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -85,6 +95,8 @@ pub(super) fn has_files(root: &Path) -> Result<bool> {
 
 /// Unlinks blobs that were replaced long enough ago that no reader can be about to open them. A failure is logged, and the unlinking
 /// tried again with the next write; the commit stands.
+///
+/// It runs on the commit thread between two transactions; writes of other processes are kept out by a transaction of its own.
 fn collector(blobs: Blobs, clock: Clock) -> After {
     let mut last_check = engine::LastCheck::default();
     Box::new(move |connection, wal| {

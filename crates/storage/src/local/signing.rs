@@ -1,4 +1,9 @@
 //! The secret of a bucket's signed URLs.
+//!
+//! A file beside the index and not a row in it: a rebuild makes the index again out of packs, which do not have it, and URLs that are out
+//! would be void. It is written beside its place and linked there, so that of two processes that make one at once the first counts, and both
+//! return it. Its bytes are synced; its name is
+//! not: a secret that is lost with the power has signed URLs of the moments before alone.
 
 use std::fs;
 use std::io::{self, Write};

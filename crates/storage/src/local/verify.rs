@@ -1,4 +1,7 @@
 //! Comparing a body with the digest of its object.
+//!
+//! It is the second line behind CRCs: for blobs and rows that were written before there were any, and for `fsck`, which trusts no sum that lies
+//! beside the bytes. The digest of an object out of parts is that of its parts' digests, so it has to know where each part ends.
 
 use md5::Md5;
 use sha2::Digest;

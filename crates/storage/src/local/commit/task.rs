@@ -1,4 +1,8 @@
 //! Tasks of the commit thread.
+//!
+//! A plain put is not a closure but data: its outcome does not depend on what is there, so its frame can be written before its row, and many
+//! of them in one go. Everything else is [`Work`]: a closure that may run more than once, when the transaction that it shared was rolled back
+//! because of another. So it must not consume what it has, and its effects must all be in the transaction.
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -24,8 +28,11 @@ pub(super) struct Put {
 
 pub(super) trait Work: Send {
     /// Runs it, replacing the result of an earlier run; returns whether it succeeded.
+    ///
+    /// A failure before any change leaves the transaction to the others; one after a change takes it with it ([`Batch::run`]).
     fn run(&mut self, batch: &mut Batch<'_>) -> bool;
-    /// Answers the caller.
+    /// Answers the caller: with the error of the transaction, or else with the task's own result. Called once, when the transaction is durable
+    /// or has failed for good.
     fn settle(self: Box<Self>, committed: Result<(), Error>);
 }
 
@@ -64,6 +71,7 @@ pub(super) struct Tasks {
     pub(super) puts: Vec<Put>,
 }
 
+/// Puts and other work apart. Their order among each other is lost, which no caller can tell: none of them has been answered yet.
 impl FromIterator<WriteTask> for Tasks {
     fn from_iter<I: IntoIterator<Item = WriteTask>>(all: I) -> Self {
         let mut tasks = Self::default();

@@ -331,6 +331,8 @@ impl Index {
         self.writer.write(move |transaction| uploads::expire(transaction, now)).await
     }
 
+    /// Runs `work` on a connection that no one else has, and keeps that for the next reader. It blocks: callers are on a blocking thread. As
+    /// SQLite's log has a snapshot for each reader, neither waits for a writer, nor a writer for it.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> crate::Result<T> {
         let idle = lock(&self.readers).pop();
         let connection = idle.map_or_else(|| connect(&self.path), Ok)?;
@@ -373,6 +375,8 @@ fn make_file(path: &Path, disk: &dyn Disk, refuse_files: &dyn Fn() -> crate::Res
     }
 }
 
+/// A connection with the settings of all: the log, full syncs (which the writer lowers for itself), no functions out of a damaged schema, 8 MiB
+/// of cache, and on Apple's systems syncs that reach the disk.
 fn connect(path: &Path) -> crate::Result<Connection> {
     let open = || {
         let mut connection = Connection::open(path)?;

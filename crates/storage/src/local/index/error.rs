@@ -33,6 +33,15 @@ pub(in crate::local) fn json(error: serde_json::Error) -> Error {
     corrupt(&error.to_string()).with_source(error)
 }
 
+/// The kind of an error of SQLite's.
+///
+/// | SQLite | kind |
+/// |---|---|
+/// | `BUSY`, `LOCKED` | [`ErrorKind::Unavailable`] |
+/// | `FULL` | [`ErrorKind::StorageFull`] |
+/// | `PERM`, `READONLY`, `CANTOPEN` | [`ErrorKind::PermissionDenied`] |
+/// | `CORRUPT`, `NOTADB`; a column of another type than the schema's | [`ErrorKind::Corrupt`] |
+/// | anything else, `IOERR` among it | [`ErrorKind::Internal`] |
 pub(in crate::local) fn sqlite(error: rusqlite::Error) -> Error {
     use rusqlite::ErrorCode;
     let is_odd = matches!(

@@ -1,4 +1,9 @@
 //! Rows of the objects, and where their bytes are.
+//!
+//! Every change of an object goes through [`replace`] or [`remove`], and both begin with `release_content`: the bytes of the object that was
+//! there are given up exactly once, in the transaction that takes it away. That keeps three counts right: the live weight of the packs, the
+//! queue of replaced blobs, and the rows of `segments`. A crash leaves them right, as all are of one transaction; after damage
+//! of the index `fsck` counts anew.
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
@@ -23,6 +28,7 @@ pub(in crate::local) enum Content {
     Blobs(Vec<BlobPart>, Option<u64>),
 }
 
+/// Finds an object by its key: one look-up in the table, which is ordered by it (`WITHOUT ROWID`).
 pub(in crate::local) fn find(connection: &Connection, key: &Key) -> Result<Option<ObjectMeta>> {
     let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM objects WHERE key = ?"))?;
     Ok(statement.query_row([key.as_str().as_bytes()], object).optional()?.transpose()?)
@@ -79,6 +85,7 @@ pub(in crate::local) fn some_places(connection: &Connection, pack: u64) -> Resul
     Ok(places.filter_map(Result::transpose).collect::<Result<_, _>>()?)
 }
 
+/// Returns the blobs of an object's body in order, by its version: a copy has a version of its own, and rows of its own for the same blobs.
 pub(in crate::local) fn segments(connection: &Connection, version: &str) -> Result<Vec<BlobPart>> {
     let mut segments = connection.prepare_cached("SELECT blob, size FROM segments WHERE version = ? ORDER BY seq")?;
     let segments = segments.query_map([version], |row| Ok(BlobPart { blob: row.get(0)?, size: size(row, 1)? }))?;
@@ -198,7 +205,8 @@ pub(in crate::local) fn object(row: &Row<'_>) -> rusqlite::Result<crate::Result<
     Ok(decode())
 }
 
-/// Whether the checksums are those of a whole put, which are not written: its etag is its md5.
+/// Whether the checksums are those of a whole put, which are not written: its etag is its md5. A put with a checksum of its own has two and
+/// is written out; an object out of parts has none, and is written as an empty list.
 fn is_md5_alone(checksums: &[Checksum], etag: &str) -> bool {
     matches!(checksums, [Checksum { algorithm: ChecksumAlgorithm::Md5, hex }] if hex == etag)
 }

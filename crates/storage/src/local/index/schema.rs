@@ -8,6 +8,15 @@ use crate::ErrorKind;
 /// "isob": marks the file as ours, so that a foreign database is refused rather than changed.
 pub(in crate::local) const APPLICATION_ID: i64 = 0x6973_6f62;
 /// 5: the tables of 4; the packs say of every object that an older pack has whether it was deleted.
+///
+/// | version | bodies up to 32 KiB | deletions |
+/// |---|---|---|
+/// | 1, 2 | in a table of the index | in the index |
+/// | 3 | in packs, without a CRC | in the index |
+/// | 4 | in packs, with a CRC; large objects named by frames | in frames, dropped with their packs |
+/// | 5 | as 4 | in frames, kept as long as an older pack has the object |
+///
+/// An older one is upgraded when it is opened; a newer one is refused.
 pub(in crate::local) const VERSION: i64 = 5;
 
 const SCHEMA: &str = "

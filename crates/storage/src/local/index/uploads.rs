@@ -1,4 +1,14 @@
 //! Multipart uploads and their parts.
+//!
+//! | state | row in `uploads` | rows in `parts` |
+//! |---|---|---|
+//! | open | `open = 1` | the latest of each number |
+//! | completed, aborted, expired | `open = 0`, until 14 days after its begin | none; their blobs are the object's, or garbage |
+//! | unknown | none | none |
+//!
+//! That ended uploads keep a row is R2's doing: its codes differ (10024 of one that has ended, 10001 of one that never was). An upload counts
+//! as expired by its time alone; the garbage collection only clears up after it. None of this is in frames: uploads are lost with the index,
+//! and their blobs are kept by a rebuild.
 
 use std::collections::BTreeMap;
 
@@ -37,6 +47,8 @@ pub(in crate::local) fn open(
     Ok(serde_json::from_str(&options.ok_or_else(rules::no_such_upload)?).map_err(json)?)
 }
 
+/// Stores a part in place of the one with its number, whose blob becomes garbage. The upload is looked up once more: it may have ended while
+/// the body was written.
 pub(in crate::local) fn put_part(
     transaction: &Transaction<'_>,
     key: &Key,
@@ -126,6 +138,7 @@ pub(in crate::local) fn completed(
     Ok((meta, segments))
 }
 
+/// Ends an upload, if there ever was one; again and again without another effect.
 pub(in crate::local) fn abort(
     transaction: &Transaction<'_>,
     key: &Key,

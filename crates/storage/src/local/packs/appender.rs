@@ -1,4 +1,11 @@
 //! Appending frames to the packs.
+//!
+//! One for each process that has the store open, used by its commit thread alone and only while it holds the index's write lock: so there is
+//! one writer at a time over all processes, and the position that the index says is where the next frame goes. Writing and syncing are apart:
+//! between them the rows are written, while the disk has begun (`start_sync`).
+//!
+//! A frame that was written and whose transaction was rolled back stays in the file. It does no harm: the next frame is written over it, or
+//! `fence_stale_frame` puts an empty one in its place.
 
 use std::io::{self, SeekFrom};
 use std::path::Path;

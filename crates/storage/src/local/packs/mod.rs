@@ -49,6 +49,8 @@ impl Packs {
     }
 
     /// Returns the bytes of a full pack.
+    ///
+    /// By default 4, 8 and 16 MiB for the first three, so that a store of a few objects is small, and 32 MiB from then on.
     fn capacity(&self, pack: u64) -> u64 {
         self.bytes >> u64::from(FIRST_PACKS).saturating_sub(pack - 1)
     }
@@ -307,7 +309,7 @@ impl Packs {
         Error::io(format_args!("cannot read {}", self.path(pack).display()), error)
     }
 
-    /// Returns every pack, and the foreign files.
+    /// Returns every pack with its bytes on the disk (a preallocated one has more of them than frames), and the foreign files.
     pub(super) fn list(&self) -> Result<(Sizes, Vec<PathBuf>)> {
         let failed = |error| Error::io(format_args!("cannot list {}", self.root.display()), error);
         let mut packs = Sizes::new();
@@ -372,6 +374,7 @@ impl Packs {
         }
     }
 
+    /// Removes a pack; one that is not there is not an error. The index must have forgotten it durably before, and `sync_names` has to follow.
     pub(super) fn remove(&self, pack: u64) -> Result<()> {
         self.remove_file(&self.path(pack))
     }
