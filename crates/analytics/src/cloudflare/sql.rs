@@ -11,7 +11,7 @@ use isobar_cloudflare::client::{Account, Idempotency, RestError, RestErrorKind};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use crate::query::{Answer, Query, QueryExecutor};
+use crate::query::{Answer, Query, QueryExecutor, without_format};
 use crate::{DataPoint, Error, ErrorKind, Event, Result, ScanOptions, limits};
 
 /// Reads datasets through Analytics Engine's SQL API, for native code. Writing is possible only through the binding. Cheap to
@@ -96,8 +96,10 @@ impl AnalyticsEngineSql {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Query`] where the API refuses the SQL, [`ErrorKind::PermissionDenied`], [`ErrorKind::Unavailable`].
+    /// [`ErrorKind::Query`] where the API refuses the SQL, and before it is asked where the SQL has an extension of the local executor
+    /// (`WITH FILL`); [`ErrorKind::PermissionDenied`], [`ErrorKind::Unavailable`].
     pub async fn query(&self, sql: &str) -> Result<SqlResult> {
+        without_format(sql)?;
         let answer =
             self.account.call_text(Idempotency::Idempotent, "analytics_engine/sql", sql).await.map_err(failure)?;
         serde_json::from_slice(&answer).map_err(|error| {

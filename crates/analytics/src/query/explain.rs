@@ -6,7 +6,10 @@
 use std::fmt::Write as _;
 
 use super::format::plain;
-use super::plan::{Aggregate, AggregateCall, Expr, ExprKind, Function, Select, Source, Statement};
+use super::plan::{
+    Aggregate, AggregateCall, Expr, ExprKind, Fill, FillPart, FillStep, Function, GapFill, Output, Select, Source,
+    Statement,
+};
 use super::vector::Scalar;
 use super::{ScanRequest, Type};
 
@@ -43,6 +46,9 @@ fn lines(select: &Select, depth: usize, request: &dyn Fn(&Select) -> Option<Scan
     if !select.order_by.is_empty() {
         line(format!("  order by {}", order(&select.order_by, &above)));
     }
+    if let Some(gap_fill) = &select.gap_fill {
+        line(format!("  fill {}", filled(gap_fill, &select.output)));
+    }
     if let Some(having) = &select.having {
         line(format!("  having {}", show(having, &above)));
     }
@@ -59,6 +65,25 @@ fn lines(select: &Select, depth: usize, request: &dyn Fn(&Select) -> Option<Scan
         Source::One => {}
         Source::Dataset { name, .. } => line(format!("  scan {name}: {}{}", below.join(", "), bounds(request(select)))),
         Source::Subquery(select) => lines(select, depth + 1, request, into),
+    }
+}
+
+/// The gaps that are filled: of which column, and within which bounds.
+fn filled(gap_fill: &GapFill, output: &[Output]) -> String {
+    let GapFill { fill: Fill { from, to, step }, parts, .. } = gap_fill;
+    let columns = parts.iter().zip(output).filter(|(part, _)| **part == FillPart::Value).map(|(_, output)| output);
+    let names: Vec<&str> = columns.clone().map(|output| output.name.as_str()).collect();
+    let value = |value: i128| {
+        let mut text = Vec::new();
+        columns.clone().take(1).for_each(|output| plain(&Scalar::Int(value as i64), &output.expr.ty, &mut text));
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let mut text = names.join(", ");
+    text.extend(from.map(|from| format!(" from {}", value(from))));
+    text.extend(to.map(|to| format!(" to {}", value(to))));
+    match step {
+        FillStep::Number(number) => text + &format!(" step {number}"),
+        FillStep::Interval(count, unit) => text + &format!(" step {count} {unit:?}"),
     }
 }
 

@@ -17,8 +17,10 @@ impl Query {
     /// # Ok::<(), isobar_analytics::Error>(())
     /// ```
     ///
+    /// `WITH FILL` is the local executor's alone, and refused.
+    ///
     /// # Errors
-    /// As [`to_sql`](Self::to_sql), and where the text has no end or the format is unknown.
+    /// As [`to_sql`](Self::to_sql), and where the text has no end, the format is unknown or there is a `WITH FILL`.
     pub fn to_sql_and_format(&self) -> Result<(String, Option<Format>)> {
         let sql = self.to_sql()?;
         let (text, format) = without_format(&sql)?;
@@ -29,10 +31,14 @@ impl Query {
 /// Takes the format and a semicolon off the end of a query's text.
 ///
 /// # Errors
-/// [`ErrorKind::Query`](crate::ErrorKind::Query): a text without an end, an unknown format.
+/// [`ErrorKind::Query`](crate::ErrorKind::Query): a text without an end, an unknown format, and what Cloudflare's SQL does not have.
 pub(crate) fn without_format(text: &str) -> Result<(&str, Option<Format>)> {
     let mut tokens = tokens(text)?;
     tokens.retain(|token| token.kind != TokenKind::Space);
+    if let Some(pair) = tokens.windows(2).find(|pair| pair[0].is_word("WITH") && pair[1].is_word("FILL")) {
+        let message = "WITH FILL is an extension of the local executor; Cloudflare's SQL does not have it";
+        return Err(error_at(Position::of(text, pair[0].at), message));
+    }
     if tokens.last().is_some_and(|token| token.is_symbol(";")) {
         tokens.pop();
     }
@@ -62,6 +68,9 @@ mod tests {
         );
         assert_eq!(cut("SHOW TABLES -- FORMAT JSON\n;"), ("SHOW TABLES", None));
         assert_eq!(cut("FORMAT JSON"), ("FORMAT JSON", None));
+        let error = without_format("SELECT a FROM t\nORDER BY a with /* */ Fill").expect_err("it is an extension");
+        assert!(error.message().starts_with("line 2, column 12: WITH FILL is an extension"), "{error}");
+        assert!(without_format("SELECT 'WITH FILL' AS with, fill FROM t -- WITH FILL").is_ok());
         let error = without_format("SELECT 1\nFORMAT CSV").expect_err("there is no such format");
         assert!(error.message().starts_with("line 2, column 8: unknown format CSV"), "{error}");
     }

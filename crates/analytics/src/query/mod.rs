@@ -63,7 +63,7 @@ pub use column::Column;
 pub use column::schema;
 pub use dialect::Dialect;
 pub use executor::QueryExecutor;
-#[cfg(feature = "cloudflare-binding")]
+#[cfg(any(feature = "cloudflare-binding", all(feature = "cloudflare-http", not(target_arch = "wasm32"))))]
 pub(crate) use format_clause::without_format;
 #[cfg(all(feature = "query", feature = "local", not(target_arch = "wasm32")))]
 pub use local::LocalDatasets;

@@ -191,7 +191,25 @@ fn is_reference(select: &[Own<'_>], at: usize) -> bool {
     let token = &select[at].token;
     let is_next = |symbol: &str| select.get(at + 1).is_some_and(|next| next.token.is_symbol(symbol));
     let is_after_as = at > 0 && select[at - 1].token.is_word("AS");
-    !is_keyword(token) && !is_next(".") && !is_next("(") && !is_after_as && !is_unit(select, at)
+    !is_keyword(token)
+        && !is_next(".")
+        && !is_next("(")
+        && !is_after_as
+        && !is_unit(select, at)
+        && !is_of_fill(select, at)
+}
+
+/// Whether this is one of the words of `WITH FILL FROM 1 TO 9 STEP 2`.
+fn is_of_fill(select: &[Own<'_>], at: usize) -> bool {
+    let begins = |at: usize| {
+        select[at].token.is_word("WITH") && select.get(at + 1).is_some_and(|next| next.token.is_word("FILL"))
+    };
+    let Own { token, depth } = &select[at];
+    let is_part = *depth == 0 && (token.is_word("TO") || token.is_word("STEP"));
+    let is_next_key = |own: &Own<'_>| own.depth == 0 && own.token.is_symbol(",");
+    begins(at)
+        || at.checked_sub(1).is_some_and(begins)
+        || (is_part && (0..at).rev().take_while(|before| !is_next_key(&select[*before])).any(begins))
 }
 
 /// Whether this is the unit of `INTERVAL '1' DAY` or of `EXTRACT(DAY FROM ...)`.
@@ -282,6 +300,17 @@ mod tests {
                 "SELECT route, n FROM (SELECT route, count() AS n FROM api GROUP BY (route)) WHERE route != '' AND (n > 1)"
             ),
             "SELECT route, n FROM (SELECT blob2 AS route, count() AS n FROM api GROUP BY (blob2)) WHERE route != '' AND (n > 1)"
+        );
+    }
+
+    #[test]
+    fn words_of_a_fill_are_not_columns() {
+        let schema = Schema::new("api").with_blobs(["step", "to", "with", "fill"]);
+        let sql = "SELECT step, to FROM api ORDER BY hour with fill FROM 1 to 5 step 2, step LIMIT 3";
+        let positions = to_positions(sql, |_| Ok(Some(schema.clone()))).expect("the text is valid");
+        assert_eq!(
+            positions,
+            "SELECT blob1 AS step, blob2 AS to FROM api ORDER BY hour with fill FROM 1 to 5 step 2, blob1 LIMIT 3"
         );
     }
 

@@ -40,6 +40,8 @@ pub(super) struct Select {
     pub(super) output: Vec<Output>,
     /// `ORDER BY`, over the same columns as the output.
     pub(super) order_by: Vec<SortKey>,
+    /// Rows that are put in between the sorted ones.
+    pub(super) gap_fill: Option<GapFill>,
     pub(super) limit: Option<u64>,
     pub(super) offset: u64,
 }
@@ -102,6 +104,46 @@ pub(super) struct Output {
 pub(super) struct SortKey {
     pub(super) expr: Expr,
     pub(super) is_descending: bool,
+    /// `WITH FILL`.
+    pub(super) fill: Option<Fill>,
+}
+
+/// Bounds and step of the values that are put in where a sort key has gaps: of its type, as whole numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Fill {
+    /// The first value. Default: that of the first row.
+    pub(super) from: Option<i128>,
+    /// The value before which they end. Default: that of the last row.
+    pub(super) to: Option<i128>,
+    /// From each value to the next, in the direction of the order.
+    pub(super) step: FillStep,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FillStep {
+    Number(i128),
+    /// A number of units of a time.
+    Interval(i64, Unit),
+}
+
+/// The rows that are put in where a sort key has gaps.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct GapFill {
+    pub(super) fill: Fill,
+    pub(super) is_descending: bool,
+    /// The values that these rows have in the columns of the answer.
+    pub(super) parts: Vec<FillPart>,
+}
+
+/// The value of a column in a row that is put in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FillPart {
+    /// The value that was missing.
+    Value,
+    /// That of the rows around it: of a sort key before the filled one.
+    Group,
+    /// The default of its type.
+    Default,
 }
 
 /// The position is that of the expression in the text, for errors at run time. It takes no part in equality, by which expressions are found

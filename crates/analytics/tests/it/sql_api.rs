@@ -86,6 +86,19 @@ async fn scan_returns_events_oldest_first() {
 }
 
 #[tokio::test]
+async fn extensions_are_refused_before_they_are_sent() {
+    use isobar_analytics::query::{Query, QueryExecutor};
+    let (api, replay) = api(200, json!({"meta": [], "data": [], "rows": 0}));
+    let sql = "SELECT timestamp FROM web ORDER BY timestamp WITH FILL STEP 60";
+    let errors = [api.query(sql).await.unwrap_err(), QueryExecutor::query(&api, &Query::new(sql)).await.unwrap_err()];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Query);
+        assert!(error.message().starts_with("line 1, column 46: WITH FILL is an extension of the local"), "{error}");
+    }
+    assert!(replay.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn refusals_have_different_kinds() {
     let kind = async |status, answer: &str| api(status, answer).0.query("SELECT").await.unwrap_err().kind();
     assert_eq!(kind(422, "Input was not valid SQL").await, ErrorKind::Query);

@@ -150,6 +150,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn extensions_of_the_local_executor_are_refused_before_they_are_sent() {
+        let (api, requests) = api(|_| (200, String::new()));
+        let error = api.query(&Query::new("SELECT timestamp FROM web ORDER BY timestamp WITH FILL")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Query);
+        assert!(requests.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
     async fn a_query_is_posted_with_the_token_and_its_values_are_literals() {
         let answer = json!({"meta": [{"name": "n", "type": "UInt64"}], "data": [{"n": "3"}], "rows": 1}).to_string();
         let (api, requests) = api(move |_| (200, answer.clone()));

@@ -7,6 +7,7 @@
 
 mod aggregates;
 mod calls;
+mod fill;
 mod functions;
 mod operators;
 mod scope;
@@ -85,8 +86,12 @@ fn select(query: &ast::Query, now: i64, budget: &Budget) -> Result<Select> {
         Source::Dataset { name, .. } => Source::Dataset { name, columns: scope.dataset_columns() },
         other => other,
     };
+    if let Some(key) = order_input.iter().find(|key| key.fill.is_some()) {
+        return Err(error_at(key.expr.position, "WITH FILL needs GROUP BY in a query with an aggregate function"));
+    }
+    let gap_fill = fill::gap_fill(&order_by, &output)?;
     order_by.retain(|key| key.expr.constant().is_none());
-    Ok(Select { source, filter, order_input, aggregate, having, output, order_by, limit, offset })
+    Ok(Select { source, filter, order_input, aggregate, having, output, order_by, gap_fill, limit, offset })
 }
 
 /// Refuses the clauses that sqlparser reads and Analytics Engine does not have.
@@ -234,8 +239,8 @@ fn order(scope: &mut Scope<'_>, query: &ast::Query, output: &[Output]) -> Result
             Some(ast::OrderBySort::Desc) => true,
             Some(_) => return unsupported(position(&key.expr), "ORDER BY USING"),
         };
-        if key.options.nulls_first.is_some() || key.with_fill.is_some() || order.interpolate.is_some() {
-            return unsupported(position(&key.expr), "NULLS and WITH FILL");
+        if key.options.nulls_first.is_some() || order.interpolate.is_some() {
+            return unsupported(position(&key.expr), "NULLS FIRST, NULLS LAST and INTERPOLATE");
         }
         let expr = match positional(&key.expr) {
             Some(number) => match number.checked_sub(1).and_then(|number| output.get(number)) {
@@ -244,7 +249,9 @@ fn order(scope: &mut Scope<'_>, query: &ast::Query, output: &[Output]) -> Result
             },
             None => scope.expr(&key.expr)?,
         };
-        found.push(SortKey { expr, is_descending });
+        let clause = key.with_fill.as_ref();
+        let fill = clause.map(|clause| fill::fill(scope, clause, &expr, is_descending)).transpose()?;
+        found.push(SortKey { expr, is_descending, fill });
     }
     Ok(found)
 }

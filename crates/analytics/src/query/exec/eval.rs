@@ -382,7 +382,7 @@ fn times(function: &Function, arguments: &[Vector], types: &[&Type], ty: &Type, 
 /// Adds an interval to a date or a time.
 ///
 /// A date and a unit of less than a day become a time of UTC.
-fn add(value: i64, count: i64, unit: Unit, from: &Type) -> i64 {
+pub(super) fn add(value: i64, count: i64, unit: Unit, from: &Type) -> i64 {
     match (from, unit) {
         (Type::Date, Unit::Day | Unit::Month | Unit::Year) => time::days(time::shift(time::date(value), count, unit)),
         (Type::Date, _) => time::add(time::midnight(value, Tz::UTC), count, unit, Tz::UTC),

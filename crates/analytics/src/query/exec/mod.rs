@@ -14,6 +14,7 @@ mod budget;
 mod compare;
 mod eval;
 mod failure;
+mod fill;
 mod groups;
 mod sort;
 mod source;
@@ -182,7 +183,13 @@ impl<'s, 'm> Finish<'s, 'm> {
     }
 
     fn end(self) -> Result<Selected<'m>> {
-        let Self { select, outputs, rows, mut share, sorter, kept, .. } = self;
+        let Self { select, budget, outputs, rows, mut share, sorter, kept, .. } = self;
+        if let Some(gap_fill) = &select.gap_fill {
+            let sorted = sorter.map(|sorter| sorter.finish(0, None)).transpose()?.flatten();
+            let filled = fill::fill(select, gap_fill, sorted.as_ref().map(|held| &held.rows), budget)?;
+            let HeldRows { rows: Rows { columns, len }, share } = filled;
+            return Ok(Selected { vectors: columns, rows: len, rows_before_limit: rows, share });
+        }
         let built = |builders: Vec<Builder>| -> Vec<Vector> {
             let outputs = select.output.iter().zip(builders);
             let vector = |(output, builder): (&super::plan::Output, Builder)| match output.expr.constant() {

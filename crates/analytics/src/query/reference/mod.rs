@@ -10,6 +10,7 @@
 //! | [`aggregates`] | `count`, `sum`, `avg`, `min`, `max`, `first_value`, `argMin`, quantiles, `topK`, and their `If` forms |
 //! | [`texts`] | `length`, `substring`, `position`, `lower`, `format`, `hex`, `bin`, and `LIKE` |
 //! | [`times`] | `now`, `toDateTime`, `toStartOfInterval`, `formatDateTime`, `EXTRACT`, parts of times, intervals |
+//! | [`gaps`] | `WITH FILL`: rows in the gaps of a series, an extension |
 //! | [`numbers`] | `if`, `round`, `intDiv`, `pow`, `toUInt32`, and the functions of bits |
 //!
 //! # Statements
@@ -23,7 +24,7 @@
 //! | `WHERE` | keeps rows for which the number or comparison is not 0; aggregate functions are refused |
 //! | `GROUP BY` | expressions, aliases, or numbers of the list from 1 on; NaN is one group, 0 and -0 are two |
 //! | `HAVING` | as `WHERE`, over groups; needs `GROUP BY` or an aggregate function |
-//! | `ORDER BY` | `ASC` (default) or `DESC`; texts by bytes; NaN last in both; rows that are equal keep their order |
+//! | `ORDER BY` | `ASC` (default) or `DESC`; texts by bytes; NaN last in both; rows that are equal keep their order; [`WITH FILL`](gaps) |
 //! | `OFFSET`, `LIMIT` | whole numbers; `LIMIT ALL` is no limit; `LIMIT m, n` and `LIMIT BY` are refused |
 //! | `FORMAT` | `JSON` (default), `JSONEachRow`, `TabSeparated`; at the end of the text |
 //!
@@ -144,6 +145,7 @@
 //! ```
 
 pub mod aggregates;
+pub mod gaps;
 pub mod numbers;
 pub mod texts;
 pub mod times;

@@ -2,6 +2,7 @@
 
 mod errors;
 mod events;
+mod fill;
 mod local;
 mod recorded;
 
