@@ -86,6 +86,8 @@ impl Default for DirectoryOptions {
 
 impl DirectoryOptions {
     /// Sets the number of a tenant's rooms, and of those that one user may be in at a time.
+    ///
+    /// A limit below what a tenant has closes nothing: it refuses what would be new.
     #[must_use]
     pub fn with_rooms(mut self, rooms: u32, of_user: u32) -> Self {
         self.rooms = rooms;
@@ -242,11 +244,28 @@ async fn ask_one(sessions: &dyn SessionNamespace, user: &str, object: String) ->
 }
 
 /// Takes a room out of a tenant's directory, once it has been deleted: it no longer counts towards the tenant's quota.
+///
+/// # Errors
+/// The namespace's error.
 pub async fn forget(sessions: &dyn SessionNamespace, directory: &ObjectId, object: &str) -> Result<()> {
     sessions.fetch(directory, request(Method::DELETE, object.as_bytes().to_vec())).await.map(drop)
 }
 
 /// Ends at once what a user has open in all rooms that the tenant's directory knows. Returns the number of rooms.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> isobar_sessions::Result<()> {
+/// use isobar_objects::directory::{self, Directory, DirectoryOptions};
+/// use isobar_sessions::SessionNamespace;
+/// use isobar_sessions::memory::MemoryHost;
+///
+/// let sessions = MemoryHost::<Directory>::new("Sessions", DirectoryOptions::default)?;
+/// let tenant = sessions.id_from_name("directory of tenant-1");
+/// assert_eq!(directory::revoke(&sessions, &tenant, "user-1").await?, 0); // the user is in no room
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// The namespace's error; rooms that could be reached are closed nevertheless.

@@ -15,6 +15,14 @@
 //! | `chat` | `ChatRoom`: a durable history, presence, typing, edits, read marks | `chat` |
 //! | `directory` | `Directory`: the rooms of a tenant, for quotas and revocations | `call` or `chat` |
 //! | `mcp` | `McpSession`: an MCP server over Streamable HTTP | `mcp` |
+//!
+//! # Rules that all of them keep
+//!
+//! - Nothing is stored for a look: an object has tables from its first write on, so that probing names makes no files.
+//! - Answers are JSON with `Cache-Control: no-store`, refusals problem+json (RFC 9457): 401 without a participant, 403 without
+//!   the right, 404 for a route that does not exist, 429 with `Retry-After` at a limit of rates.
+//! - A socket is bound to the rights with which it was opened, until they end; a revocation ends it at once.
+//! - Limits are options, and count for a user as well as for the object: one user does not use up what others need.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "browser")]

@@ -73,6 +73,17 @@ impl Participant {
     }
 
     /// Sets the time of the judgement: before the application looked up the user's rights.
+    ///
+    /// Take it before the look: a revocation that falls between the look and the request then covers the participant.
+    ///
+    /// ```
+    /// use chrono::Utc;
+    /// use isobar_objects::Participant;
+    /// let judged_at = Utc::now();
+    /// // ... look the rights up in the database ...
+    /// let ada = Participant::new("user-1", "Ada").with_judged_at(judged_at).with_writes(true);
+    /// assert_eq!(ada.judged_at, judged_at);
+    /// ```
     #[must_use]
     pub fn with_judged_at(mut self, judged_at: DateTime<Utc>) -> Self {
         self.judged_at = judged_at;
@@ -82,6 +93,30 @@ impl Participant {
     /// Returns a request that ends at once what a user has open in an object: sockets are closed with 4003, streams and calls of
     /// MCP end. Send it when the user's rights have shrunk, once that is durable; a client that still has rights comes back.
     /// The object remembers it for 15 minutes, across its sleep. Answered by `{"closed": 2}`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "chat")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use isobar_objects::Participant;
+    /// use isobar_objects::chat::{ChatOptions, ChatRoom};
+    /// use isobar_sessions::memory::MemoryHost;
+    /// use isobar_sessions::{Body, SessionNamespace};
+    ///
+    /// let rooms = MemoryHost::<ChatRoom>::new("Chat", ChatOptions::default)?;
+    /// let lobby = rooms.id_from_name("lobby");
+    /// // The rights of before; then they are taken away.
+    /// let ada = Participant::new("user-1", "Ada").with_writes(true);
+    /// rooms.fetch(&lobby, Participant::revocation("user-1")).await?;
+    ///
+    /// let mut request = http::Request::post("/messages").body(Body::from(r#"{"text": "hello"}"#))?;
+    /// ada.insert(request.headers_mut());
+    /// assert_eq!(rooms.fetch(&lobby, request).await?.status(), 403);
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "chat"))]
+    /// # fn main() {}
+    /// ```
     #[must_use]
     pub fn revocation(user: &str) -> Request {
         let mut request = Request::new(Body::empty());
@@ -99,6 +134,8 @@ impl Participant {
     }
 
     /// Sets the end of validity.
+    ///
+    /// Set it to the end of the application's own session, where that is sooner: a socket does not outlive it.
     #[must_use]
     pub fn with_valid_until(mut self, valid_until: DateTime<Utc>) -> Self {
         self.valid_until = valid_until;
@@ -128,6 +165,8 @@ impl Participant {
 
     /// Puts the participant into the headers of a request for a session object, in place of a participant that is there. Headers
     /// by which a client's request would pass for one of the application's own are removed.
+    ///
+    /// Inserting is idempotent; the last participant counts. The header is base64url of JSON, so names may have any character.
     pub fn insert(&self, headers: &mut HeaderMap) {
         headers.remove(REVOKED);
         #[cfg(any(feature = "call", feature = "chat"))]
@@ -138,6 +177,15 @@ impl Participant {
     }
 
     /// Returns the participant that [`insert`](Self::insert) has put into a request.
+    ///
+    /// It is neither signed nor checked: the header is trusted, as it can only have come from the application.
+    ///
+    /// ```
+    /// use isobar_objects::Participant;
+    /// use isobar_sessions::{Body, Request};
+    /// let refused = Participant::of(&Request::new(Body::empty())).expect_err("nobody is named");
+    /// assert_eq!(refused.status(), 401);
+    /// ```
     ///
     /// # Errors
     /// The response, a 401, if the request has none.

@@ -31,6 +31,16 @@ pub struct Rate {
 
 impl Rate {
     /// Creates a limit of `burst` events at once, and of `per_second` in the long run.
+    ///
+    /// A burst of 0 refuses everything. Both together bound a client: over a time of `t` seconds it sends `burst + per_second
+    /// * t` events at most.
+    ///
+    /// ```
+    /// use isobar_objects::Rate;
+    /// // At most 5 + 0.5 * 60 = 35 events in any minute.
+    /// let rate = Rate::new(5, 0.5);
+    /// assert_eq!((rate.burst, rate.per_second), (5, 0.5));
+    /// ```
     #[must_use]
     pub const fn new(burst: u32, per_second: f64) -> Self {
         Self { burst, per_second }

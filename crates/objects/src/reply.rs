@@ -1,4 +1,6 @@
 //! Responses of the objects: JSON, and problem+json for refusals.
+//!
+//! Nothing here is cached, and no page of another origin can use it as a script: the types are JSON.
 
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;

@@ -1,4 +1,9 @@
 //! Revocations of users, as one object remembers them.
+//!
+//! A participant carries the time of its judgement, and the object the time of the last revocation of each user: a request is
+//! refused whose judgement is not younger. Both times are of wall clocks, which may differ or be set: a revocation of a clock
+//! that was ahead is brought back to the present, as it would otherwise lock its user out. Stored are at most the users that
+//! were revoked within 15 minutes, as one value.
 
 use std::collections::HashMap;
 

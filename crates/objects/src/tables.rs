@@ -1,4 +1,8 @@
 //! Tables that the first write makes: looking at an object that was never written to leaves nothing behind.
+//!
+//! `CREATE TABLE IF NOT EXISTS` at the start of an object would be a write, by which a native host makes a file and a Durable
+//! Object an entry that is billed. So a read first asks whether the tables are there, and takes their absence for an empty
+//! object; the answer is remembered once it is yes.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,4 +1,8 @@
 //! The trait of engines: the operations on browsers that a session needs.
+//!
+//! Everything about time and storage is the session object's: it remembers the browser's id, closes it by its alarm, and opens
+//! another where an engine has lost it. So an engine keeps no state beyond its process, and an id that it does not know is
+//! answered with [`Gone`](BrowserErrorKind::Gone) rather than with a new browser.
 
 use std::fmt::Debug;
 

@@ -1,6 +1,14 @@
 //! Errors of engines.
 
 /// Kind of a [`BrowserError`].
+///
+/// | kind | [`BrowserSession`](super::BrowserSession) answers |
+/// |---|---|
+/// | `Full` | 429 |
+/// | `Gone` | opens another browser once; 503 if that is gone, too |
+/// | `Unavailable` | 503 |
+/// | `Page` | 422 |
+/// | `Forbidden` | 403 |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BrowserErrorKind {
@@ -25,6 +33,14 @@ pub struct BrowserError {
 
 impl BrowserError {
     /// Creates an error.
+    ///
+    /// The message is shown to the user: it names the page's address or the limit, and nothing of the machine.
+    ///
+    /// ```
+    /// use isobar_objects::browser::{BrowserError, BrowserErrorKind};
+    /// let error = BrowserError::new(BrowserErrorKind::Page, "https://example.com/: no answer within 30 s");
+    /// assert_eq!(error.kind(), BrowserErrorKind::Page);
+    /// ```
     pub fn new(kind: BrowserErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }

@@ -1,10 +1,28 @@
 //! The networks that a browser may reach: it runs inside the application's own, and the users who give it URLs do not.
+//!
+//! | refused by [`check_url`] | why |
+//! |---|---|
+//! | `file:`, `ftp:`, `chrome:` and the like | they read this machine, or drive the browser |
+//! | private, loopback, link-local, shared and reserved addresses | services that trust their network, metadata of clouds |
+//! | IPv6 outside of 2000::/3, 6to4, Teredo | they lead to the above |
+//! | `localhost`, `.local`, `.internal`, `home.arpa`, names without a dot | names of this network |
+//! | hosts whose last label does not begin with a letter | browsers take `127.1` and `0x7f.1` for addresses |
+//!
+//! A public name may lead to a private address, and to another one the next time it is asked for. So the check by name is not
+//! enough: an engine resolves the name once, checks the address, and connects to that one.
 
 use std::net::IpAddr;
 
 use super::{BrowserError, BrowserErrorKind};
 
 /// Networks that a browser may reach.
+///
+/// ```
+/// use isobar_objects::browser::{NetworkPolicy, check_url};
+/// let local = "http://127.0.0.1:8787/";
+/// assert!(check_url(local, NetworkPolicy::default()).is_err());
+/// assert!(check_url(local, NetworkPolicy::Everything).is_ok());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NetworkPolicy {
     /// The public internet alone. The default.

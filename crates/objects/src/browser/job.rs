@@ -1,4 +1,6 @@
 //! Pages to render, and rendered pages.
+//!
+//! The limits are checked by the session object before an engine sees the job, so every engine has the same ones.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -78,6 +80,12 @@ impl RenderJob {
     }
 
     /// Creates a job for a screenshot of a page with this HTML.
+    ///
+    /// ```
+    /// use isobar_objects::browser::{RenderFormat, RenderJob};
+    /// let invoice = RenderJob::html("<h1>Invoice 17</h1>").with_format(RenderFormat::Pdf);
+    /// assert!(invoice.url.is_none() && invoice.html.is_some());
+    /// ```
     pub fn html(html: impl Into<String>) -> Self {
         Self { url: None, html: Some(html.into()), ..Self::url("") }
     }

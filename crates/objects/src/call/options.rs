@@ -74,6 +74,16 @@ impl CallOptions {
     }
 
     /// Sets the times after which a silent participant is away, and one that is away has left, and the interval of looking.
+    ///
+    /// The room looks at every `look`, so a silent participant is away after `silent + look` at the latest. Clients ping every
+    /// 15 s: `silent` should be some times that.
+    ///
+    /// ```
+    /// use chrono::TimeDelta;
+    /// use isobar_objects::call::CallOptions;
+    /// let (silent, away, look) = (TimeDelta::seconds(60), TimeDelta::minutes(2), TimeDelta::seconds(20));
+    /// assert_eq!(CallOptions::default().with_patience(silent, away, look).away, TimeDelta::minutes(2));
+    /// ```
     #[must_use]
     pub fn with_patience(mut self, silent: TimeDelta, away: TimeDelta, look: TimeDelta) -> Self {
         self.silent = silent;
@@ -135,6 +145,9 @@ impl Turn {
     }
 
     /// Returns name and password for a user, valid for an hour from `now`, by `draft-uberti-behave-turn-rest` as coturn has it.
+    ///
+    /// The name is the end of validity and the user, `1700003600:ada`; the password is the base64 of the HMAC-SHA-1 of the
+    /// name under the secret. The server keeps no list of them, so they cannot be taken back before their end.
     #[must_use]
     pub fn credentials(&self, user: &str, now: DateTime<Utc>) -> (String, String) {
         let name = format!("{}:{user}", (now + self.lifetime).timestamp());

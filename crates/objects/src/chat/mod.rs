@@ -15,6 +15,17 @@
 //! Limits are those of [`ChatOptions`]. A command over one of them is answered by an `error` event with `status` 429 and
 //! `retry_after_ms`, once for each series; a client that does not stop is closed with 1008, a message that is too large with
 //! 1009, and a socket too many is refused with 429. Looking makes nothing: a room has tables from its first message on.
+//!
+//! | command | needs | refused |
+//! |---|---|---|
+//! | `send` | `writes` | 400 for a text of 0 or more than 4,096 bytes or a nonce over 64, 429 for more than 20 in 10 s |
+//! | `edit` | `writes`, an own message | 400 as for `send`, 404 for another's message |
+//! | `delete` | `writes`, an own message or `moderates` | 404 for another's message |
+//! | `typing` | `writes` | dropped within 2 s of the one before |
+//! | `read` | nothing | |
+//!
+//! Ids grow with each message, and are not used again until the room is deleted: `after` with the last id that a client has
+//! seen gives all that it has missed, once.
 
 mod options;
 mod pace;

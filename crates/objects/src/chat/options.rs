@@ -53,6 +53,12 @@ impl Default for ChatOptions {
 
 impl ChatOptions {
     /// Sets the number of sockets of a room, and of one user in it.
+    ///
+    /// ```
+    /// use isobar_objects::chat::ChatOptions;
+    /// let options = ChatOptions::default().with_sockets(100, 2);
+    /// assert_eq!((options.sockets, options.sockets_of_user), (100, 2));
+    /// ```
     #[must_use]
     pub fn with_sockets(mut self, sockets: usize, of_user: usize) -> Self {
         self.sockets = sockets;
@@ -83,6 +89,8 @@ impl ChatOptions {
     }
 
     /// Sets the number of messages that are kept, and the time.
+    ///
+    /// A message over its age is not shown any more, and deleted with new messages, at most 100 with each.
     #[must_use]
     pub fn with_history(mut self, messages: u32, age: Option<TimeDelta>) -> Self {
         self.history = messages;

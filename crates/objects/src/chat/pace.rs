@@ -1,4 +1,8 @@
 //! Rates of the users of a room.
+//!
+//! A user's rate is over all of the user's sockets, so that opening more gives no more. It is in memory: an object that has
+//! slept has full buckets, as the sleep is longer than any of them takes to fill. Users within their rate are forgotten beyond
+//! 256, which changes no decision.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,8 @@
 //! Presence in a room: its present members.
+//!
+//! Presence is the set of open sockets, and is stored nowhere: after a restart it is what has connected again. An event names
+//! the first 100 members and counts all, so that its size is bounded; changes that come faster than the rate are sent together
+//! half a second later.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,4 +1,7 @@
 //! The limits of one user's MCP sessions.
+//!
+//! Each bounds what one user's object keeps in memory or in its database. At a limit of things that can be begun again,
+//! sessions and streams, the oldest goes; at a limit of work, calls and subscriptions, the new one is refused.
 
 /// The limits of one user's MCP sessions.
 ///

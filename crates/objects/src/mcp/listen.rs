@@ -3,6 +3,9 @@
 //! In the revision without sessions a client says by one request what it wants to hear of, and the answer to it is a stream that
 //! stays open. A user's streams and subscriptions are bounded; a new stream ends the oldest one in an orderly way. While a stream
 //! is open the object stays in memory, unless the host needs the room.
+//!
+//! Such a stream keeps no events: a client that has lost its connection listens again, and reads anew what it shows. What it
+//! wants is in memory with the stream, and nothing of it is stored.
 
 use bytes::Bytes;
 use futures_channel::mpsc;

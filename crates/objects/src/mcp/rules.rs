@@ -1,4 +1,14 @@
 //! The protocol's rules without I/O: the protocol revision of a message, the check of its headers, the status of an error.
+//!
+//! | of a message | revision with sessions | revision without |
+//! |---|---|---|
+//! | told by | neither of the marks on the right | `params._meta`, or its headers without `Mcp-Session-Id` |
+//! | unknown method | an error in a 200 | an error in a 404 |
+//! | headers that differ from the body | not looked at | 400, `HEADER_MISMATCH` |
+//! | `initialize`, `ping`, `logging/setLevel`, `resources/subscribe` | answered | 404 |
+//!
+//! The header rules of the revision without sessions let a proxy route by headers what the body says; so both must agree, or a
+//! request could be one thing to the proxy and another to the server.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

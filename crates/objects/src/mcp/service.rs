@@ -1,4 +1,7 @@
 //! The service that an application offers to MCP clients.
+//!
+//! A service is shared by the objects of all users, natively by all threads, and is told the caller with each call: rights are
+//! looked at there. It knows the newest revision of the protocol alone. Panics reset the object of the user whose call it was.
 
 use std::fmt::Debug;
 
@@ -98,6 +101,12 @@ pub trait McpService: Debug + Send + Sync {
 }
 
 /// Returns the error for an unknown resource; each revision gets its own code.
+///
+/// ```
+/// use isobar_objects::mcp::no_such_resource;
+/// let error = no_such_resource("notes://17");
+/// assert_eq!(error.data, Some(serde_json::json!({"uri": "notes://17"})));
+/// ```
 #[must_use]
 pub fn no_such_resource(uri: &str) -> ErrorData {
     ErrorData::resource_not_found("there is no such resource", Some(serde_json::json!({ "uri": uri })))
@@ -141,6 +150,16 @@ pub(super) enum Report {
 }
 
 /// A change of a service.
+///
+/// ```
+/// use isobar_objects::mcp::{Change, McpCall};
+///
+/// /// Tells subscribers that a note was changed by this call.
+/// fn saved(call: &McpCall, note: u64) {
+///     call.reporter.changed(Change::Resource(format!("notes://{note}")));
+/// }
+/// # let _ = saved;
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {

@@ -1,4 +1,9 @@
 //! The database of an MCP object: the sessions of one user, their events, their subscriptions.
+//!
+//! Events are numbered for a session, over all of its streams, and an event's id names stream and number. Kept are the newest
+//! 1,000, and of these at most [`McpLimits::event_bytes`] as soon as one of more than 16 KiB comes: a client that comes back
+//! within that gets all it has missed.
+//! Sessions that were unused for 24 hours end by the object's alarm, which looks once an hour while there is one.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rmcp::model::{ClientCapabilities, LoggingLevel, ProtocolVersion};
