@@ -191,6 +191,20 @@ impl SiteOptions {
     /// (`{"path", "entries": [{"name", "size", "modified"}], "next"}`, 1000 names at a time, the next ones with
     /// `?after=NEXT`). Files that are never served - dotfiles, files of rules - are not listed. A folder's path without its
     /// slash redirects to the one with it. Applies before `not_found_handling`. Default: off.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{Site, SiteOptions};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// store.write(&Key::new("files/a.txt")?, "a").await?;
+    /// let site = Site::new(Arc::new(store), SiteOptions::default().with_listing(true));
+    /// let request = http::Request::get("/files/").header("accept", "application/json").body(())?;
+    /// let listing = site.respond(&request).await;
+    /// assert!(listing.headers()["content-type"].to_str()?.starts_with("application/json"));
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+    /// ```
     #[must_use]
     pub fn with_listing(mut self, listing: bool) -> Self {
         self.listing = listing;
@@ -219,6 +233,20 @@ impl SiteOptions {
 
     /// Sets whether paths with a segment that begins with a dot are served. If not, only `/.well-known/` is: such files are
     /// seldom meant to be public. Default: off.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{Site, SiteOptions};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// store.write(&Key::new(".env")?, "SECRET=1").await?;
+    /// store.write(&Key::new(".well-known/security.txt")?, "Contact: mailto:a@example.com").await?;
+    /// let site = Site::new(Arc::new(store), SiteOptions::default());
+    /// assert_eq!(site.respond(&http::Request::get("/.env").body(())?).await.status(), 404);
+    /// assert_eq!(site.respond(&http::Request::get("/.well-known/security.txt").body(())?).await.status(), 200);
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+    /// ```
     #[must_use]
     pub fn with_dotfiles(mut self, dotfiles: bool) -> Self {
         self.dotfiles = dotfiles;
@@ -228,6 +256,19 @@ impl SiteOptions {
     /// Sets whether security headers are sent: `X-Content-Type-Options: nosniff` and
     /// `Referrer-Policy: strict-origin-when-cross-origin` with every file, `X-Frame-Options: SAMEORIGIN` with HTML. `_headers`
     /// overrides them.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{Site, SiteOptions};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// store.write(&Key::new("index.html")?, "hello").await?;
+    /// let site = Site::new(Arc::new(store), SiteOptions::default());
+    /// let page = site.respond(&http::Request::get("/").body(())?).await;
+    /// assert_eq!(page.headers()["x-frame-options"], "SAMEORIGIN");
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+    /// ```
     #[must_use]
     pub fn with_security_headers(mut self, security_headers: bool) -> Self {
         self.security_headers = security_headers;

@@ -1,4 +1,9 @@
 //! The selected representation of a file (RFC 9110 3.2): its encoding, and the headers that describe it.
+//!
+//! A variant is an object beside the file, with an ETag of its own, as RFC 9110, 8.8.3.3 asks of encodings. Conditions and
+//! ranges go by the variant; the type and stored headers are the file's. A file whose object says that it is encoded has no
+//! variants: it is sent as it is. `Vary: Accept-Encoding` is sent for each file of a type that is compressed, with or without a
+//! variant, as one may be added later.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use isobar_storage::{Error, HttpMetadata, Key, ObjectMeta, content_type};

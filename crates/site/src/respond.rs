@@ -1,4 +1,8 @@
 //! Responses from the store: a snapshot, the resolution of the path, and the file that it leads to.
+//!
+//! A response is made from one snapshot: the deploy and the rules that were current when it began. What can change meanwhile
+//! is an object under its key; the body is read on the condition that its ETag is still the one of the head, and a failed
+//! condition is retried once from the beginning. So the headers of one version never go with the bytes of another.
 
 use std::sync::Arc;
 

@@ -7,6 +7,17 @@ use crate::body::SiteBody;
 
 /// An extension of every response that a site has made for its request rather than taken from its cache in memory. Routes beside
 /// the site make none, so a server can treat the two differently.
+///
+/// ```
+/// use std::sync::Arc;
+/// use isobar_site::{FromSite, Site, SiteOptions};
+/// use isobar_storage::memory::MemoryStore;
+/// # futures_util::FutureExt::now_or_never(async {
+/// let site = Site::new(Arc::new(MemoryStore::new()), SiteOptions::default());
+/// let response = site.respond(&http::Request::get("/none").body(())?).await;
+/// assert!(response.extensions().get::<FromSite>().is_some());
+/// # Ok::<_, http::Error>(()) }).unwrap().unwrap();
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FromSite;
 

@@ -1,4 +1,6 @@
 //! The parts of a site: store, options, deploys and live rules.
+//!
+//! It is made once with the site and never replaced; deploys and rules that change meanwhile are behind locks of their own.
 
 use std::sync::Arc;
 

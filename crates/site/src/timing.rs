@@ -1,4 +1,7 @@
 //! `Server-Timing`: the rule that decided a response.
+//!
+//! `rule;desc=file, cache;desc=hit, binding;desc="STORAGE"`: for a browser's network panel and for tests, which can tell by it
+//! why a response is the one that it is. There are no durations, as a cache would repeat those of another request.
 
 use http::{HeaderName, HeaderValue, Response};
 

@@ -1,5 +1,18 @@
 //! From a path to its file, redirect or listing, in this order: `_redirects`, the form of the path, `html_handling`, a listing,
 //! `not_found_handling`.
+//!
+//! | step | decides | answer |
+//! |---|---|---|
+//! | `_redirects` | a rule that matches | its status and location, or another path with 200 |
+//! | the path's form | invalid bytes, `..`, a NUL | 400 |
+//! | dotfiles | a hidden segment | as for a missing file |
+//! | `html_handling` | a file at another path | 307 to it |
+//! | canonical form | `/a//b`, `/%61` | 307 to the one form |
+//! | the file | there is one | the file; 405 to a write |
+//! | a listing | a folder, where it is on | a page or JSON |
+//! | `not_found_handling` | nothing of the above | the index with 200, a page with 404, or 404 |
+//!
+//! The order is that of Workers Static Assets; the gate compares the answers with those of the real asset Worker.
 
 mod find;
 mod html_handling;

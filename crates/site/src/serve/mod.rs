@@ -2,6 +2,15 @@
 //!
 //! [`serve`] does so for a body in the store ([`Stored`]) and for one in memory (the cache's files): they differ in their
 //! [`Content`] alone.
+//!
+//! | condition | status | body |
+//! |---|---|---|
+//! | `If-Match` or `If-Unmodified-Since` does not hold | 412 | a line of text |
+//! | `If-None-Match` or `If-Modified-Since` says that the client has it | 304 | none |
+//! | no range, or one that is not to be applied | 200 | the whole |
+//! | one range | 206 | that part |
+//! | several ranges of a file that is not encoded | 206 | `multipart/byteranges` |
+//! | no range within the file | 416 | a line of text, with the size in `Content-Range` |
 
 mod multipart;
 mod stored;
