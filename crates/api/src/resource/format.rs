@@ -20,7 +20,7 @@ pub enum Format {
     Slug,
     /// An e-mail address: ASCII letters, digits and `._%+-` before one `@`, a domain with a dot behind it.
     Email,
-    /// An `http` or `https` URL, without a user and in ASCII.
+    /// An `http` or `https` URL, without a user and in ASCII, with a port of 0 to 65535 or none.
     Url,
 }
 
@@ -42,7 +42,12 @@ impl Format {
         match self {
             Self::Slug => "^[a-z0-9-]+$",
             Self::Email => "^[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)+$",
-            Self::Url => "^https?://[A-Za-z0-9.-]+(:[0-9]{1,4})?(/[!#-;=?-~]*)?$",
+            Self::Url => {
+                // The ports are those of `is_port`: 0 to 65535, in at most five digits.
+                "^https?://[A-Za-z0-9.-]+\
+                 (:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[0-5]?[0-9]{1,4}))?\
+                 (/[!#-;=?-~]*)?$"
+            }
         }
     }
 
@@ -71,8 +76,7 @@ impl Format {
                     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
                     let (host, port) = authority.split_once(':').map_or((authority, "80"), |(host, port)| (host, port));
                     all(host, b".-")
-                        && (1..=4).contains(&port.len())
-                        && port.bytes().all(|byte| byte.is_ascii_digit())
+                        && is_port(port)
                         && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>".contains(&byte))
                 })
             }
@@ -89,4 +93,9 @@ impl Shape {
             Self::Any => true,
         }
     }
+}
+
+/// Whether a text is a port: one to five digits, and 65535 at most.
+fn is_port(text: &str) -> bool {
+    text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
