@@ -25,8 +25,8 @@
 //! - Over no rows there is a row for each value from `FROM` to `TO`; without one of both there is none.
 //! - `LIMIT` and `OFFSET` count the rows that are put in, `rows_before_limit_at_least` does not. They take memory as others do.
 //!
-//! *Differences* from ClickHouse: floats and `INTERPOLATE` are refused, one key is filled, and a bound that the key's type does not have is
-//! an error rather than wrapping around.
+//! *Differences* from ClickHouse: floats and `INTERPOLATE` are refused, one key is filled, a bound that the key's type does not have is an
+//! error rather than wrapping around, and where `FROM` is `TO` nothing is put in, also before a first row behind them.
 //!
 //! ```
 //! # #[cfg(feature = "memory")] {

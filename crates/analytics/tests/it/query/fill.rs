@@ -68,6 +68,18 @@ fn bounds_may_be_parameters() {
 }
 
 #[test]
+fn bounds_that_are_equal_fill_nothing() {
+    let rows = |order: &str| {
+        let sql = format!("SELECT count() AS n FROM events GROUP BY index1 ORDER BY n {order}");
+        analytics().run(&Query::new(sql)).unwrap().rows()
+    };
+    // Three indexes, each with many more events than these.
+    assert_eq!(rows("WITH FILL FROM 2 TO 2"), 3);
+    assert_eq!(rows("DESC WITH FILL FROM 2 TO 2"), 3);
+    assert_eq!(rows("WITH FILL FROM 2 TO 4"), 3 + 2);
+}
+
+#[test]
 fn plan_names_what_is_filled() {
     let sql = "SELECT toStartOfHour(timestamp) AS hour, count() FROM events GROUP BY hour ORDER BY hour \
                WITH FILL FROM toDateTime('2024-03-31 00:00:00') STEP INTERVAL '1' HOUR";
