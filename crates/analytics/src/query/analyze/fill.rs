@@ -26,8 +26,9 @@ pub(super) fn fill(scope: &mut Scope<'_>, clause: &ast::WithFill, key: &Expr, is
         Some(expr) => step(scope, expr, ty, is_descending)?,
         None => FillStep::Number(if is_descending { -1 } else { 1 }),
     };
+    let is_reversed = |first: i128, end: i128| if is_descending { first < end } else { end < first };
     if let (Some(first), Some(end)) = (from, to)
-        && (if is_descending { first < end } else { end < first })
+        && is_reversed(first, end)
         && let Some(to) = &clause.to
     {
         let direction = if is_descending { "descends" } else { "ascends" };
