@@ -97,6 +97,13 @@ impl Principal {
     }
 
     /// A user with a role in a tenant.
+    ///
+    /// ```
+    /// use isobar_api::{Principal, Role};
+    /// let ada = Principal::member("ada", "acme", Role::Admin);
+    /// assert_eq!((ada.user(), ada.tenant(), ada.role()), (Some("ada"), Some("acme"), Some(Role::Admin)));
+    /// assert!(ada.has_scope("tickets", true)); // without scopes the role alone limits
+    /// ```
     pub fn member(user: impl Into<Arc<str>>, tenant: impl Into<Arc<str>>, role: Role) -> Self {
         let member = Member { user: user.into(), tenant: tenant.into(), role };
         Self { member: Some(member), ..Self::anonymous() }
@@ -188,6 +195,12 @@ impl Principal {
     }
 
     /// Returns the id of the API key that the principal has sent; `None` for any other principal.
+    ///
+    /// ```
+    /// use isobar_api::{Principal, Role};
+    /// let program = Principal::member("ada", "acme", Role::Member).with_key("key-1");
+    /// assert_eq!((program.key(), program.session()), (Some("key-1"), None));
+    /// ```
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()

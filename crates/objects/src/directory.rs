@@ -150,6 +150,14 @@ pub struct Room {
 
 impl Room {
     /// Takes the room of this name.
+    ///
+    /// ```
+    /// use isobar_objects::directory::Room;
+    /// // A chat keeps its messages, a call nothing; both are entered by a socket.
+    /// let chat = Room::new("tenant-1/lobby", true, true);
+    /// let call = Room::new("tenant-1/standup", false, true);
+    /// assert!(chat.keeps && !call.keeps);
+    /// ```
     pub fn new(object: impl Into<String>, keeps: bool, stays: bool) -> Self {
         Self { object: object.into(), keeps, stays }
     }

@@ -64,6 +64,12 @@ pub struct Participant {
 
 impl Participant {
     /// Creates a participant who may watch, for 15 minutes on a socket.
+    ///
+    /// ```
+    /// use isobar_objects::Participant;
+    /// let guest = Participant::new("guest-17", "A guest");
+    /// assert!(!guest.writes && !guest.moderates);
+    /// ```
     pub fn new(user: impl Into<String>, name: impl Into<String>) -> Self {
         let user = user.into();
         let name = name.into();
@@ -157,6 +163,15 @@ impl Participant {
     }
 
     /// Sets data of the application's own.
+    ///
+    /// The objects of this crate pass them on, and decide nothing by them: an `McpService` (feature `mcp`) finds the
+    /// application's own data of the caller here.
+    ///
+    /// ```
+    /// use isobar_objects::Participant;
+    /// let ada = Participant::new("user-1", "Ada").with_claims(serde_json::json!({"tenant": "acme"}));
+    /// assert_eq!(ada.claims["tenant"], "acme");
+    /// ```
     #[must_use]
     pub fn with_claims(mut self, claims: serde_json::Value) -> Self {
         self.claims = claims;

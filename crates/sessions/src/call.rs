@@ -119,6 +119,28 @@ impl SessionStub {
     }
 
     /// Addresses the object of this name.
+    ///
+    /// ```
+    /// # #[cfg(not(feature = "memory"))]
+    /// # fn main() {}
+    /// # #[cfg(feature = "memory")]
+    /// # fn main() -> isobar_sessions::Result<()> {
+    /// use std::sync::Arc;
+    /// # use isobar_sessions::{Request, Response, Result, SessionContext, SessionObject};
+    /// use isobar_sessions::memory::MemoryHost;
+    /// use isobar_sessions::{SessionNamespace, SessionStub};
+    /// # struct Room;
+    /// # impl SessionObject for Room {
+    /// #     type Env = ();
+    /// #     async fn start(_: SessionContext, _: ()) -> Result<Self> { Ok(Self) }
+    /// #     async fn fetch(&self, _: Request) -> Result<Response> { Ok(Response::default()) }
+    /// # }
+    /// let rooms: Arc<dyn SessionNamespace> = Arc::new(MemoryHost::<Room>::new("Room", || ())?);
+    /// let lobby = SessionStub::named(Arc::clone(&rooms), "lobby");
+    /// assert_eq!(lobby.id(), &rooms.id_from_name("lobby"));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn named(namespace: Arc<dyn SessionNamespace>, name: &str) -> Self {
         let id = namespace.id_from_name(name);

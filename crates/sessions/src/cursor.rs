@@ -106,6 +106,17 @@ impl Cursor {
 
     /// Returns the next row as `T`, as for [`one`](Self::one); `None` after the last.
     ///
+    /// ```
+    /// use isobar_sessions::{Cursor, Value};
+    /// let mut cursor = Cursor::new(vec!["n".to_owned()], vec![vec![Value::Integer(1)], vec![Value::Integer(2)]], None, None);
+    /// let mut sum = 0;
+    /// while let Some(number) = cursor.next::<i64>()? {
+    ///     sum += number;
+    /// }
+    /// assert_eq!(sum, 3);
+    /// # Ok::<(), isobar_sessions::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Decode`] when the value is not a `T`.
     #[allow(clippy::should_implement_trait, reason = "the name is Durable Objects'; the row's type is the caller's")]

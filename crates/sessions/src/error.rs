@@ -80,6 +80,12 @@ impl Error {
     }
 
     /// Names the operation, an [`Operation`](crate::Operation) or one of the host's own, unless a deeper layer has already done so.
+    ///
+    /// ```
+    /// use isobar_sessions::{Error, ErrorKind, Operation};
+    /// let error = Error::new(ErrorKind::Overloaded, "too many events wait").during(Operation::Fetch);
+    /// assert_eq!((error.operation(), error.during(Operation::List).operation()), ("fetch", "fetch")); // the first name stays
+    /// ```
     #[must_use]
     pub fn during(mut self, operation: impl Into<&'static str>) -> Self {
         self.parts.name_operation(operation);

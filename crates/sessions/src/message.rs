@@ -90,6 +90,12 @@ impl CloseFrame {
 
     /// Checks that the frame may be sent, as a browser's `WebSocket.close` does.
     ///
+    /// ```
+    /// use isobar_sessions::CloseFrame;
+    /// assert!(CloseFrame::new(1000, "x".repeat(123)).check().is_ok());
+    /// assert!(CloseFrame::new(1000, "x".repeat(124)).check().is_err());
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a code that only the protocol may use, and for a reason over 123 bytes.
     pub fn check(&self) -> Result<()> {

@@ -74,6 +74,8 @@ impl CacheOptions {
     }
 
     /// Sets [`max_object_bytes`](Self::max_object_bytes), the size limit of a cached body in bytes.
+    ///
+    /// A value above the cache's own size has no effect: such a body does not fit.
     #[must_use]
     pub fn with_max_object_bytes(mut self, bytes: u64) -> Self {
         self.max_object_bytes = bytes;
@@ -95,6 +97,8 @@ impl CacheOptions {
     }
 
     /// Sets [`stale_if_error`](Self::stale_if_error).
+    ///
+    /// With 0 an error of the store is answered with 503 as soon as the response is not fresh any more.
     #[must_use]
     pub fn with_stale_if_error(mut self, stale: Duration) -> Self {
         self.stale_if_error = stale;
@@ -102,6 +106,21 @@ impl CacheOptions {
     }
 
     /// Sets [`compress`](Self::compress): whether files without a precompressed variant are compressed.
+    ///
+    /// ```
+    /// # #[cfg(feature = "cache")] {
+    /// use std::sync::Arc;
+    /// use isobar_site::{CacheOptions, Site, SiteOptions};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// store.write(&Key::new("long.txt")?, "word ".repeat(1000)).await?;
+    /// let site = Site::new(Arc::new(store), SiteOptions::default()).with_cache(CacheOptions::default());
+    /// let request = http::Request::get("/long.txt").header("accept-encoding", "gzip").body(())?;
+    /// assert_eq!(site.respond(&request).await.headers()["content-encoding"], "gzip");
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_compress(mut self, compress: bool) -> Self {
         self.compress = compress;

@@ -63,12 +63,36 @@ impl Fingerprints {
     /// sound, a video or a model only where the hash stands behind a `.`, or in a folder in which only builds write (`assets`,
     /// `build`, `bundles`, `dist`, `_app`, `_assets`, `_astro`, `_expo`, `_next`, `_nuxt`). Never a page, a document or data:
     /// their names have ids and dates in them.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{Site, SiteOptions};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// store.write(&Key::new("app-3f9a1c2b.js")?, "1").await?;
+    /// store.write(&Key::new("app-20261129.js")?, "1").await?; // a date
+    /// let site = Site::new(Arc::new(store), SiteOptions::default());
+    /// let hashed = site.respond(&http::Request::get("/app-3f9a1c2b.js").body(())?).await;
+    /// assert_eq!(hashed.headers()["cache-control"], "public, max-age=31536000, immutable");
+    /// let dated = site.respond(&http::Request::get("/app-20261129.js").body(())?).await;
+    /// assert_eq!(dated.headers()["cache-control"], "public, max-age=0, must-revalidate");
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+    /// ```
     #[must_use]
     pub fn by_name() -> Self {
         Self(Rule::Name)
     }
 
     /// Recognizes no file: every file may change.
+    ///
+    /// For sites whose builds write other names, where a long life would be a guess.
+    ///
+    /// ```
+    /// use isobar_site::{Fingerprints, SiteOptions};
+    /// let options = SiteOptions::default().with_fingerprints(Fingerprints::none());
+    /// # drop(options);
+    /// ```
     #[must_use]
     pub fn none() -> Self {
         Self(Rule::None)

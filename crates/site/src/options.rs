@@ -97,6 +97,15 @@ impl SiteOptions {
     }
 
     /// Sets the `Cache-Control` of files whose object has none of its own.
+    ///
+    /// ```
+    /// use isobar_site::{CachePolicy, SiteOptions};
+    /// // Files without a fingerprint may be up to five minutes old; those with one keep their year.
+    /// let mut policy = CachePolicy::default();
+    /// policy.default = "public, max-age=300".to_owned();
+    /// let options = SiteOptions::default().with_cache(policy);
+    /// assert!(options.cache.hashed.ends_with("immutable"));
+    /// ```
     #[must_use]
     pub fn with_cache(mut self, cache: CachePolicy) -> Self {
         self.cache = cache;
@@ -118,6 +127,23 @@ impl SiteOptions {
     }
 
     /// Sets whether precompressed variants are served: `.br`, `.zst`, `.gz` beside the file.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{Site, SiteOptions};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// store.write(&Key::new("a.css")?, "body { margin: 0 }").await?;
+    /// store.write(&Key::new("a.css.br")?, "(in Brotli)").await?;
+    /// let request = http::Request::get("/a.css").header("accept-encoding", "gzip, br").body(())?;
+    ///
+    /// let site = Site::new(Arc::new(store.clone()), SiteOptions::default());
+    /// assert_eq!(site.respond(&request).await.headers()["content-encoding"], "br");
+    /// let plain = Site::new(Arc::new(store), SiteOptions::default().with_precompressed(false));
+    /// assert!(!plain.respond(&request).await.headers().contains_key("content-encoding"));
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+    /// ```
     #[must_use]
     pub fn with_precompressed(mut self, precompressed: bool) -> Self {
         self.precompressed = precompressed;
@@ -125,6 +151,21 @@ impl SiteOptions {
     }
 
     /// Sets the mapping from paths to HTML files.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{HtmlHandling, Site, SiteOptions};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// store.write(&Key::new("docs/index.html")?, "<h1>Docs</h1>").await?;
+    /// let options = SiteOptions::default().with_html_handling(HtmlHandling::DropTrailingSlash);
+    /// let site = Site::new(Arc::new(store), options);
+    /// assert_eq!(site.respond(&http::Request::get("/docs").body(())?).await.status(), 200);
+    /// let moved = site.respond(&http::Request::get("/docs/").body(())?).await;
+    /// assert_eq!((moved.status().as_u16(), moved.headers()["location"].to_str()?), (307, "/docs"));
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+    /// ```
     #[must_use]
     pub fn with_html_handling(mut self, html_handling: HtmlHandling) -> Self {
         self.html_handling = html_handling;
@@ -132,6 +173,21 @@ impl SiteOptions {
     }
 
     /// Sets the response for a path without a file.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{NotFoundHandling, Site, SiteOptions};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// store.write(&Key::new("index.html")?, "<script src=/app.js></script>").await?;
+    /// let options = SiteOptions::default().with_not_found_handling(NotFoundHandling::SinglePageApplication);
+    /// let site = Site::new(Arc::new(store), options);
+    /// // The page's own router knows the path; a script that is missing is no page.
+    /// assert_eq!(site.respond(&http::Request::get("/users/17").body(())?).await.status(), 200);
+    /// assert_eq!(site.respond(&http::Request::get("/app.js").body(())?).await.status(), 404);
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+    /// ```
     #[must_use]
     pub fn with_not_found_handling(mut self, not_found_handling: NotFoundHandling) -> Self {
         self.not_found_handling = not_found_handling;
@@ -141,6 +197,20 @@ impl SiteOptions {
     /// Sets the header rules, as in `_headers`. They are in force until a deploy becomes current, which has rules of its own, or until
     /// [`Site::reload_rules`](crate::Site::reload_rules) replaces them by the file's. Headers of
     /// [`with_page_headers`](Self::with_page_headers) stay in both cases.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{HeaderRules, Site, SiteOptions};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// store.write(&Key::new("draft.html")?, "soon").await?;
+    /// let rules = HeaderRules::parse("/draft*\n  X-Robots-Tag: noindex\n");
+    /// let site = Site::new(Arc::new(store), SiteOptions::default().with_headers(rules));
+    /// let page = site.respond(&http::Request::get("/draft").body(())?).await;
+    /// assert_eq!(page.headers()["x-robots-tag"], "noindex");
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+    /// ```
     #[must_use]
     pub fn with_headers(mut self, headers: HeaderRules) -> Self {
         self.headers = headers;

@@ -184,6 +184,8 @@ impl Site {
     }
 
     /// Caches responses in memory: see [`CacheOptions`]. Clones of the site made from here on share the cache.
+    ///
+    /// For processes that live on; inside Workers the runtime's cache takes this place.
     #[cfg(feature = "cache")]
     #[must_use]
     pub fn with_cache(mut self, options: CacheOptions) -> Self {
@@ -263,6 +265,21 @@ impl Site {
 
     /// Removes responses from the cache, and revalidates all others before they are served. Only needed for a store without a
     /// generation, and there only for changes that must be visible before [`fresh_for`](CacheOptions::fresh_for) is over.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{CacheOptions, Purge, Site, SiteOptions};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// store.write(&Key::new("a.txt")?, "text").await?;
+    /// let site = Site::new(Arc::new(store), SiteOptions::default()).with_cache(CacheOptions::default());
+    /// site.respond(&http::Request::get("/a.txt").body(())?).await;
+    /// assert_eq!(site.cache_stats().map(|stats| stats.entries), Some(1));
+    /// site.purge(Purge::Prefix("/"));
+    /// assert_eq!(site.cache_stats().map(|stats| stats.entries), Some(0));
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+    /// ```
     #[cfg(feature = "cache")]
     pub fn purge(&self, what: Purge<'_>) {
         if let Some(deploys) = &self.source.deploys {

@@ -143,6 +143,12 @@ impl MediaOptions {
     }
 
     /// Sets the principals that may create and revoke links to private media. Default: members.
+    ///
+    /// ```
+    /// use isobar_api::{MediaOptions, Policy};
+    /// // No links: private media are seen by their tenant only.
+    /// assert_eq!(MediaOptions::default().with_link_policy(Policy::Nobody).link_policy, Policy::Nobody);
+    /// ```
     #[must_use]
     pub fn with_link_policy(mut self, policy: Policy) -> Self {
         self.link_policy = policy;

@@ -51,6 +51,11 @@ impl Quotas {
 
     /// Sets the number of stored answers to requests with an `Idempotency-Key`, and their total size in bytes. Default: 10,000, and
     /// 64 MiB.
+    ///
+    /// ```
+    /// let quotas = isobar_api::Quotas::default().with_idempotency(1_000, 8 << 20);
+    /// assert_eq!((quotas.idempotency_keys, quotas.idempotency_bytes), (1_000, 8_388_608));
+    /// ```
     #[must_use]
     pub fn with_idempotency(mut self, keys: u64, bytes: u64) -> Self {
         self.idempotency_keys = keys;

@@ -70,6 +70,13 @@ pub struct BrowserOptions {
 
 impl BrowserOptions {
     /// Creates options with the browsers of this engine.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_objects::browser::{BrowserOptions, MemoryBrowsers};
+    /// let options = BrowserOptions::new(Some(Arc::new(MemoryBrowsers::default())));
+    /// assert!(options.engine.is_some());
+    /// ```
     #[must_use]
     pub fn new(engine: Option<Arc<dyn BrowserEngine>>) -> Self {
         Self { engine }

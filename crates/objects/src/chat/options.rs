@@ -82,6 +82,12 @@ impl ChatOptions {
     }
 
     /// Sets the shortest time between two `typing` events of one user.
+    ///
+    /// ```
+    /// use chrono::TimeDelta;
+    /// use isobar_objects::chat::ChatOptions;
+    /// assert_eq!(ChatOptions::default().with_typing(TimeDelta::seconds(5)).typing, TimeDelta::seconds(5));
+    /// ```
     #[must_use]
     pub fn with_typing(mut self, every: TimeDelta) -> Self {
         self.typing = every;

@@ -52,6 +52,13 @@ impl McpLimits {
     }
 
     /// Sets the bytes of events that a session keeps.
+    ///
+    /// More lets clients of tools with large answers be away for longer; it is disk of each session.
+    ///
+    /// ```
+    /// use isobar_objects::mcp::McpLimits;
+    /// assert_eq!(McpLimits::default().with_event_bytes(1 << 20).event_bytes, 1_048_576);
+    /// ```
     #[must_use]
     pub fn with_event_bytes(mut self, bytes: u64) -> Self {
         self.event_bytes = bytes;

@@ -198,6 +198,16 @@ impl Reporter {
     }
 
     /// Sends a line of log, to a client that has asked for its level.
+    ///
+    /// ```
+    /// use isobar_objects::mcp::McpCall;
+    /// use isobar_objects::mcp::model::LoggingLevel;
+    ///
+    /// fn warn(call: &McpCall, row: u64) {
+    ///     call.reporter.log(LoggingLevel::Warning, Some("import"), format!("row {row} has no date"));
+    /// }
+    /// # let _ = warn;
+    /// ```
     pub fn log(&self, level: LoggingLevel, logger: Option<&str>, data: impl Into<Json>) {
         self.report(Report::Log { level, logger: logger.map(str::to_owned), data: data.into() });
     }

@@ -377,6 +377,26 @@ impl<O: SessionObject> MemoryHost<O> {
 
     /// Creates an empty namespace with options; `env` is called once on each thread.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use isobar_sessions::{Request, Response, Result, SessionContext, SessionNamespaceExt, SessionObject};
+    /// use isobar_sessions::memory::{HostOptions, MemoryHost};
+    /// # struct Any;
+    /// # impl SessionObject for Any {
+    /// #     type Env = ();
+    /// #     async fn start(_: SessionContext, _: ()) -> Result<Self> { Ok(Self) }
+    /// #     async fn fetch(&self, _: Request) -> Result<Response> { Ok(Response::default()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// // Two threads, and objects that hibernate almost at once: for a test of what survives it.
+    /// let options = HostOptions::default().with_threads(2).with_idle(Duration::from_millis(20));
+    /// let host = MemoryHost::<Any>::with_options("Any", &options, || ())?;
+    /// assert_eq!(host.get(&host.id("a"), "/").await?.status(), 200);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_options(

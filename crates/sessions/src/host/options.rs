@@ -95,6 +95,9 @@ impl Default for HostOptions {
 
 impl HostOptions {
     /// Sets the number of threads.
+    ///
+    /// An object stays on the thread that its id chooses: threads share the objects of a namespace, and do not speed up one of
+    /// them.
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = threads;
@@ -111,6 +114,9 @@ impl HostOptions {
     }
 
     /// Sets how many events may be in flight on one object.
+    ///
+    /// One object runs on one thread, so more in flight is mostly more waiting: a lower number answers sooner that it is too
+    /// much.
     #[must_use]
     pub fn with_events(mut self, events: usize) -> Self {
         self.events = events;
@@ -157,6 +163,14 @@ impl HostOptions {
     }
 
     /// Sets the bytes of disk below which writes are refused; 0 ends the check.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_sessions::memory::HostOptions;
+    /// let options = HostOptions::default().with_reserve(1 << 30); // 1 GiB stays free for the rest of the machine
+    /// assert_eq!(options.reserve, Some(1 << 30));
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_reserve(mut self, bytes: u64) -> Self {
         self.reserve = Some(bytes);

@@ -184,6 +184,17 @@ impl Timers {
 
     /// Cancels a timer. Returns whether there was one of this name.
     ///
+    /// ```
+    /// use isobar_sessions::Result;
+    /// use isobar_sessions::timers::Timers;
+    ///
+    /// /// Whether the reminder was still to come.
+    /// fn call_off(timers: &Timers, appointment: u64) -> Result<bool> {
+    ///     timers.cancel(&format!("appointment/{appointment}"))
+    /// }
+    /// # let _ = call_off;
+    /// ```
+    ///
     /// # Errors
     /// Those of the storage.
     pub fn cancel(&self, name: &str) -> Result<bool> {

@@ -70,6 +70,21 @@ impl Default for DeployOptions<'_> {
 
 impl<'d> DeployOptions<'d> {
     /// Sets the files to deploy.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{DeployOptions, Deploys};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// store.write(&Key::new("app.js")?, "1").await?;
+    /// store.write(&Key::new("app.js.map")?, "{}").await?;
+    /// let deploys = Deploys::new(Arc::new(MemoryStore::new()), "site");
+    /// let no_maps = |path: &str| !path.ends_with(".map");
+    /// let deployed = deploys.deploy(&store, &DeployOptions::default().with_take(&no_maps)).await?;
+    /// assert_eq!(deployed.deploy.files, 1);
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+    /// ```
     #[must_use]
     pub fn with_take(mut self, take: Filter<'d>) -> Self {
         self.take = take;
@@ -92,6 +107,8 @@ impl<'d> DeployOptions<'d> {
     }
 
     /// Sets the number of earlier deploys whose files that never change under their name stay reachable.
+    ///
+    /// A page that was loaded before a deploy asks for its scripts and styles by their old names: with 0 it gets 404 for them.
     #[must_use]
     pub fn with_retain(mut self, retain: usize) -> Self {
         self.retain = retain;
@@ -99,6 +116,9 @@ impl<'d> DeployOptions<'d> {
     }
 
     /// Sets the number of files read or uploaded concurrently.
+    ///
+    /// More is quicker for a store that is far away, and takes more memory: up to a part of 5 MiB and more for each large
+    /// file.
     #[must_use]
     pub fn with_concurrency(mut self, concurrency: usize) -> Self {
         self.concurrency = concurrency;

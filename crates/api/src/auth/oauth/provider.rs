@@ -169,6 +169,14 @@ impl OAuthProvider {
     }
 
     /// Adds a parameter for the authorization endpoint, as some providers need.
+    ///
+    /// ```
+    /// use isobar_api::auth::OAuthProvider;
+    /// // Asks which account to use, though the browser is signed in to one.
+    /// let company = OAuthProvider::oidc("company", "Company", "https://id.example.com", "client-id")
+    ///     .with_parameter("prompt", "select_account");
+    /// # drop(company);
+    /// ```
     #[must_use]
     pub fn with_parameter(mut self, name: &str, value: &str) -> Self {
         self.parameters.push((name.to_owned(), value.to_owned()));
