@@ -55,11 +55,19 @@ async fn main() {
         let name = format!("put 4 KiB, {concurrency} at once, durable");
         compare(&name, &contenders, count, async |store, round| puts(store, round, concurrency, count).await).await;
     }
-    for (name, size, count) in [("get 4 KiB, cached", 4 << 10, 3000), ("get 1 MiB, cached", 1 << 20, 300)] {
+    for (name, size, count) in [("get 4 KiB, cached", 4 << 10, 3000), ("get 1 MiB, cached", 1 << 20, 6000)] {
         for store in &contenders {
             store.put("cached", vec![7; size].into()).await;
         }
         compare(name, &contenders, count, async |store, _| gets(store, count).await).await;
+    }
+    for (name, size, count) in
+        [("get 4 KiB, cached, 8 at once", 4 << 10, 40_000), ("get 1 MiB, cached, 8 at once", 1 << 20, 8000)]
+    {
+        for store in &contenders {
+            store.put("cached", vec![7; size].into()).await;
+        }
+        compare(name, &contenders, count, async |store, _| gets_at_once(store, 8, count).await).await;
     }
     drop(contenders);
     if is_wanted("list") {
@@ -166,4 +174,16 @@ async fn list(folder: &Path, keys: usize) {
 fn resident() -> i64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<i64>().ok()).unwrap_or_default() * 4096
+}
+
+async fn gets_at_once(store: &Contender, concurrency: usize, count: usize) -> Duration {
+    let from = Instant::now();
+    let tasks = (0..concurrency).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { gets(&store, count / concurrency).await })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    from.elapsed()
 }

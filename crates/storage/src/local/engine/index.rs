@@ -137,11 +137,7 @@ impl Index {
     }
 
     pub(in crate::local) fn get(&self, key: &Key) -> crate::Result<Option<(ObjectMeta, Content)>> {
-        let found = self.read(|connection| {
-            // One transaction, so that row and content are of the same write.
-            let transaction = connection.unchecked_transaction()?;
-            rows::find_with_content(&transaction, key)
-        })?;
+        let found = self.read(|connection| rows::find_with_content(connection, key))?;
         if found.is_none() {
             self.check_damage()?;
         }

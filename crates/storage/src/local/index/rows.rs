@@ -15,8 +15,14 @@ use crate::local::blobs::BlobPart;
 use crate::local::packs::PackLocation;
 use crate::{Checksum, ChecksumAlgorithm, Error, Key, ObjectMeta};
 
+macro_rules! columns {
+    () => {
+        "key, version, size, etag, uploaded, http, custom, checksums, class"
+    };
+}
+
 /// The columns of [`object`], in its order.
-pub(in crate::local) const COLUMNS: &str = "key, version, size, etag, uploaded, http, custom, checksums, class";
+pub(in crate::local) const COLUMNS: &str = columns!();
 /// The same without what a listing need not tell, which then need not be read.
 pub(in crate::local) const COLUMNS_BARE: &str = "key, version, size, etag, uploaded, NULL, NULL, checksums, class";
 
@@ -30,7 +36,7 @@ pub(in crate::local) enum Content {
 
 /// Finds an object by its key: one look-up in the table, which is ordered by it (`WITHOUT ROWID`).
 pub(in crate::local) fn find(connection: &Connection, key: &Key) -> Result<Option<ObjectMeta>> {
-    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM objects WHERE key = ?"))?;
+    let mut statement = connection.prepare_cached(concat!("SELECT ", columns!(), " FROM objects WHERE key = ?"))?;
     Ok(statement.query_row([key.as_str().as_bytes()], object).optional()?.transpose()?)
 }
 
@@ -47,18 +53,17 @@ pub(in crate::local) fn is_recorded_before(connection: &Connection, key: &Key, p
     Ok(connection.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
 }
 
-/// An object and where its content is: both of the same write, within one transaction.
+/// An object and where its content is, both of the same write: the row's statement is not reset before the segments are read, and
+/// what SQLite reads meanwhile is one snapshot. That needs no `BEGIN`, which would be compiled anew for each read.
 pub(in crate::local) fn find_with_content(connection: &Connection, key: &Key) -> Result<Option<(ObjectMeta, Content)>> {
-    let mut statement = connection
-        .prepare_cached(&format!("SELECT {COLUMNS}, pack, position, crc, named FROM objects WHERE key = ?"))?;
-    let row = |row: &Row<'_>| Ok((object(row)?, place(row, [9, 10, 2, 11])?, number(row, 12)?));
-    let Some((meta, place, named)) = statement.query_row([key.as_str().as_bytes()], row).optional()? else {
-        return Ok(None);
-    };
-    let meta = meta?;
-    let content = match place {
+    let sql = concat!("SELECT ", columns!(), ", pack, position, crc, named FROM objects WHERE key = ?");
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([key.as_str().as_bytes()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let meta = object(row)??;
+    let content = match place(row, [9, 10, 2, 11])? {
         Some(place) => Content::Packed(place),
-        None => Content::Blobs(segments(connection, &meta.version)?, named),
+        None => Content::Blobs(segments(connection, &meta.version)?, number(row, 12)?),
     };
     Ok(Some((meta, content)))
 }
