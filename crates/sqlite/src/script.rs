@@ -490,7 +490,10 @@ fn parameter(rest: &str) -> usize {
     let mut named = false;
     loop {
         match rest[at..].chars().next() {
-            Some(char) if is_name(char) => (at, named) = (at + char.len_utf8(), true),
+            Some(char) if is_name(char) => {
+                at += char.len_utf8();
+                named = true;
+            }
             Some('(') if named => {
                 let end = rest[at..].find(|char| is_space(char) || char == '\u{b}' || char == ')');
                 return end.map_or(rest.len(), |end| at + end + usize::from(rest[at + end..].starts_with(')')));

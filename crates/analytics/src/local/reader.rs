@@ -265,7 +265,10 @@ impl Frames {
         // A segment to which nothing was written has a part of the mark, or nothing.
         match frames.buffer.get(..MAGIC.len()) {
             Some(begin) if begin == MAGIC => frames.at = MAGIC.len(),
-            Some(begin) if begin == FIRST_MAGIC => (frames.at, frames.is_positioned) = (MAGIC.len(), false),
+            Some(begin) if begin == FIRST_MAGIC => {
+                frames.at = MAGIC.len();
+                frames.is_positioned = false;
+            }
             None if MAGIC.starts_with(&frames.buffer) || FIRST_MAGIC.starts_with(&frames.buffer) => {
                 frames.at = frames.buffer.len();
             }

@@ -1,12 +1,13 @@
 //! Compaction beside readers and writers, what crashes leave, damage, erasure and retention.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use isobar_analytics::local::{CompactionOptions, ExportFormat, LocalOptions, LocalSink};
 use isobar_analytics::query::{Column, LocalDatasets, ScanRequest, ScanSource};
 use isobar_analytics::{DataPoint, ErrorKind, EventSink, EventSinkExt, Scan, ScanOptions};
+use tokio::runtime::Handle;
 
 use crate::columnar::{files, numbers, sink_at};
 use crate::point;
@@ -25,6 +26,70 @@ async fn compact(sink: &LocalSink) {
     sink.compact(CompactionOptions::default()).await.unwrap();
 }
 
+/// One thread that writes through two sinks, one that compacts, and one that reads all the while.
+struct Race<'a> {
+    sink: &'a LocalSink,
+    other: &'a LocalSink,
+    is_over: AtomicBool,
+    /// Number of points that were flushed.
+    acknowledged: AtomicUsize,
+}
+
+impl Race<'_> {
+    fn run(&self) {
+        let runtime = Handle::current();
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.write(&runtime));
+            scope.spawn(|| self.compact(&runtime));
+            self.read(&runtime);
+        });
+    }
+
+    fn write(&self, runtime: &Handle) {
+        for number in 0..3000 {
+            let writer = if number % 3 == 0 { self.other } else { self.sink };
+            writer.write(point(number));
+            if number % 50 == 49 {
+                runtime.block_on(self.sink.flush()).unwrap();
+                runtime.block_on(self.other.flush()).unwrap();
+                self.acknowledged.store(number + 1, Ordering::SeqCst);
+            }
+        }
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+
+    fn compact(&self, runtime: &Handle) {
+        let mut round = 0;
+        while !self.is_over.load(Ordering::SeqCst) {
+            let options = CompactionOptions::default().with_seal_current(round % 2 == 0);
+            let sink = if round % 3 == 0 { self.other } else { self.sink };
+            runtime.block_on(sink.compact(options)).unwrap();
+            round += 1;
+        }
+        assert!(round > 1);
+    }
+
+    fn read(&self, runtime: &Handle) {
+        let mut looks = 0;
+        loop {
+            let is_last = self.is_over.load(Ordering::SeqCst);
+            let before = self.acknowledged.load(Ordering::SeqCst);
+            let scan = runtime.block_on(self.sink.scan(ScanOptions::default())).unwrap();
+            let mut seen = sorted(&scan);
+            let count = seen.len();
+            seen.dedup();
+            assert_eq!(seen.len(), count, "a point is read twice");
+            let are_all_there = (0..before).all(|number| seen.binary_search(&number).is_ok());
+            assert!(are_all_there, "{count} of {before}");
+            looks += 1;
+            if is_last {
+                break;
+            }
+        }
+        assert!(looks > 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_see_each_point_once_while_it_is_written_and_compacted() {
     let folder = tempfile::tempdir().unwrap();
@@ -32,62 +97,8 @@ async fn readers_see_each_point_once_while_it_is_written_and_compacted() {
     let sink = LocalSink::open_with(folder.path(), options()).unwrap();
     // Another process on the folder.
     let other = LocalSink::open_with(folder.path(), options()).unwrap();
-    let is_over = AtomicBool::new(false);
-    let acknowledged = std::sync::atomic::AtomicUsize::new(0);
-    let work = || {
-        std::thread::scope(|scope| {
-            let runtime = tokio::runtime::Handle::current();
-            scope.spawn({
-                let runtime = runtime.clone();
-                let (sink, other, acknowledged, is_over) = (&sink, &other, &acknowledged, &is_over);
-                move || {
-                    for number in 0..3000 {
-                        let writer = if number % 3 == 0 { other } else { sink };
-                        writer.write(point(number));
-                        if number % 50 == 49 {
-                            runtime.block_on(sink.flush()).unwrap();
-                            runtime.block_on(other.flush()).unwrap();
-                            acknowledged.store(number + 1, Ordering::SeqCst);
-                        }
-                    }
-                    is_over.store(true, Ordering::SeqCst);
-                }
-            });
-            scope.spawn({
-                let runtime = runtime.clone();
-                let (sink, other, is_over) = (&sink, &other, &is_over);
-                move || {
-                    let mut round = 0;
-                    while !is_over.load(Ordering::SeqCst) {
-                        let options = CompactionOptions::default().with_seal_current(round % 2 == 0);
-                        runtime.block_on(if round % 3 == 0 { other } else { sink }.compact(options)).unwrap();
-                        round += 1;
-                    }
-                    assert!(round > 1);
-                }
-            });
-            let mut looks = 0;
-            loop {
-                let is_last = is_over.load(Ordering::SeqCst);
-                let before = acknowledged.load(Ordering::SeqCst);
-                let scan = runtime.block_on(sink.scan(ScanOptions::default())).unwrap();
-                let mut seen = sorted(&scan);
-                let count = seen.len();
-                seen.dedup();
-                assert_eq!(seen.len(), count, "a point is read twice");
-                assert!(
-                    count >= before && (0..before).all(|number| seen.binary_search(&number).is_ok()),
-                    "{count} of {before}"
-                );
-                looks += 1;
-                if is_last {
-                    break;
-                }
-            }
-            assert!(looks > 1);
-        });
-    };
-    tokio::task::block_in_place(work);
+    let state = Race { sink: &sink, other: &other, is_over: AtomicBool::new(false), acknowledged: AtomicUsize::new(0) };
+    tokio::task::block_in_place(|| state.run());
     sink.close().await.unwrap();
     other.close().await.unwrap();
     drop((sink, other));

@@ -165,7 +165,8 @@ async fn reads_that_contradict_each_other_are_read_again(db: Subject) -> Outcome
     table(&db, "o_pair", "a INTEGER, b INTEGER").await?;
     db.prepare("INSERT INTO o_pair VALUES (1, -1)").run().await?;
     let attempts = AtomicU32::new(0);
-    let (attempt, other) = (&attempts, &db);
+    let attempt = &attempts;
+    let other = &db;
     // The sum is always 0, but not that of two reads with a write in between.
     let sum = db.transaction(|tx| async move {
         let a: i64 = tx.prepare("SELECT a FROM o_pair").one().await?;

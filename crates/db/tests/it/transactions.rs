@@ -18,7 +18,8 @@ async fn concurrent_transfers_of_32_tasks_keep_the_sum() {
     for number in 0..32_i64 {
         let db = db.clone();
         tasks.push(tokio::spawn(async move {
-            let (from, to) = (number % 4, (number / 4 + number + 1) % 4);
+            let from = number % 4;
+            let to = (number / 4 + number + 1) % 4;
             let moved = db.transaction_with(options, |tx| async move {
                 let balance = |id: i64| tx.prepare("SELECT balance FROM accounts WHERE id = ?").bind(id).one::<i64>();
                 let amount = balance(from).await?.min(7);
