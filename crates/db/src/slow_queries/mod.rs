@@ -59,6 +59,9 @@ impl SlowQueries {
     }
 }
 
+/// Takes a report.
+type ReportFn = dyn Fn(&SlowQuery) + Send + Sync;
+
 /// Options of the slow-query log.
 ///
 /// ```
@@ -76,7 +79,7 @@ pub struct SlowQueryOptions {
     pub threshold: Duration,
     /// Name of the database in reports. Default: empty.
     pub name: Arc<str>,
-    report: Option<Arc<dyn Fn(&SlowQuery) + Send + Sync>>,
+    report: Option<Arc<ReportFn>>,
 }
 
 impl Default for SlowQueryOptions {
