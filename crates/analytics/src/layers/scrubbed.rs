@@ -54,8 +54,11 @@ enum Rule {
     Index(TextRule),
     /// By the offset among the blobs.
     Blob(usize, TextRule),
-    Change(Arc<dyn Fn(&mut DataPoint) + Send + Sync>),
+    Change(Arc<ChangeFn>),
 }
+
+/// Changes a point.
+type ChangeFn = dyn Fn(&mut DataPoint) + Send + Sync;
 
 #[derive(Debug, Clone)]
 enum TextRule {
