@@ -1,4 +1,11 @@
 //! From a wrangler configuration to a platform on local or memory backends.
+//!
+//! Local bindings lie below one root, named after the configuration: the layout stands in the guide,
+//! "Files". Nothing of it is made before [`WranglerPlatform::local`] is called, and a failure there
+//! leaves what was made so far: opening is idempotent.
+//!
+//! Session objects need the platform and are a part of it. The circle is broken by `DeferredNamespace`:
+//! environments get stand-ins for all namespaces, which wait until theirs is open.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -96,7 +103,18 @@ enum Target<'a> {
 }
 
 impl Platform {
-    /// Reads a wrangler configuration: a file, or a folder that has one.
+    /// Reads a wrangler configuration: a file, or a folder that has one, or is below one that has.
+    ///
+    /// ```
+    /// use isobar_http_serve::Platform;
+    ///
+    /// let project = tempfile::tempdir()?;
+    /// let file = project.path().join("wrangler.toml");
+    /// std::fs::write(&file, "name = \"hello\"\nr2_buckets = [{ binding = \"STORAGE\", bucket_name = \"files\" }]\n")?;
+    /// let configured = Platform::from_wrangler(project.path())?;
+    /// assert_eq!(configured.config().r2_buckets[0].local_name(), "files");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -138,20 +156,22 @@ impl WranglerPlatform {
         }
     }
 
-    /// The configuration.
+    /// Returns the configuration, for what is not a binding: `[assets]`, the name.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// A secret, over what `.dev.vars` has: of the environment, or of a file of the operator's.
+    /// Sets a secret, over what `.dev.vars` has: of the environment, or of a file of the operator's.
+    /// The later one of a name counts.
     #[must_use]
     pub fn secret(mut self, name: impl Into<String>, secret: Secret) -> Self {
         self.secrets.push((name.into(), secret));
         self
     }
 
-    /// A sender of e-mail under the name of the `send_email` binding.
+    /// Sets a sender of e-mail under the name of the `send_email` binding. Default: none, and the name
+    /// is then no binding.
     #[must_use]
     pub fn mail(mut self, name: impl Into<String>, sender: Arc<dyn isobar_api::mail::MailSender>) -> Self {
         self.mail.push((name.into(), sender));
@@ -292,7 +312,21 @@ impl WranglerPlatform {
         with_triggers(platform, &crons, app, Target::Folder(&folder, CRON_CLASS, CRONS_AWAKE)).await
     }
 
-    /// Opens every binding in memory: for tests.
+    /// Opens every binding in memory: for tests. Nothing outlives the platform, but vars, secrets and
+    /// cron triggers work as they do locally.
+    ///
+    /// ```
+    /// use isobar_cloudflare::wrangler::{Config, Format};
+    /// use isobar_http_serve::WranglerPlatform;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let config = "name = \"hello\"\nvars = { REGION = \"weur\" }\nd1_databases = [{ binding = \"DB\", database_name = \"app\" }]";
+    /// let config = Config::parse(config, Format::Toml, None)?;
+    /// let platform = WranglerPlatform::new(config).memory().await?;
+    /// assert!(platform.database("DB").is_ok());
+    /// assert_eq!(platform.var("REGION")?, "weur");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`local`](Self::local).
@@ -384,6 +418,10 @@ impl WranglerPlatform {
         Ok(secrets.into_iter().map(|(name, value)| (name, Secret::new(value))).collect())
     }
 
+    /// Opens the namespaces, one for each class: bindings of one class share it.
+    ///
+    /// # Errors
+    /// A class that is not registered; one whose folder cannot be used.
     fn sessions(
         self,
         mut builder: PlatformBuilder,

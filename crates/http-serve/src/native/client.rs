@@ -1,4 +1,8 @@
 //! Requests to other services, natively.
+//!
+//! The transport is that of `isobar-cloudflare`, the one HTTP client of the tree: its pool, its
+//! certificates and its limits. What is added here is one time for the whole exchange, and a bound on
+//! the answer, since both come from a server that somebody else runs.
 
 use std::time::Duration;
 
@@ -16,7 +20,7 @@ const ANSWER_BYTES: usize = 1024 * 1024;
 pub struct Client(HttpTransport);
 
 impl Client {
-    /// A client with a pool of its own.
+    /// Returns a client with a pool of its own.
     ///
     /// # Errors
     /// When the system's certificates cannot be used.

@@ -1,4 +1,7 @@
 //! Doors of `isobar-gateway` on listeners of their own.
+//!
+//! A door knows nothing of this server: it finds the client of a request among the extensions, in a
+//! type of its own, into which the server's is translated here.
 
 use std::convert::Infallible;
 use std::future::{Future, ready};
@@ -37,6 +40,7 @@ impl Server {
     }
 }
 
+/// Puts the client of a request where a door looks for it.
 fn with_client(mut request: Request) -> Request {
     let client = request.extensions().get::<RequestInfo>().map(|info| ClientInfo::new(info.address, info.is_https));
     request.extensions_mut().insert(client.unwrap_or_default());

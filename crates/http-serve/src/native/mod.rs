@@ -1,4 +1,8 @@
 //! The native entry: the server for an [`App`](crate::App), and the log.
+//!
+//! `Server` and `AppService` are thin: accepting, TLS, limits, HTTP and the fast path are
+//! `isobar-server`'s, which knows neither an API nor a site. What connects both is the implementation
+//! of its trait `Application` in `service`.
 
 mod client;
 #[cfg(feature = "gateway")]

@@ -27,7 +27,19 @@ use super::service::AppService;
 pub struct Server(pub(super) isobar_server::Server);
 
 impl Server {
-    /// Listens on this address; port 0 takes a free one.
+    /// Listens on this address; port 0 takes a free one. Connections are accepted by the kernel from
+    /// now on, and wait.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use isobar_http_serve::native::{Server, ServerError};
+    ///
+    /// let server = Server::bind("127.0.0.1:0".parse()?).await?;
+    /// let address = server.address().expect("it is no Unix socket");
+    /// assert_eq!(server.url(), format!("http://{address}"));
+    /// assert!(matches!(Server::bind(address).await, Err(ServerError::InUse(_))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`ServerError::InUse`], [`ServerError::Bind`].
@@ -59,13 +71,14 @@ impl Server {
         Self(self.0.drain(drain))
     }
 
-    /// The address it listens on; `None` for a socket in the file system.
+    /// Returns the address it listens on; `None` for a socket in the file system.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.0.address()
     }
 
-    /// Where clients find it: `http://127.0.0.1:8787`, `https://...`, or `unix:` and the socket's path.
+    /// Returns the address for clients: `http://127.0.0.1:8787`, `https://...`, or `unix:` and the
+    /// socket's path.
     #[must_use]
     pub fn url(&self) -> String {
         self.0.url()
@@ -76,6 +89,22 @@ impl Server {
     ///
     /// # Errors
     /// [`ServerError::Serve`].
+    ///
+    /// Routes run on the runtime that this is called on. Requests in flight have the time of
+    /// [`drain`](Self::drain); those that take longer are broken off.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use isobar_http_serve::App;
+    /// use isobar_http_serve::native::Server;
+    ///
+    /// let server = Server::bind("127.0.0.1:0".parse()?).await?;
+    /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    /// let serving = tokio::spawn(server.serve(App::new().into_service(), async { drop(stopped.await) }));
+    /// drop(stop); // in a program: `shutdown_signal()`
+    /// serving.await??;
+    /// # Ok(()) }
+    /// ```
     pub async fn serve(
         self,
         app: impl Into<AppService>,

@@ -1,4 +1,18 @@
 //! An application as the native server takes it: its routes, and the answers of its site that are in memory.
+//!
+//! # Three ways to an answer
+//!
+//! | | for | skips |
+//! |---|---|---|
+//! | `prepared` | GET and HEAD by plain HTTP/1.1: what the site has in memory, as bytes for the socket | hyper, the router, its layers |
+//! | `respond_at_once` | HTTP/2, TLS, and connections that have sent something else before | the router, its layers |
+//! | `respond` | all else | nothing |
+//!
+//! The first two must not differ from the third by anything that a client or an operator can see. So
+//! each adds the request's id, counts the request and logs it, and neither is taken for a path that a
+//! route may have, or for the health checks: `site_before_routes` decides.
+//!
+//! A panic in the site's fast path leads to the third way, whose layer for panics answers it.
 
 use std::fmt;
 use std::io;
@@ -23,6 +37,18 @@ use crate::readiness::is_health;
 use crate::response::unsniffed;
 
 /// An application for a [`Server`](crate::native::Server): a router, or an [`App`](crate::App).
+///
+/// A plain router has neither fast path nor observation.
+///
+/// ```
+/// use axum::Router;
+/// use axum::routing::get;
+/// use isobar_http_serve::{App, AppService};
+///
+/// let of_app: AppService = App::new().into_service();
+/// let of_router: AppService = Router::new().route("/metrics", get(async || "up 1\n")).into();
+/// # drop((of_app, of_router));
+/// ```
 pub struct AppService {
     router: Router,
     site: Option<SiteInMemory>,
@@ -51,6 +77,7 @@ impl From<Router> for AppService {
 }
 
 impl AppService {
+    /// Returns the service of an application; `hsts` and the limit of bodies are set afterwards.
     pub(crate) fn new(router: Router, site: Option<SiteInMemory>, observer: Arc<Observer>) -> Self {
         Self { router, site, observer, hsts: None, body_limit: BODY_LIMIT }
     }
@@ -64,6 +91,8 @@ impl AppService {
         (!is_route).then_some(site)
     }
 
+    /// Logs and counts an answer out of memory, as the observing layer does for the others. Returns
+    /// when that was done.
     fn answered<B>(
         &self,
         request: &Request<B>,
@@ -109,6 +138,9 @@ impl Application for AppService {
         return self.observer.metrics.as_ref().map(crate::observe::Metrics::connection);
     }
 
+    /// It is for requests that never reach the router: too many connections, a head that is too long, a
+    /// route that took too long. They have the form of the API's problems, as the client may be a
+    /// program.
     fn refuse(&self, refusal: &Refusal, id: Option<HeaderValue>) -> Response<AppBody> {
         let mut response = unsniffed(problem(refusal));
         let id = match refusal {
@@ -182,6 +214,8 @@ impl Application for AppService {
 }
 
 /// A refusal as the API answers it.
+///
+/// A refusal that passes has `Retry-After`.
 fn problem(refusal: &Refusal) -> Problem {
     let problem = Problem::new(refusal.status()).with_detail(refusal.to_string());
     match refusal.retry_after() {
@@ -294,6 +328,8 @@ impl fmt::Debug for Id {
 }
 
 /// A body of the site's or of a route's.
+///
+/// An enum rather than a boxed body: the site's bodies are sent without another allocation.
 #[derive(Debug)]
 pub enum AppBody {
     Site(SiteBody),

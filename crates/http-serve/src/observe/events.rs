@@ -1,4 +1,9 @@
 //! The events of a dataset: of requests, and of the product.
+//!
+//! A dataset has one event for each request or occurrence, of both kinds together, told apart by
+//! `blob1`. The columns are a contract: events of old versions are read by new ones, so that a column
+//! is only ever added, and a value that is missing has a meaning (a weight of 0 is 1). Analytics Engine
+//! has 20 blobs and 20 doubles.
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -9,6 +14,20 @@ use serde_json::{Map, Value, json};
 /// `blob4` the status, `blob5` the cache's part, `blob6` the country; `double1` the duration in milliseconds, `double2` the
 /// bytes answered where known, `double3` the milliseconds that databases took, `double4` how many requests it stands for.
 /// Nothing personal: no address, no path with values in it, no query.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_analytics::memory::MemorySink;
+/// use isobar_analytics::{DataPoint, EventSink};
+/// use isobar_http_serve::RequestEvent;
+///
+/// let dataset = MemorySink::new();
+/// let point = ["request", "/api/images/{id}", "GET", "404", "none", "AT"].into_iter().fold(DataPoint::new(), DataPoint::with_blob);
+/// dataset.write(point.with_double(3.5)); // of an old version, without a weight
+/// let event = RequestEvent::from_event(&dataset.points()[0]).expect("it is a request's");
+/// assert_eq!((event.status, event.milliseconds, event.weight), (404, 3.5, 1.0));
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct RequestEvent {
     /// The route's pattern: `/api/images/{id}`; `site` for static files.
@@ -102,11 +121,13 @@ pub(crate) fn standard(method: &Method) -> Option<&'static str> {
     NAMES.into_iter().find(|name| *name == method.as_str())
 }
 
+/// The method's name; those of HTTP are not copied.
 fn named(method: &Method) -> Bytes {
     let copied = || Bytes::copy_from_slice(method.as_str().as_bytes());
     standard(method).map_or_else(copied, |name| Bytes::from_static(name.as_bytes()))
 }
 
+/// The status as text; the usual ones are not copied.
 fn numbered(status: StatusCode) -> Bytes {
     match status.as_u16() {
         200 => Bytes::from_static(b"200"),
@@ -143,6 +164,21 @@ impl RequestEvent {
 
 /// An event of the product, and its columns: `index1` the name; `blob1` `event`, `blob2` the name, `blob3` a pseudonym of
 /// the user, `blob4` one of the tenant, `blob5` the properties as JSON.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_analytics::memory::MemorySink;
+/// use isobar_analytics::{DataPoint, EventSink};
+/// use isobar_http_serve::ProductEvent;
+///
+/// let dataset = MemorySink::new();
+/// let blobs = ["event", "theme_changed", "1f2e", "9a8b", r#"{"to":"dark"}"#];
+/// dataset.write(blobs.into_iter().fold(DataPoint::new().with_index("theme_changed"), DataPoint::with_blob));
+/// let event = ProductEvent::from_event(&dataset.points()[0]).expect("it is the product's");
+/// assert_eq!(event.name, "theme_changed");
+/// assert_eq!(event.properties["to"], "dark");
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ProductEvent {
@@ -157,6 +193,7 @@ pub struct ProductEvent {
 }
 
 impl ProductEvent {
+    /// Returns the data point of the event.
     pub(crate) fn to_point(&self) -> DataPoint {
         let Self { name, user, tenant, properties } = self;
         DataPoint::new()

@@ -11,6 +11,20 @@ const LOG: &str = "warn,isobar_http_serve=info,isobar_server=info,s3s=off";
 
 /// Writes the log to standard error: as `RUST_LOG` says, else warnings and this service's own lines. Text on a terminal,
 /// JSON with `ISOBAR_LOG=json`.
+///
+/// Call it once, first of all: lines before it are lost. Where a subscriber is set up already, as in a
+/// test, it stays and this does nothing.
+///
+/// | variable | |
+/// |---|---|
+/// | `RUST_LOG` | filter, as `isobar_http_serve=debug,warn`. Default: `warn`, and `info` of this crate and the server |
+/// | `ISOBAR_LOG` | `json` for a JSON object in each line. Default: text, coloured on a terminal |
+///
+/// ```
+/// isobar_http_serve::native::init_log();
+/// isobar_http_serve::native::init_log(); // no error
+/// tracing::info!("ready");
+/// ```
 pub fn init_log() {
     // A log that is set up already stays.
     drop(tracing_subscriber::registry().with(log_layer()).try_init());

@@ -2,6 +2,11 @@
 //!
 //! A request's future notes itself as the one that is polled; what it polls in turn adds to it. No runtime is asked, so it is
 //! the same inside Workers.
+//!
+//! The alternative, a task-local of tokio, would not exist inside Workers, and a parameter would go
+//! through every handler. Its limit: what a request spawns as a task of its own is not counted, since
+//! nothing of the request polls it. Parallel queries count each, so that the sum may be more than the
+//! request's duration.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -29,10 +34,12 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
+    /// Time so far, in milliseconds.
     pub(crate) fn database_milliseconds(&self) -> f64 {
         self.database_microseconds.load(Ordering::Relaxed) as f64 / 1000.0
     }
 
+    /// The meter of the request that is polled on this thread; `None` outside of one.
     fn current() -> Option<Arc<Self>> {
         CURRENT.with_borrow(Clone::clone)
     }
@@ -62,9 +69,14 @@ impl<F: Future> Future for Metered<F> {
 }
 
 /// A database whose time counts for the request that asks it.
+///
+/// Every method is forwarded (`missing_trait_methods` is denied): a default of the trait in place of
+/// the backend's own would be a silent loss. Sessions of consistency and time travel are not timed.
 #[derive(Debug)]
 pub(crate) struct MeteredDatabase(pub(crate) Arc<dyn Database>);
 
+/// Counts the time of some work for the current request. It is found before the work begins, as another
+/// may be polled when it ends.
 async fn timed<T>(work: impl Future<Output = T>) -> T {
     let Some(meter) = Meter::current() else { return work.await };
     let start = Utc::now(); // not Instant: that has no clock inside Workers

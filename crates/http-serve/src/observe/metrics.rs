@@ -1,4 +1,11 @@
 //! Prometheus metrics.
+//!
+//! Labels are bounded, since each combination is a series that stays: routes are patterns and never
+//! paths, methods are those of HTTP or `other`, the cache's part is one of a few words. Names follow
+//! OpenMetrics: a unit at the end, `_total` for counters.
+//!
+//! Counting takes a lock of the family for reading, and for writing at the first request of a series.
+//! Cache and dataset are asked when the metrics are read.
 
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -93,7 +100,14 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All at nothing.
+    /// Returns metrics at zero.
+    ///
+    /// ```
+    /// use isobar_http_serve::Metrics;
+    ///
+    /// let text = Metrics::new().text();
+    /// assert!(text.contains("# TYPE http_connections gauge\nhttp_connections 0\n") && text.ends_with("# EOF\n"));
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         let inner = Inner {
@@ -114,7 +128,18 @@ impl Metrics {
         Self(Arc::new(inner))
     }
 
-    /// `GET /metrics`, in the text form of OpenMetrics.
+    /// Returns the route `GET /metrics`, in the text form of OpenMetrics 1.0.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use axum::body::Body;
+    /// use tower::ServiceExt;
+    ///
+    /// let router = isobar_http_serve::Metrics::new().router();
+    /// let answer = router.oneshot(http::Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
+    /// assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    /// # });
+    /// ```
     pub fn router(&self) -> Router {
         let metrics = self.clone();
         Router::new().route(
@@ -126,7 +151,8 @@ impl Metrics {
         )
     }
 
-    /// All of it as text of OpenMetrics.
+    /// Returns all of it as text of OpenMetrics, for a handler of one's own. It takes time in
+    /// proportion to the series.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -137,11 +163,13 @@ impl Metrics {
         text
     }
 
+    /// Reads the site's cache and the dataset's counts whenever the metrics are read.
     pub(crate) fn watch(&self, site: Option<Site>, dataset: Option<Arc<dyn EventSink>>) {
         let mut registry = self.0.registry.lock().ignore_poison();
         registry.register_collector(Box::new(Sources { site, dataset }));
     }
 
+    /// Counts a request that has ended.
     pub(crate) fn note(&self, noted: &Noted) {
         let route = Pattern(noted.route.clone());
         // A label must not have a value for each method that a client makes up.

@@ -1,4 +1,16 @@
 //! Observation of requests: ids, events of a dataset and their statistics, Prometheus metrics, traces, the log.
+//!
+//! | module | what it has |
+//! |---|---|
+//! | `observer` | the layer: it sees each request begin and end |
+//! | `request_id`, `meter` | ids; the time that a request waits for databases |
+//! | `events` | the columns of a dataset's events, written and read |
+//! | `stats`, `stats_queries`, `stats_cache` | statistics of them, by SQL, kept for some seconds |
+//! | `product_events` | routes of the API that write events and report statistics |
+//! | `metrics`, `traces`, `log` | Prometheus, OpenTelemetry, standard error |
+//!
+//! All of it is told about a request once, by `observer`, so that they agree: what Prometheus counts is
+//! what the dataset has, but for sampling. Nothing of it blocks a request or fails one.
 
 mod events;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]

@@ -1,4 +1,18 @@
 //! The layer that observes every request: a line of the log, an event, metrics, a span.
+//!
+//! A request is noted once, when its answer begins, or when its future is dropped before: [`Pending`]
+//! notes it in `drop`, with status 499, so that a client that goes away and a handler that is given up
+//! are seen, too. The body's own duration is not in it.
+//!
+//! | told | of |
+//! |---|---|
+//! | the log | each request |
+//! | metrics | each request |
+//! | a span | each request that the tracer samples |
+//! | the dataset | a sample: by [`App::sample_rate`](crate::App::sample_rate), then by the rate of the second |
+//!
+//! Answers of 500 and above are exempt from the first sampling, not from the second: a server that
+//! fails 10,000 times a second must not fill its disk with that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,7 +53,7 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    /// Notes a request where it is to be noted.
+    /// Notes a request: counts it, and writes its event where it is sampled.
     pub(crate) fn note(&self, noted: &Noted) {
         #[cfg(feature = "metrics")]
         if let Some(metrics) = &self.metrics {
@@ -83,6 +97,7 @@ impl Observer {
         });
     }
 
+    /// Whether anything but the log wants to know of requests.
     fn is_wanted(&self) -> bool {
         #[cfg(feature = "metrics")]
         if self.metrics.is_some() {
@@ -91,6 +106,7 @@ impl Observer {
         self.dataset.is_some()
     }
 
+    /// The client's country by the configured header.
     fn country(&self, headers: &HeaderMap) -> Option<Country> {
         Country::read(headers.get(self.country.as_ref()?)?.as_bytes())
     }
@@ -105,11 +121,16 @@ pub(crate) fn cache_part(status: StatusCode, state: Option<CacheState>) -> &'sta
 }
 
 /// Samples one in N by chance; all, where the system has no randomness.
+///
+/// Errors on the side of writing: without randomness there would be no event at all.
 fn is_sampled(one_in: u32) -> bool {
     one_in <= 1 || random().is_none_or(|random| u32::from_ne_bytes(random).is_multiple_of(one_in))
 }
 
 /// Bounds the events of a second: the more there are, the fewer of them are written.
+///
+/// One atomic, changed without a lock: under contention a second may begin twice, and some of its
+/// events count as the first. The weights make sums right on average, whatever the share.
 #[derive(Debug)]
 pub(crate) struct EventRate {
     /// Events of a second that are all written; 0 for no limit.
@@ -125,6 +146,7 @@ impl Default for EventRate {
 }
 
 impl EventRate {
+    /// Returns a bound of this many events a second; 0 for none.
     pub(crate) fn new(full: u32) -> Self {
         Self { full, state: AtomicU64::new(0) }
     }
@@ -195,6 +217,7 @@ struct Pending {
 }
 
 impl Pending {
+    /// Notes the end, once: a second call, that of `drop`, does nothing.
     fn end(&mut self, status: StatusCode, bytes: f64, cache: &'static str) {
         let Some((route, method, country)) = self.noted.take() else { return };
         let milliseconds = (Utc::now() - self.start).num_microseconds().unwrap_or_default() as f64 / 1000.0;

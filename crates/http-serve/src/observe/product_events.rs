@@ -1,4 +1,22 @@
 //! Product events, beside those of requests: the actions of users, without their identities.
+//!
+//! # What is kept of a user
+//!
+//! A pseudonym: eight bytes of a MAC of the vault's over the user's id, in hexadecimal. It is the same
+//! for the same user, so that users can be counted, and leads to nobody without the keyring. Properties
+//! are checked by their names and by an `@` in texts: a check against carelessness, not against intent.
+//!
+//! # Limits
+//!
+//! | limit | value | answer |
+//! |---|---|---|
+//! | events of a tenant in a minute | 600 | 429, `Retry-After: 60` |
+//! | properties of an event | 20 | 400 |
+//! | text of a property | 200 bytes | 400 |
+//! | names | 1 to 64 of `a-z`, `0-9`, `_`, a letter first | 400 |
+//! | period of statistics | 2,208 hours | 400 |
+//!
+//! Limits are counted in memory, by process or isolate: several of them allow more together.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -22,6 +40,7 @@ use super::stats_cache::StatsCache;
 use crate::dataset_queries::DatasetQueries;
 
 const MAX_PROPERTIES: usize = 20;
+/// Most bytes of a property's text.
 const TEXT_BYTES: usize = 200;
 /// Events that one tenant may write in a minute.
 const PER_MINUTE: u32 = 600;
@@ -43,6 +62,7 @@ const PERSONAL: [&str; 12] = [
     "user",
 ];
 
+/// Body of `POST /analytics/track`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Track {
@@ -51,6 +71,7 @@ struct Track {
     properties: Map<String, Json>,
 }
 
+/// Query of `GET /stats`. Default: 24 hours.
 #[derive(Debug, Deserialize)]
 struct Asked {
     hours: Option<i64>,
@@ -167,12 +188,15 @@ impl Analytics {
             .document("/stats", stats_item)
     }
 
+    /// Makes a pseudonym: the same for the same text, under the vault's keys.
     async fn pseudonym(&self, of: &str) -> Result<String, Problem> {
         let mac = self.vault.mac("analytics pseudonym", of.as_bytes()).await?;
         Ok(hex::encode(&mac[..8]))
     }
 }
 
+/// Writes an event. It is counted against the tenant's limit before it is checked, so that invalid ones
+/// cost their sender, too.
 async fn track(
     State(analytics): State<Analytics>,
     principal: Principal,
@@ -218,6 +242,7 @@ async fn track(
     Ok(StatusCode::ACCEPTED.into_response())
 }
 
+/// Returns statistics: of all for the operator, else of the principal's tenant.
 async fn shown(
     State(analytics): State<Analytics>,
     principal: Principal,
@@ -236,6 +261,7 @@ async fn shown(
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(&*stats)).into_response())
 }
 
+/// Whether a text may be the name of an event or a property.
 fn is_word(text: &str) -> bool {
     let is_fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=64).contains(&text.len()) && text.bytes().all(is_fine) && text.as_bytes()[0].is_ascii_lowercase()

@@ -1,4 +1,9 @@
 //! Ids of requests.
+//!
+//! A client's own id is taken as it is, of any form: it is for finding a request in both logs, and
+//! nothing relies on its being unique. An own one is 128 random bits. Randomness is fetched from the
+//! system for 64 ids at once, by each thread: a system call for each request would be among the most
+//! expensive parts of the fast path.
 
 use std::cell::RefCell;
 
@@ -7,6 +12,21 @@ use tower_http::request_id::{MakeRequestId, RequestId};
 
 /// The header that carries a request's id, in and out: `x-request-id`. The client's own id is kept; without one it is 32
 /// hexadecimal digits.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use axum::body::Body;
+/// use isobar_http_serve::{App, REQUEST_ID};
+/// use tower::ServiceExt;
+///
+/// let router = App::new().into_router();
+/// let request = http::Request::get("/healthz").header(REQUEST_ID, "of-the-proxy").body(Body::empty()).unwrap();
+/// let answer = router.clone().oneshot(request).await.unwrap();
+/// assert_eq!(answer.headers()[REQUEST_ID], "of-the-proxy");
+/// let answer = router.oneshot(http::Request::get("/healthz").body(Body::empty()).unwrap()).await.unwrap();
+/// assert_eq!(answer.headers()[REQUEST_ID].len(), 32);
+/// # });
+/// ```
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Makes a request's id where the client sent none.

@@ -1,4 +1,8 @@
 //! Statistics of a dataset's events, as they are answered.
+//!
+//! They are estimates where events were sampled, and say nothing of what was lost before it was
+//! written, but for [`Stats::dropped`]. The JSON has the fields' names; an answer has at most 1,000
+//! routes and 1,000 events of the product.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,14 @@
 //! A cache of statistics: concurrent requests share one answer, which is kept for some seconds.
+//!
+//! A dashboard asks every few seconds, from several browsers; a query reads a day of events. So an
+//! answer serves for 5 s, and a crowd causes one query.
+//!
+//! Lock order: an entry's `asking`, then the cache's `asking`. The first makes a tenant's requests
+//! share one answer; the second lets one query run at a time, so that many tenants cannot take all of
+//! the memory that queries may have. The synchronous locks are held for a few instructions and never
+//! across an await. A request that is dropped while it asks gives both back, and the next one asks.
+//!
+//! Memory is bounded by [`TENANTS`]: entries that nobody waits for are dropped when there are more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as SyncMutex};
@@ -71,6 +81,7 @@ impl StatsCache {
         Ok(stats)
     }
 
+    /// Returns a tenant's entry, and makes it if there is none.
     fn entry(&self, key: Key) -> Arc<Entry> {
         // Changed in single steps.
         let mut tenants = self.tenants.lock().ignore_poison();
@@ -82,6 +93,8 @@ impl StatsCache {
 }
 
 impl Entry {
+    /// The kept statistics, if they are of as many hours and young enough. A clock that was set back
+    /// makes them old.
     fn fresh(&self, hours: i64, now: DateTime<Utc>) -> Option<Arc<Stats>> {
         // Replaced as a whole.
         let kept = self.kept.lock().ignore_poison();

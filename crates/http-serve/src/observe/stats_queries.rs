@@ -1,4 +1,11 @@
 //! The queries of statistics: the same text for every executor, but for the names of datasets and the weights of sampled rows.
+//!
+//! They run on local datasets and on Analytics Engine, which agree on little more than a core of
+//! ClickHouse's SQL: no window functions, no joins, no subqueries are used. Values go as parameters;
+//! what is formatted into the text is constant, but for numbers of a period.
+//!
+//! Each of the five queries reads the period's events once. One query for all would need a column for
+//! each step and route.
 
 use std::collections::BTreeMap;
 
@@ -192,6 +199,7 @@ impl<'q> StatsQueries<'q> {
         )
     }
 
+    /// Runs a query, and keeps what it says of damage: the worst of all, as they read the same events.
     async fn ask(&mut self, query: Query) -> Result<Rows> {
         let answer = self.queries.query(&query).await?;
         // Each query reads the same events, so that damage is not added up.
@@ -204,6 +212,8 @@ impl<'q> StatsQueries<'q> {
         Ok(Rows(answer))
     }
 
+    /// Cuts a list to what is answered, and notes that it was longer. Queries ask for one more than
+    /// that.
     fn cut<T>(&mut self, list: &mut Vec<T>) {
         self.is_partial |= list.len() > LISTED;
         list.truncate(LISTED);
@@ -218,6 +228,7 @@ impl Rows {
         self.0.rows()
     }
 
+    /// The value of a column by its name.
     fn value(&self, row: usize, name: &str) -> Result<Value> {
         let missing = || unexpected(format!("the answer has no column {name}"));
         self.0.column(name).map(|column| self.0.value(row, column)).ok_or_else(missing)
@@ -232,10 +243,12 @@ impl Rows {
         Ok(if number.is_nan() { 0.0 } else { number })
     }
 
+    /// A number as a count, rounded: weighted sums are floats.
     fn count(&self, row: usize, name: &str) -> Result<u64> {
         Ok(self.number(row, name)?.round() as u64)
     }
 
+    /// A text; bytes that are not UTF-8 are replaced.
     fn text(&self, row: usize, name: &str) -> Result<String> {
         match self.value(row, name)? {
             Value::String(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
@@ -243,6 +256,7 @@ impl Rows {
         }
     }
 
+    /// The totals of a row, with the mean of the databases' time by request.
     fn summary(&self, row: usize) -> Result<Summary> {
         let requests = self.number(row, "requests")?;
         let waited = self.number(row, "waited")?;
@@ -258,6 +272,7 @@ impl Rows {
     }
 }
 
+/// An answer that is not what was asked for: a fault of the executor.
 fn unexpected(message: String) -> Error {
     Error::new(ErrorKind::Internal, message).during("query")
 }

@@ -1,4 +1,14 @@
 //! Traces for OpenTelemetry: a span for each request, as a child of the client's.
+//!
+//! | attribute | value |
+//! |---|---|
+//! | name | `GET /api/images/{id}` |
+//! | `http.request.method`, `http.route`, `url.path`, `http.response.status_code` | of the request, by OpenTelemetry's semantic conventions |
+//! | status | `ERROR` for 500 and above |
+//!
+//! Spans of storage, databases and sessions (features `tracing` of their crates) are children of the
+//! request's. Export happens in a thread of OpenTelemetry's, in batches: a collector that is slow or
+//! gone costs spans, never requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +40,8 @@ const ANSWER_BYTES: usize = 1 << 20;
 /// How long what is left may take to be sent at the end.
 const LAST: Duration = Duration::from_secs(5);
 
-/// Why traces cannot be sent.
+/// The reason why traces cannot be sent: a variable of the environment that cannot be read, or an HTTP
+/// client that does not start.
 #[derive(Debug, thiserror::Error)]
 #[error("traces cannot be sent: {0}")]
 pub struct TelemetryError(#[source] Box<dyn std::error::Error + Send + Sync>);
@@ -42,6 +53,22 @@ pub struct Telemetry(SdkTracerProvider);
 
 impl Telemetry {
     /// Whether the environment names a collector.
+    ///
+    /// ```
+    /// use isobar_http_serve::Telemetry;
+    /// use isobar_http_serve::native::init_log;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let telemetry = if Telemetry::is_wanted() { Some(Telemetry::init()?) } else { None };
+    /// if telemetry.is_none() {
+    ///     init_log();
+    /// }
+    /// // serve, until the end
+    /// if let Some(telemetry) = telemetry {
+    ///     telemetry.close().await;
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn is_wanted() -> bool {
         ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
@@ -72,7 +99,7 @@ impl Telemetry {
         Ok(Self(provider))
     }
 
-    /// Sends what is left, for 5 s at most.
+    /// Sends what is left, for 5 s at most. Call it after the server has drained; a failure is logged.
     pub async fn close(self) {
         let closing = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(LAST)).await;
         if let Ok(Err(error)) = closing {
@@ -114,7 +141,7 @@ pub(crate) fn request_span(headers: &HeaderMap, method: &Method, path: &str, rou
     span
 }
 
-/// How it ended.
+/// Notes how a request has ended: its status, and for 500 and above that it is an error.
 pub(crate) fn answered(span: &Span, status: StatusCode) {
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {

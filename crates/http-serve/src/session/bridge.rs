@@ -3,6 +3,22 @@
 //! Reading never waits for writing: a client may send everything before it reads. Messages that wait for it are bounded in the
 //! session host, which closes the socket of a client that does not read with 1013; messages that the object has not taken hold
 //! back its TCP connection. Unfinished messages are bounded in bytes and time: see [`unfinished`](super::unfinished).
+//!
+//! # Ends
+//!
+//! | what ends it | the client sees | the object sees |
+//! |---|---|---|
+//! | the client closes | its close echoed | the close |
+//! | the object closes | the object's close; what the client still sends is delivered for 30 s | the client's answer |
+//! | the connection breaks, the client is silent and takes nothing for 30 s | nothing | 1006 |
+//! | the object is reset | a broken connection | |
+//! | the client breaks the protocol | 1002, 1007, 1009 | 1006 |
+//! | a message is not finished in time | 1008 | 1006 |
+//! | too many are unfinished in the process | 1013 | 1006 |
+//!
+//! The reading and the writing future run side by side in one task, so that neither needs a lock for
+//! the socket. Dropping the sender is how the object learns of a broken connection; a close frame is
+//! passed on before it.
 
 use std::io;
 use std::pin::pin;
@@ -57,12 +73,19 @@ pub(super) fn upgrade(parts: &mut http::request::Parts) -> Option<Upgrade> {
     Some(Upgrade { key, upgraded: parts.extensions.remove()? })
 }
 
+/// Whether a list header has a token, in any case of its letters (RFC 9110, 5.6.1).
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
 }
 
 /// Answers with the object's answer; a WebSocket in it is connected with the client's.
+///
+/// The 101 is returned at once, and the messages are carried by a task of their own once the connection
+/// was handed over.
+///
+/// # Errors
+/// 426, where the object has accepted a WebSocket and the request is not an upgrade.
 pub(super) fn connect(upgrade: Option<Upgrade>, mut answer: isobar_sessions::Response) -> Result<Response, Problem> {
     let Some(client) = take_websocket(&mut answer) else { return Ok(answer.map(Body::new)) };
     let Upgrade { key, upgraded } = upgrade.ok_or_else(upgrade_required)?;
@@ -145,6 +168,8 @@ async fn run(io: TokioIo<Upgraded>, client: ClientSocket) {
     }
 }
 
+/// Carries the client's messages to the object until one of both ends. A message is asked for only when
+/// the object has room: that holds the client's connection back by TCP.
 async fn read(
     stream: &mut SplitStream<Network>,
     sender: &ClientSender,
@@ -217,6 +242,8 @@ fn refusal(error: &WsError) -> ReadEnd {
     ReadEnd::Refused(code, reason[..end].to_owned())
 }
 
+/// Carries the object's messages to the client. A client that takes nothing for 30 s is given up,
+/// unless it still sends.
 async fn write(sink: &mut SplitSink<Network, WsMessage>, receiver: &mut ClientReceiver, heard: &Heard) -> WriteEnd {
     while let Some(frame) = receiver.receive().await {
         let is_goodbye = frame.is_err();
@@ -264,10 +291,12 @@ impl Default for Heard {
 }
 
 impl Heard {
+    /// The client was heard of now.
     fn now(&self) {
         *self.0.lock().ignore_poison() = Instant::now();
     }
 
+    /// Whether the client was heard of within [`PATIENCE`].
     fn lately(&self) -> bool {
         self.0.lock().ignore_poison().elapsed() < PATIENCE
     }

@@ -1,4 +1,16 @@
 //! Requests to session objects, WebSocket upgrades included.
+//!
+//! A request goes to its object as it came, but for its path and the server's own extensions: headers,
+//! method and body are the client's. The object is on another thread natively and in another place
+//! inside Workers; both answer through the same trait.
+//!
+//! WebSockets take two ways. Natively the object's answer holds one end of a socket in memory, and
+//! `bridge` carries messages between it and the connection. Inside Workers the runtime connects both,
+//! and no message passes through here.
+//!
+//! Checks come before the object is asked: a page of another site, and the paths of typed calls.
+//! Whether the user may see the object is the application's to decide, in the handler that calls
+//! [`forward_session`].
 
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod bridge;

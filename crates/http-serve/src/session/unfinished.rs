@@ -2,6 +2,14 @@
 //!
 //! The frames of a connection are followed by their headers (RFC 6455, 5.2), so that control frames between the frames of a message
 //! neither count as bytes of it nor give it time.
+//!
+//! Without this a client could begin a large message on each of thousands of sockets and never end it:
+//! the library holds what has come, and its limit is for one message. Two bounds follow: in bytes over
+//! the whole process, beyond which sockets with more than a small share are closed; and in time, as a
+//! message has to come on at [`RATE`], which rises when memory is scarce.
+//!
+//! A rate, and not a deadline: a slow connection may send a large message for as long as it goes
+//! on. What the object keeps the client waiting for is taken off ([`Unfinished::excuse`]).
 
 use std::io;
 use std::pin::Pin;
@@ -117,6 +125,8 @@ impl Unfinished {
 }
 
 impl State {
+    /// Follows bytes: headers and payloads, in pieces of any size. Returns whether there is room for
+    /// them.
     fn add(&mut self, mut bytes: &[u8], now: Instant) -> bool {
         let before = self.bytes;
         while !bytes.is_empty() {
@@ -149,6 +159,7 @@ impl State {
         after <= SHARE_BYTES || all <= ALL_BYTES
     }
 
+    /// A frame is over, and with it perhaps the message.
     fn end_frame(&mut self, ends_message: bool) {
         if ends_message {
             self.is_within_message = false;
@@ -159,6 +170,7 @@ impl State {
         }
     }
 
+    /// Whether the window is over without enough bytes; then, and else, a new one begins.
     fn is_late(&mut self, now: Instant, is_scarce: bool) -> bool {
         let Some((since, bytes)) = self.window else { return false };
         if now.saturating_duration_since(since) < WINDOW {

@@ -1,10 +1,27 @@
 //! Errors of opening a platform.
+//!
+//! Each names the binding, as the configuration does, and has the backend's error as its source. An
+//! application ends with it.
 
 use isobar_cloudflare::wrangler;
 
 use crate::platform::BindingError;
 
 /// An error of opening a platform.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use isobar_cloudflare::wrangler::{Config, Format};
+/// use isobar_http_serve::{PlatformError, WranglerPlatform};
+///
+/// let config = "name = \"chat\"\ndurable_objects.bindings = [{ name = \"ROOMS\", class_name = \"Room\" }]";
+/// let configured = WranglerPlatform::new(Config::parse(config, Format::Toml, None)?);
+/// let error = configured.memory().await.unwrap_err();
+/// assert!(matches!(&error, PlatformError::UnknownClass { class, .. } if class == "Room"));
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlatformError {
