@@ -382,7 +382,7 @@ mod tests {
         let mut segments = open(folder.path(), LocalOptions::default().with_segment_bytes(100));
         let mut frames = Vec::new();
         (0..10).for_each(|number| {
-            frame::encode(frame::Stamp::at(0), &PointRef::new(None, &[], &[f64::from(number)]), &mut frames)
+            frame::encode(frame::Stamp::at(0), &PointRef::new(None, &[], &[f64::from(number)]), &mut frames);
         });
         assert_eq!(segments.store(&mut frames).points, 10);
         let sizes: Vec<_> = log::list(folder.path()).unwrap().iter().map(|segment| segment.bytes).collect();
