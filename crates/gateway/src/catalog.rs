@@ -1,6 +1,17 @@
 //! Catalogs: the buckets, databases and namespaces that doors serve, by name.
 //!
 //! A door knows no backend. It asks a catalog for the trait object behind a name, and has it create and delete.
+//!
+//! | catalog | lists | opens | creates, deletes | for |
+//! |---|---|---|---|---|
+//! | [`BucketCatalog`] | buckets | `ObjectStore` | yes | `s3`, `rest`, `explorer` |
+//! | `DatabaseCatalog` | databases | `Database` | yes | `rest`, `explorer` |
+//! | `DeployCatalog` | deploys of one site | | rolls back | `explorer` |
+//! | `SessionCatalog` | classes and objects | | no | `explorer` |
+//!
+//! A catalog does not check permissions: doors have asked the key's scope before. It is asked for each
+//! request, so that opening has to be quick for what is open already; doors keep nothing of what it
+//! gives.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -28,6 +39,16 @@ pub use namespaces::NamespaceEntry;
 pub use sessions::{SessionCatalog, SessionDetails, SessionInfo, SessionPage, SessionRows, SessionTable};
 
 /// Kind of a catalog's error.
+///
+/// | kind | S3 | REST API: buckets, databases |
+/// |---|---|---|
+/// | [`InvalidName`](Self::InvalidName) | 400 `InvalidBucketName` | 400, code 10005, 7400 |
+/// | [`AlreadyExists`](Self::AlreadyExists) | 409 `BucketAlreadyOwnedByYou` | 409, 400, code 10004, 7502 |
+/// | [`NotFound`](Self::NotFound) | 404 `NoSuchBucket` | 404, code 10006, 7404 |
+/// | [`NotEmpty`](Self::NotEmpty) | 409 `BucketNotEmpty` | 409, code 10008 |
+/// | [`InvalidArgument`](Self::InvalidArgument) | 400 `InvalidArgument` | 400, code 7400 |
+/// | [`Unsupported`](Self::Unsupported) | 501 `NotImplemented` | 400, code 7400 |
+/// | [`Unavailable`](Self::Unavailable) | 503 `ServiceUnavailable` | 500, code 10001 |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CatalogErrorKind {
@@ -49,6 +70,18 @@ pub enum CatalogErrorKind {
 
 /// An error of a catalog. It displays as its message, which doors answer to clients; the source is for the server's log alone, and may name
 /// files of the server.
+///
+/// ```
+/// use std::error::Error;
+///
+/// use isobar_gateway::catalog::{CatalogError, CatalogErrorKind};
+///
+/// let error = CatalogError::new(CatalogErrorKind::Unavailable, "the bucket photos cannot be opened")
+///     .with_source("/srv/data/r2/photos/index.db: permission denied");
+/// assert_eq!(error.to_string(), "the bucket photos cannot be opened"); // for clients
+/// assert!(error.source().expect("it was set").to_string().contains("/srv/data")); // for the log
+/// assert_eq!(error.kind(), CatalogErrorKind::Unavailable);
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct CatalogError {
@@ -71,7 +104,7 @@ impl CatalogError {
         self
     }
 
-    /// Returns the kind.
+    /// Returns the kind, by which doors choose status and code.
     #[must_use]
     pub fn kind(&self) -> CatalogErrorKind {
         self.kind
@@ -88,6 +121,7 @@ impl CatalogError {
         text
     }
 
+    /// The error of a catalog that does not change.
     fn fixed(what: fmt::Arguments<'_>) -> Self {
         Self::new(
             CatalogErrorKind::Unsupported,
@@ -97,12 +131,19 @@ impl CatalogError {
 }
 
 /// A bucket as a catalog lists it.
+///
+/// ```
+/// use isobar_gateway::catalog::BucketInfo;
+///
+/// let photos = BucketInfo::new("photos", chrono::DateTime::UNIX_EPOCH);
+/// assert_eq!((photos.name.as_str(), photos.created.timestamp()), ("photos", 0));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BucketInfo {
     /// Name.
     pub name: String,
-    /// Time of its creation.
+    /// Time of its creation, which clients show; 1970 where it is not known.
     pub created: DateTime<Utc>,
 }
 
@@ -172,6 +213,9 @@ pub trait BucketCatalog: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`CatalogErrorKind::Unavailable`] where it cannot be opened.
+    ///
+    /// A name that cannot be a bucket's has none: it is `None` and not an error. Called for every
+    /// request to the bucket.
     async fn open(&self, name: &str) -> Result<Option<Arc<dyn ObjectStore>>, CatalogError>;
 
     /// Creates an empty bucket.
@@ -179,6 +223,9 @@ pub trait BucketCatalog: Debug + Send + Sync {
     /// # Errors
     /// [`CatalogErrorKind::InvalidName`], [`AlreadyExists`](CatalogErrorKind::AlreadyExists),
     /// [`Unsupported`](CatalogErrorKind::Unsupported), [`Unavailable`](CatalogErrorKind::Unavailable).
+    ///
+    /// The REST API checks R2's rule for names before; S3 lets any name through, so that a catalog has
+    /// to check it. Default: unsupported.
     async fn create(&self, _name: &str) -> Result<BucketInfo, CatalogError> {
         Err(CatalogError::fixed(format_args!("the buckets")))
     }
@@ -188,6 +235,9 @@ pub trait BucketCatalog: Debug + Send + Sync {
     /// # Errors
     /// [`CatalogErrorKind::NotFound`], [`NotEmpty`](CatalogErrorKind::NotEmpty), [`Unsupported`](CatalogErrorKind::Unsupported),
     /// [`Unavailable`](CatalogErrorKind::Unavailable).
+    ///
+    /// One that a request still uses is [`Unavailable`](CatalogErrorKind::Unavailable), which clients
+    /// repeat. Default: unsupported.
     async fn delete(&self, _name: &str) -> Result<(), CatalogError> {
         Err(CatalogError::fixed(format_args!("the buckets")))
     }

@@ -10,6 +10,9 @@ use std::net::IpAddr;
 /// let client = ClientInfo::new(Some([127, 0, 0, 1].into()), true);
 /// assert!(client.is_https);
 /// ```
+///
+/// A door trusts it: whoever runs the door decides which proxies may say who their client is. Failed
+/// attempts are limited by the address; `is_https` decides how URLs begin that the door gives out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientInfo {

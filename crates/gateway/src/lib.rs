@@ -7,6 +7,18 @@
 //! | `s3` | S3, over buckets (feature `s3`) |
 //! | `rest` | Cloudflare's REST API v4 (feature `rest`) |
 //! | `explorer` | a page for people, over the routes of `rest` and some of its own (feature `explorer`) |
+//!
+//! # The way of a request
+//!
+//! 1. The server that runs a door puts a [`ClientInfo`] among the request's extensions: doors know no
+//!    sockets and no proxies.
+//! 2. The door finds the key that the request names, in a `keys::KeyStore` or another store of
+//!    keys, and checks signature or token. An address with too many failures is refused before.
+//! 3. The key's scope decides which resources there are for it. A handler gets a store or a database
+//!    only by a function that has asked the scope.
+//! 4. A catalog opens the resource, and the operation is one of its trait.
+//! 5. Errors are translated into the protocol's. A client learns its own mistakes in full, and of the
+//!    server's only that there is one: paths and causes go to the log.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(any(feature = "s3", feature = "rest"))]

@@ -1,4 +1,7 @@
 //! The databases that doors serve.
+//!
+//! Clients of D1 name a database by its id, a UUID, and people by its name: [`DatabaseCatalog::find`]
+//! takes either, an id before a name.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -10,14 +13,22 @@ use isobar_db::Database;
 use super::CatalogError;
 
 /// A database as a catalog lists it.
+///
+/// ```
+/// use isobar_gateway::catalog::DatabaseInfo;
+///
+/// let orders = DatabaseInfo::new("6f1c2b3a-0000-4000-8000-000000000001", "orders", chrono::Utc::now());
+/// assert_eq!(orders.name, "orders");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DatabaseInfo {
-    /// Id: a UUID.
+    /// Id: a UUID, which stays the same for as long as the database exists; clients keep it in their
+    /// configuration.
     pub id: String,
     /// Name.
     pub name: String,
-    /// Time of its creation.
+    /// Time of its creation, which clients show.
     pub created: DateTime<Utc>,
 }
 
@@ -43,6 +54,21 @@ pub trait DatabaseCatalog: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`CatalogErrorKind::Unavailable`](super::CatalogErrorKind::Unavailable).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    ///
+    /// use isobar_db::SqliteDatabase;
+    /// use isobar_gateway::catalog::{DatabaseCatalog, FixedDatabases};
+    ///
+    /// let id = "6f1c2b3a-0000-4000-8000-000000000001";
+    /// let databases = FixedDatabases::new().with_database(id, "orders", Arc::new(SqliteDatabase::memory().await?));
+    /// assert_eq!(databases.find("orders").await?.map(|found| found.id).as_deref(), Some(id));
+    /// assert_eq!(databases.find(id).await?.map(|found| found.name).as_deref(), Some("orders"));
+    /// assert_eq!(databases.find("users").await?, None);
+    /// # Ok(()) }
+    /// ```
     async fn find(&self, id_or_name: &str) -> Result<Option<DatabaseInfo>, CatalogError> {
         let mut found = self.list().await?;
         let by_id = found.iter().position(|database| database.id == id_or_name);

@@ -9,10 +9,20 @@ use serde::Serialize;
 use super::CatalogError;
 
 /// A deploy as a catalog lists it.
+///
+/// ```
+/// use isobar_gateway::catalog::DeployInfo;
+///
+/// let mut deploy = DeployInfo::new("20261128T093000-1f2e3d4c", chrono::Utc::now(), 12, 48_000);
+/// deploy.message = Some("new themes".to_owned());
+/// deploy.is_current = true;
+/// assert_eq!(serde_json::to_value(&deploy)?["bytes"], 48_000);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DeployInfo {
-    /// Id.
+    /// Id, by which [`DeployCatalog::rollback`] finds it.
     pub id: String,
     /// Time of its creation.
     pub created: DateTime<Utc>,

@@ -1,10 +1,15 @@
 //! The namespaces of session objects that doors list.
+//!
+//! Clients of Cloudflare's API list namespaces and the ids of their objects; looking into objects is
+//! the explorer's, by `SessionCatalog`, since it needs no running class.
 
 use std::sync::Arc;
 
 use isobar_sessions::SessionNamespace;
 
 /// A namespace of session objects, as a door lists it.
+///
+/// The door shows `SCRIPT_CLASS` as its name, as Cloudflare does.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct NamespaceEntry {

@@ -1,4 +1,8 @@
 //! Session objects, to look into.
+//!
+//! An object is looked into without being started: its class need not be in this process, and its code
+//! does not run. Types here are serialised as the explorer's page reads them, so that their fields are
+//! a contract with it.
 
 use std::fmt::Debug;
 
@@ -72,6 +76,19 @@ impl SessionTable {
 }
 
 /// A session object, looked into.
+///
+/// ```
+/// use isobar_gateway::catalog::{SessionDetails, SessionInfo, SessionTable};
+///
+/// let mut info = SessionInfo::new("00".repeat(32));
+/// info.name = Some("lobby".to_owned());
+/// let details = SessionDetails::new(info, 3, vec![SessionTable::new("messages", 250)]);
+/// let shown = serde_json::to_value(&details)?;
+/// assert_eq!(shown["name"], "lobby");
+/// assert_eq!(shown["keys"], 3);
+/// assert_eq!(shown["tables"][0]["rows"], 250);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SessionDetails {

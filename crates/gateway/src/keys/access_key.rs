@@ -1,4 +1,7 @@
 //! Access keys and the trait by which a door finds them.
+//!
+//! S3 signs with a secret that the server needs in clear to check it (Signature Version 4 is an HMAC),
+//! so that a store of keys has to give it out; it is wiped from memory when the last copy is dropped.
 
 use std::fmt::Debug;
 
@@ -38,7 +41,7 @@ impl AccessKey {
         Self { id: id.into(), scope, expires: None, secret: Zeroizing::new(secret.into()) }
     }
 
-    /// Sets the time from which the key is refused.
+    /// Sets the time from which the key is refused. A presigned URL ends with its key, too.
     #[must_use]
     pub fn with_expires(mut self, expires: DateTime<Utc>) -> Self {
         self.expires = Some(expires);
@@ -51,7 +54,7 @@ impl AccessKey {
         &self.secret
     }
 
-    /// Reports whether the key is refused at this time.
+    /// Reports whether the key is refused at this time: at its time of expiry, and after it.
     #[must_use]
     pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
@@ -70,6 +73,13 @@ impl Debug for AccessKey {
 }
 
 /// Failure of a store of keys. A door answers it as an error of its own, never as a wrong key.
+///
+/// ```
+/// use isobar_gateway::keys::KeysError;
+///
+/// let error = KeysError::new("the table is locked").with_source("database is locked");
+/// assert_eq!(error.to_string(), "access keys: the table is locked");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("access keys: {message}")]
 pub struct KeysError {
@@ -108,6 +118,10 @@ impl KeysError {
 ///     }
 /// }
 /// ```
+///
+/// A door asks it for each request and keeps nothing, so that a key that is revoked is refused from the
+/// next request on. Finding takes as long as each request waits: tens of microseconds, not a request to
+/// another machine.
 #[async_trait]
 pub trait AccessKeys: Debug + Send + Sync {
     /// Returns the key of this id, or `None` where there is none or it is revoked. Expired keys are returned: a door checks

@@ -58,6 +58,8 @@ impl FailedAttempts {
     }
 
     /// Returns the time for which an address stays blocked; `None` where it is not.
+    ///
+    /// The clock is the caller's, as for [`note_failure`](Self::note_failure): tests need no waiting.
     #[must_use]
     pub fn blocked_for(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let failures = self.addresses.lock().ignore_poison().get(&network(address)).copied()?;
@@ -66,6 +68,18 @@ impl FailedAttempts {
     }
 
     /// Counts a failure.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use isobar_gateway::keys::FailedAttempts;
+    ///
+    /// let attempts = FailedAttempts::new(1, Duration::from_secs(60));
+    /// let now = Instant::now();
+    /// attempts.note_failure("2001:db8::1".parse().unwrap(), now);
+    /// // Another address of the same /64, and one of another network.
+    /// assert!(attempts.blocked_for("2001:db8::2".parse().unwrap(), now).is_some());
+    /// assert!(attempts.blocked_for("2001:db8:0:1::1".parse().unwrap(), now).is_none());
+    /// ```
     pub fn note_failure(&self, address: IpAddr, now: Instant) {
         let mut addresses = self.addresses.lock().ignore_poison();
         if addresses.len() >= ADDRESSES {

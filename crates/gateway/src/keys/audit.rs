@@ -1,4 +1,8 @@
 //! Events of refused requests.
+//!
+//! Everything in an event may come from an attacker: texts are cut to 1 KiB, the index to the limit of
+//! Analytics Engine, and neither tokens nor queries are in it, which may have signatures. What succeeds
+//! is not audited here; uses are counted by the store of keys.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -69,6 +73,8 @@ impl Audit {
     }
 
     /// Reports a refused request.
+    ///
+    /// It never blocks: the sink drops and counts what it cannot take.
     pub fn refused(&self, request: &RefusedRequest<'_>) {
         let RefusedRequest { door, key, address, method, path, status, reason } = *request;
         // A key of another server's may have any id; one of ours has 32 characters.
@@ -83,6 +89,7 @@ impl Audit {
     }
 }
 
+/// Cuts a text at a character, to this many bytes at most.
 fn shortened(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or_default()]

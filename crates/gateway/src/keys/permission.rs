@@ -1,4 +1,8 @@
 //! Permissions of a key, and the resources to which they are bound.
+//!
+//! They are checked in two steps: [`KeyScope::has`] for the operation, then one of the other questions
+//! for the resource. A door asks both before it opens anything, so that a bound key cannot tell which
+//! other resources exist.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -49,6 +53,14 @@ impl Permission {
         [Self::R2Read, Self::R2Write, Self::D1Read, Self::D1Write, Self::AnalyticsRead, Self::SessionsRead];
 
     /// Returns the name.
+    ///
+    /// ```
+    /// use isobar_gateway::keys::Permission;
+    ///
+    /// for permission in Permission::ALL {
+    ///     assert_eq!(permission.name().parse(), Ok(permission));
+    /// }
+    /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -130,14 +142,15 @@ impl KeyScope {
         Self { permissions: permissions.into_iter().collect(), ..Self::default() }
     }
 
-    /// Adds a bucket to the only ones.
+    /// Adds a bucket to the only ones. The first one narrows the scope from every bucket to this one.
     #[must_use]
     pub fn with_bucket(mut self, name: impl Into<String>) -> Self {
         self.buckets.push(name.into());
         self
     }
 
-    /// Binds the scope to object keys with this prefix.
+    /// Binds the scope to object keys with this prefix, letter by letter; a slash at its end makes it a
+    /// folder.
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
@@ -158,13 +171,23 @@ impl KeyScope {
         self
     }
 
-    /// Reports whether the key has a permission.
+    /// Reports whether the key has a permission of this name. That `d1:write` includes `d1:read` is the
+    /// doors' to know.
     #[must_use]
     pub fn has(&self, permission: Permission) -> bool {
         self.permissions.contains(&permission)
     }
 
     /// Returns what the key may do with buckets.
+    ///
+    /// ```
+    /// use isobar_gateway::keys::{KeyScope, Permission};
+    ///
+    /// let scope = KeyScope::new([Permission::R2Write]).with_bucket("photos").with_prefix("2026/");
+    /// let buckets = scope.buckets();
+    /// assert!(buckets.can_write("photos", "2026/a.jpg") && !buckets.can_write("photos", "2025/a.jpg"));
+    /// assert!(!buckets.can_read("photos", "2026/a.jpg"), "writing does not include reading");
+    /// ```
     #[must_use]
     pub fn buckets(&self) -> BucketScope {
         let mut scope = BucketScope::default().with_prefix(&*self.prefix);
@@ -181,12 +204,28 @@ impl KeyScope {
     }
 
     /// Reports whether databases may be created and deleted: by a key that may write and is bound to none.
+    ///
+    /// ```
+    /// use isobar_gateway::keys::{KeyScope, Permission};
+    ///
+    /// assert!(KeyScope::new([Permission::D1Write]).can_administer_databases());
+    /// assert!(!KeyScope::new([Permission::D1Write]).with_database("orders").can_administer_databases());
+    /// assert!(!KeyScope::new([Permission::D1Read]).can_administer_databases());
+    /// ```
     #[must_use]
     pub fn can_administer_databases(&self) -> bool {
         self.has(Permission::D1Write) && self.databases.is_empty()
     }
 
     /// Reports whether a dataset may be queried.
+    ///
+    /// ```
+    /// use isobar_gateway::keys::{KeyScope, Permission};
+    ///
+    /// let scope = KeyScope::new([Permission::AnalyticsRead]).with_dataset("visits");
+    /// assert!(scope.can_read_dataset("visits") && !scope.can_read_dataset("audit"));
+    /// assert!(!KeyScope::new([Permission::R2Read]).can_read_dataset("visits"));
+    /// ```
     #[must_use]
     pub fn can_read_dataset(&self, name: &str) -> bool {
         self.has(Permission::AnalyticsRead)

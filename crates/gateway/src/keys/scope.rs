@@ -1,4 +1,7 @@
 //! Permissions of a key on buckets and objects.
+//!
+//! All questions are about texts alone and are cheap: a door asks for each object of a request.
+//! Prefixes are compared byte by byte; `2026` is a prefix of `2026-old/`, `2026/` is not.
 
 /// Permissions of a key on buckets and their objects. Default: none.
 ///
@@ -40,7 +43,7 @@ impl BucketScope {
         Self { read: true, write: true, ..Self::default() }
     }
 
-    /// Adds a bucket to the only ones.
+    /// Adds a bucket to the only ones. The first one narrows the scope from every bucket to this one.
     #[must_use]
     pub fn with_bucket(mut self, bucket: impl Into<String>) -> Self {
         self.buckets.push(bucket.into());
@@ -61,6 +64,14 @@ impl BucketScope {
     }
 
     /// Reports whether anything may be done in the bucket, so that the key may learn that it exists.
+    ///
+    /// ```
+    /// use isobar_gateway::keys::BucketScope;
+    ///
+    /// assert!(BucketScope::read_only().can_use("photos"));
+    /// assert!(!BucketScope::read_only().with_bucket("backups").can_use("photos"));
+    /// assert!(!BucketScope::default().can_use("photos"), "no permission at all");
+    /// ```
     #[must_use]
     pub fn can_use(&self, bucket: &str) -> bool {
         (self.read || self.write) && self.knows(bucket)
@@ -79,12 +90,24 @@ impl BucketScope {
     }
 
     /// Reports whether the keys with this prefix may be listed.
+    ///
+    /// A list with a shorter prefix than the scope's is refused, rather than cut to what the key may
+    /// see: a client would take the part for the whole.
     #[must_use]
     pub fn can_list(&self, bucket: &str, prefix: &str) -> bool {
         self.can_read(bucket, prefix)
     }
 
     /// Reports whether buckets may be created, deleted and configured: by a scope that is bound neither to buckets nor to a prefix.
+    ///
+    /// ```
+    /// use isobar_gateway::keys::BucketScope;
+    ///
+    /// assert!(BucketScope::read_write().can_administer());
+    /// assert!(!BucketScope::read_write().with_bucket("photos").can_administer());
+    /// assert!(!BucketScope::read_write().with_prefix("2026/").can_administer());
+    /// assert!(!BucketScope::read_only().can_administer());
+    /// ```
     #[must_use]
     pub fn can_administer(&self) -> bool {
         self.write && self.buckets.is_empty() && self.prefix.is_empty()

@@ -1,4 +1,17 @@
 //! The store of access keys and bearer tokens.
+//!
+//! | in the database | |
+//! |---|---|
+//! | `gateway_account` | the account's id, drawn once |
+//! | `gateway_keys` | a row for each key: name, scope as JSON, times, uses; a hash, and the sealed secret access key |
+//! | tables of the vault | the data keys that seal secrets, wrapped by the keyring |
+//!
+//! A copy of the database without the keyring verifies tokens, and signs nothing. Rows are never
+//! deleted: events of the audit name their ids.
+//!
+//! Locks are synchronous, held for a few instructions and never across an await. `verified` has at most
+//! an entry for each key that exists, as only tokens that were good enter it; `used` is emptied by each
+//! [`KeyStore::write_uses`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -101,6 +114,9 @@ pub struct Key {
 
 impl Key {
     /// Reports whether the key is refused at this time because of its age.
+    ///
+    /// A key without a time of expiry never is. Revocation is another matter: see
+    /// [`revoked`](Self::revoked).
     #[must_use]
     pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
@@ -138,6 +154,23 @@ impl NewKey {
 }
 
 /// A key that was created, with its secrets, which cannot be read again. Its debug output hides them.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::sync::Arc;
+/// # use isobar_db::{SqliteDatabase, vault::Keyring};
+/// # use isobar_gateway::keys::{KeyScope, KeyStore, NewKey, Permission};
+/// use sha2::{Digest, Sha256};
+///
+/// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+/// # let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+/// let issued = keys.create(NewKey::new("ci", KeyScope::new([Permission::R2Read]))).await?;
+/// assert!(issued.token().starts_with("isobar_"));
+/// // As with an API token of R2's: the secret is the hash of the token.
+/// assert_eq!(issued.secret_access_key(), hex::encode(Sha256::digest(issued.token())));
+/// assert!(!format!("{issued:?}").contains(issued.token()));
+/// # Ok(()) }
+/// ```
 pub struct IssuedKey {
     /// The key.
     pub key: Key,
@@ -165,6 +198,9 @@ impl std::fmt::Debug for IssuedKey {
 }
 
 /// Outcome of [`KeyStore::verify`].
+///
+/// Doors answer all but the first alike; the audit tells them apart, as an operator wants to know whose
+/// key is still in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verified {
     /// The token is a key's that may be used.
@@ -182,6 +218,8 @@ impl KeyStore {
     ///
     /// # Errors
     /// [`KeysError`] where the database cannot be read or written, or the keyring is not the one of its secrets.
+    ///
+    /// Two processes may open one database at once, and share the account and the keys.
     pub async fn open(database: Arc<dyn Database>, keyring: Keyring) -> Result<Self, KeysError> {
         let migrations = [Migration::new("0001_vault.sql", vault::SCHEMA), Migration::new("0002_keys.sql", SCHEMA)];
         Migrator::default().apply(&*database, &migrations).await.map_err(failed)?;
@@ -196,6 +234,19 @@ impl KeyStore {
     }
 
     /// Returns the id of the account, which clients name in their requests: 32 hexadecimal digits, drawn once.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use isobar_db::{SqliteDatabase, vault::Keyring};
+    /// # use isobar_gateway::keys::KeyStore;
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+    /// let url = format!("/client/v4/accounts/{}/d1/database", keys.account_id());
+    /// assert_eq!(keys.account_id().len(), 32);
+    /// # drop(url);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn account_id(&self) -> &str {
         &self.inner.account
@@ -206,6 +257,26 @@ impl KeyStore {
     /// # Errors
     /// [`KeysError`] for a scope without a permission, a name that is empty or has more than 200 characters, or where the store
     /// cannot be written.
+    ///
+    /// The key is durable when this returns. Its secrets are in the returned value alone.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use isobar_db::{SqliteDatabase, vault::Keyring};
+    /// use isobar_gateway::keys::{AccessKeys, KeyScope, KeyStore, NewKey, Permission};
+    ///
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+    /// let issued = keys.create(NewKey::new("ci", KeyScope::new([Permission::R2Read]))).await?;
+    /// // The same key as S3's door finds it.
+    /// let found = keys.find(&issued.key.id).await?.expect("it was created");
+    /// assert_eq!(found.secret(), issued.secret_access_key());
+    ///
+    /// let error = keys.create(NewKey::new("idle", KeyScope::default())).await.unwrap_err();
+    /// assert_eq!(error.to_string(), "access keys: a key needs a permission");
+    /// # Ok(()) }
+    /// ```
     pub async fn create(&self, new: NewKey) -> Result<IssuedKey, KeysError> {
         let NewKey { name, scope, expires } = new;
         if scope.permissions.is_empty() {
@@ -232,6 +303,9 @@ impl KeyStore {
     ///
     /// # Errors
     /// [`KeysError`] where the store cannot be read.
+    ///
+    /// Revoked and expired keys are among them. All are read at once: a store has tens of keys, not
+    /// millions.
     pub async fn list(&self) -> Result<Vec<Key>, KeysError> {
         let sql = format!("SELECT {COLUMNS} ORDER BY created_at DESC, id");
         let rows = self.inner.database.query(Statement::new(sql).rows_only()).await.map_err(failed)?.rows;
@@ -242,6 +316,22 @@ impl KeyStore {
     ///
     /// # Errors
     /// [`KeysError`] where the store cannot be written.
+    ///
+    /// It is durable when this returns, and for good; the time of the first revocation stays.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use isobar_db::{SqliteDatabase, vault::Keyring};
+    /// # use isobar_gateway::keys::{KeyScope, KeyStore, NewKey, Permission};
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+    /// # let issued = keys.create(NewKey::new("ci", KeyScope::new([Permission::R2Read]))).await?;
+    /// assert!(keys.revoke(&issued.key.id).await?);
+    /// assert!(!keys.revoke("0123456789abcdef0123456789abcdef").await?, "there is no such key");
+    /// assert!(keys.list().await?[0].revoked.is_some());
+    /// # Ok(()) }
+    /// ```
     pub async fn revoke(&self, id: &str) -> Result<bool, KeysError> {
         let sql = "UPDATE gateway_keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?";
         let revoke = Statement::new(sql).bind(text(Utc::now())).bind(id);
@@ -270,6 +360,23 @@ impl KeyStore {
 
     /// Reports whether a token is one that was good when this process verified it, without asking the database. It may have been revoked
     /// since.
+    ///
+    /// A door asks this for an address that is blocked: somebody else's failures must not lock out a
+    /// client that has shown a good token.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use isobar_db::{SqliteDatabase, vault::Keyring};
+    /// # use isobar_gateway::keys::{KeyScope, KeyStore, NewKey, Permission};
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+    /// # let issued = keys.create(NewKey::new("ci", KeyScope::new([Permission::R2Read]))).await?;
+    /// assert!(!keys.remembers(issued.token()));
+    /// keys.verify(issued.token()).await?;
+    /// assert!(keys.remembers(issued.token()));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn remembers(&self, token: &str) -> bool {
         let Some(token) = Token::parse(token) else { return false };
@@ -284,6 +391,21 @@ impl KeyStore {
     ///
     /// # Errors
     /// [`KeysError`] where the store cannot be written.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use isobar_db::{SqliteDatabase, vault::Keyring};
+    /// # use isobar_gateway::keys::{AccessKeys, KeyScope, KeyStore, NewKey, Permission};
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+    /// # let issued = keys.create(NewKey::new("ci", KeyScope::new([Permission::R2Read]))).await?;
+    /// keys.note_use(&issued.key.id); // as doors do
+    /// assert_eq!(keys.list().await?[0].uses, 0);
+    /// keys.write_uses().await?;
+    /// assert_eq!(keys.list().await?[0].uses, 1);
+    /// # Ok(()) }
+    /// ```
     pub async fn write_uses(&self) -> Result<(), KeysError> {
         let used = std::mem::take(&mut *self.inner.used.lock().ignore_poison());
         if used.is_empty() {
@@ -301,6 +423,7 @@ impl KeyStore {
         Ok(())
     }
 
+    /// Adds uses to those that are not written: one of a request, or those of a write that has failed.
     fn add_uses(&self, id: String, more: Used) {
         let mut used = self.inner.used.lock().ignore_poison();
         let entry = used.entry(id).or_insert(Used { count: 0, last: more.last });
@@ -308,6 +431,7 @@ impl KeyStore {
         entry.last = entry.last.max(more.last);
     }
 
+    /// Reads a key with its hash and its sealed secret.
     async fn read(&self, id: &str) -> Result<Option<Entry>, KeysError> {
         let statement = Statement::new(format!("SELECT {COLUMNS} WHERE id = ?")).bind(id).rows_only();
         let rows = self.inner.database.query(statement).await.map_err(failed)?.rows;
@@ -351,10 +475,12 @@ impl Drop for Unwritten<'_> {
     }
 }
 
+/// The place for which a key's secret is sealed: a row that is copied over another one's does not open.
 fn cell(id: &str) -> Cell<'_> {
     Cell::new("gateway_keys", "secret", id)
 }
 
+/// Reads a row.
 fn entry(row: &Row) -> Result<Entry, KeysError> {
     let time = |column: &str| -> Result<Option<DateTime<Utc>>, KeysError> { row.get(column).map_err(failed) };
     let scope: String = row.get("scope").map_err(failed)?;
@@ -379,6 +505,7 @@ fn text(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
+/// An error of the database or the vault.
 fn failed(error: isobar_db::Error) -> KeysError {
     KeysError::new(error.to_string()).with_source(error)
 }

@@ -1,4 +1,11 @@
 //! Bearer tokens, and the S3 secret that is made from one.
+//!
+//! The form is fixed, so that a token can be looked up by its id and compared in constant time, and so
+//! that scanners for leaked secrets find it by its mark. 256 random bits cannot be guessed; a slow
+//! hash, as for passwords, would only slow each request.
+//!
+//! Three values follow from each other, one way: the token, its SHA-256 (the secret access key), and
+//! the SHA-256 of that (stored).
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -34,10 +41,12 @@ impl Token {
         fits.then(|| Self { text: Zeroizing::new(text.to_owned()) })
     }
 
+    /// Returns the key's id.
     pub(super) fn id(&self) -> &str {
         &self.text[MARK.len()..MARK.len() + ID_DIGITS]
     }
 
+    /// Returns the token as clients send it.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
