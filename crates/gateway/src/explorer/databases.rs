@@ -1,4 +1,7 @@
 //! The schema of a database, its rows, and plans of statements.
+//!
+//! All three run read-only, by SQLite's own protection. The schema is read anew each time: it is small,
+//! and others may change it.
 
 use axum::body::Body;
 use isobar_db::schema::Schema;
@@ -49,6 +52,10 @@ pub(super) async fn explain(door: &ExplorerDoor, key: &Key, id: &str, body: Body
     success(&plan.map_err(|error| failed(&error, Kind::Read))?)
 }
 
+/// The statement that plans another one, without running it.
+///
+/// # Errors
+/// No statement or several, and one that explains already.
 fn explained(sql: &str) -> Answer<Statement> {
     let mut statements = sql::split(sql);
     let (Some(statement), None) = (statements.next(), statements.next()) else {

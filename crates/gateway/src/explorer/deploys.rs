@@ -1,4 +1,7 @@
 //! The deploys of the site, and rollbacks.
+//!
+//! Permissions are those of the bucket that the site is stored in: who may list its keys sees deploys,
+//! who may write them rolls back.
 
 use serde_json::json;
 
@@ -17,6 +20,7 @@ pub(super) fn place(door: &ExplorerDoor, key: &Key) -> serde_json::Value {
     )
 }
 
+/// Lists the deploys, the newest first.
 pub(super) async fn list(door: &ExplorerDoor, key: &Key) -> Answer {
     require(key, Permission::R2Read)?;
     let deploys = served(door)?;
@@ -26,6 +30,7 @@ pub(super) async fn list(door: &ExplorerDoor, key: &Key) -> Answer {
     success(&deploys.list().await.map_err(|error| ApiError::of_catalog(&error, OTHERS))?)
 }
 
+/// Serves another deploy.
 pub(super) async fn rollback(door: &ExplorerDoor, key: &Key, id: &str) -> Answer {
     require(key, Permission::R2Write)?;
     let deploys = served(door)?;
@@ -35,6 +40,7 @@ pub(super) async fn rollback(door: &ExplorerDoor, key: &Key, id: &str) -> Answer
     success(&deploys.rollback(id).await.map_err(|error| ApiError::of_catalog(&error, OTHERS))?)
 }
 
+/// The deploys of the site that this server serves.
 fn served(door: &ExplorerDoor) -> Answer<&dyn DeployCatalog> {
     door.deploys.as_deref().ok_or_else(|| ApiError::malformed("this server has no site with deploys"))
 }

@@ -47,6 +47,34 @@ impl ExplorerDoor {
 
     /// Allows what the caller's token allows: uploads, deletions, statements that write, rollbacks. Default: reading alone. A door that
     /// is [read-only](RestDoor::read_only) stays so.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use axum::body::{Body, to_bytes};
+    /// # use http::Request;
+    /// # use isobar_db::{SqliteDatabase, vault::Keyring};
+    /// # use isobar_gateway::keys::{KeyScope, KeyStore, NewKey, Permission};
+    /// # use isobar_gateway::rest::RestDoor;
+    /// # use tower::ServiceExt;
+    /// use isobar_gateway::explorer::ExplorerDoor;
+    ///
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+    /// # let issued = keys.create(NewKey::new("ada", KeyScope::new([Permission::R2Write]))).await?;
+    /// # let rest = RestDoor::new(keys);
+    /// for (door, is_writable) in [
+    ///     (ExplorerDoor::new(rest.clone()), "\"is_writable\":false"),
+    ///     (ExplorerDoor::new(rest.clone()).with_writes(), "\"is_writable\":true"),
+    /// ] {
+    ///     let request = Request::get("/explorer/v1/session");
+    /// #     let request = request.header("authorization", format!("Bearer {}", issued.token()));
+    ///     let session = door.into_router().oneshot(request.body(Body::empty())?).await?;
+    ///     let session = to_bytes(session.into_body(), 4096).await?;
+    ///     assert!(String::from_utf8_lossy(&session).contains(is_writable));
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_writes(mut self) -> Self {
         self.is_writable = true;
@@ -60,7 +88,8 @@ impl ExplorerDoor {
         self
     }
 
-    /// Shows these session objects. Default: none.
+    /// Shows these session objects, for tokens with `sessions:read`; they are only read, also where the
+    /// door allows writes. Default: none.
     #[must_use]
     pub fn with_sessions(mut self, sessions: Arc<dyn SessionCatalog>) -> Self {
         self.sessions = Some(sessions);

@@ -1,4 +1,12 @@
 //! Links to objects: URLs that are good for one object for a while, and no longer than the key that signed them.
+//!
+//! A link is for a browser that downloads or shows an object: a navigation cannot carry the token's
+//! header, and a token in an address would be in histories and logs. So the path names the key that
+//! signed it, and the signature is good for one object until its time.
+//!
+//! The signing secret is derived from the key's own. So a link needs no table, ends with the key's
+//! revocation, expiry or scope, which are looked up when it is opened, and cannot be turned into
+//! another bucket's.
 
 use std::time::Duration;
 

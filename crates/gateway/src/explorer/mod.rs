@@ -13,6 +13,18 @@
 //! another site could use. Everything is read-only unless the door [allows writes](ExplorerDoor::with_writes), which the server checks.
 //! No response but the page's own files runs in a browser: all others are sandboxed attachments, which no cache keeps. SQL that comes out
 //! of the page's address, as the filter of a table does, goes to a route that only reads, even where the door allows writes.
+//!
+//! # Why these routes of its own
+//!
+//! | route | because |
+//! |---|---|
+//! | `session` | the page shows only what the token allows |
+//! | `databases/{id}/schema`, `explain`, `read` | D1's API has no schema; a filter out of an address must not write, whatever the token may do |
+//! | `links`, `links/{key}/{bucket}/{object}` | a browser cannot send a token with a download |
+//! | `sessions/...` | Cloudflare's API lists ids alone |
+//! | `deploys/...` | Cloudflare has no counterpart |
+//!
+//! All else is the API's, so that the page can do nothing that a client could not.
 
 mod databases;
 mod deploys;

@@ -1,4 +1,11 @@
 //! The files of the page, and the headers that keep everything else from running in a browser.
+//!
+//! The files are compiled into the program: an explorer needs no folder and no network. They are plain
+//! ES modules, without a build step, and have no data in them.
+//!
+//! Two policies: the page's own files may run their scripts, under a Content Security Policy that lets
+//! nothing else in; everything else that this listener answers is sealed, since stored objects may be
+//! pages and scripts that somebody else has uploaded.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -18,10 +25,12 @@ struct File {
     text: &'static str,
 }
 
+/// A page.
 const fn html(path: &'static str, text: &'static str) -> File {
     File { path, media_type: "text/html; charset=utf-8", text }
 }
 
+/// A module of the page.
 const fn script(path: &'static str, text: &'static str) -> File {
     File { path, media_type: "text/javascript; charset=utf-8", text }
 }
@@ -76,6 +85,7 @@ pub(super) fn sealed(mut response: Response) -> Response {
     response
 }
 
+/// Sets the headers that both kinds of responses have.
 fn harden(headers: &mut HeaderMap) {
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -35,6 +35,9 @@ pub(super) struct Link {
 }
 
 /// Reads a path, which begins with the prefix.
+///
+/// # Errors
+/// 404 for a path without a route, 405 for another method, 400 for one that is not UTF-8.
 pub(super) fn read(method: &Method, path: &str) -> Answer<Route> {
     let rest = path.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
     let segments: Vec<&str> = rest.split('/').collect();

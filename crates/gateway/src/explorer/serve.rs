@@ -1,4 +1,9 @@
 //! The way of a request through the door.
+//!
+//! 1. A file of the page, for GET and HEAD.
+//! 2. Below `/explorer/v1` a route of its own; a link needs no token.
+//! 3. All else goes to the REST door, under this door's name in the audit and with its access.
+//! 4. Every answer but the page's files is sealed.
 
 use std::sync::Arc;
 
@@ -17,10 +22,14 @@ use crate::rest::parts::{Answer, ApiError, Call, answer, authenticate, refused, 
 
 impl ExplorerDoor {
     /// Returns the router. Every path is its own: it needs a listener, or a host name, of its own.
+    ///
+    /// The page's paths are absolute, and its storage is its origin's: another site beside it would
+    /// share both.
     pub fn into_router(self) -> Router {
         Router::new().fallback(handle).with_state(Arc::new(self.decided()))
     }
 
+    /// Answers a request below `/explorer/v1`. Sets `key` as soon as it is known.
     async fn respond(&self, call: &Call, query: &str, body: Body, key: &mut Option<String>) -> Answer {
         // A link is its own authorization; nothing else is answered without a token.
         let route = match route::read(&call.method, &call.path) {
@@ -64,6 +73,7 @@ impl ExplorerDoor {
     }
 }
 
+/// The router's only handler.
 async fn handle(State(door): State<Arc<ExplorerDoor>>, request: Request) -> Response {
     let path = request.uri().path();
     if let Some(file) = page::find(request.method(), path) {
@@ -74,6 +84,7 @@ async fn handle(State(door): State<Arc<ExplorerDoor>>, request: Request) -> Resp
     page::sealed(response)
 }
 
+/// Answers a request below `/explorer/v1`, or its refusal.
 async fn own(door: &ExplorerDoor, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let call = Call::new(&parts);

@@ -1,4 +1,7 @@
 //! Session objects: their classes, what they have stored, and SQL on them.
+//!
+//! One permission, `sessions:read`, covers all classes and all that objects store: scopes know no
+//! classes. Nothing here writes.
 
 use std::sync::Arc;
 
@@ -20,6 +23,7 @@ struct Asked {
     sql: String,
 }
 
+/// Lists the classes that have objects.
 pub(super) async fn classes(door: &ExplorerDoor, key: &Key) -> Answer {
     success(&looked_into(door, key)?.classes().await.map_err(failed)?)
 }
@@ -36,6 +40,7 @@ pub(super) async fn list(door: &ExplorerDoor, call: &Call, key: &Key, class: &st
     found(sessions.list(class, after, limit).await, class)
 }
 
+/// Describes an object, by its id or name.
 pub(super) async fn details(door: &ExplorerDoor, key: &Key, class: &str, id: &str) -> Answer {
     found(looked_into(door, key)?.details(class, id).await, id)
 }
@@ -47,17 +52,20 @@ pub(super) async fn query(door: &ExplorerDoor, key: &Key, (class, id): (&str, &s
     found(sessions.query(class, id, &sql).await, id)
 }
 
+/// The catalog, for a key that may read it.
 fn looked_into(door: &ExplorerDoor, key: &Key) -> Answer<Arc<dyn SessionCatalog>> {
     require(key, Permission::SessionsRead)?;
     door.sessions.clone().ok_or_else(|| ApiError::malformed("this server has no session objects to look into"))
 }
 
+/// Answers what was found, or 404.
 fn found<T: serde::Serialize>(found: Result<Option<T>, CatalogError>, name: &str) -> Answer {
     let missing =
         || ApiError::new(StatusCode::NOT_FOUND, code::NO_OBJECT, format!("there is no session object {name:?}"));
     success(&found.map_err(failed)?.ok_or_else(missing)?)
 }
 
+/// The error of the catalog.
 fn failed(error: CatalogError) -> ApiError {
     ApiError::of_catalog(&error, OTHERS)
 }

@@ -1,4 +1,7 @@
 //! Tokens, the account, and the membership in it.
+//!
+//! There is one account, whose id the store of keys has drawn; `/memberships` and `/accounts` list it
+//! for tools that look for it before they do anything, as wrangler does.
 
 use chrono::SecondsFormat;
 use http::StatusCode;
@@ -31,20 +34,24 @@ pub(super) fn user() -> Answer {
     Err(ApiError::new(StatusCode::FORBIDDEN, code::NO_USER, message))
 }
 
+/// Lists the one account.
 pub(super) fn list(door: &RestDoor, call: &Call) -> Answer {
     page(&[account(door)], &call.query, PER_PAGE, MOST_PER_PAGE)
 }
 
+/// Describes the account.
 pub(super) fn get(door: &RestDoor) -> Answer {
     success(&account(door))
 }
 
+/// Lists the one membership: the token's, in its account.
 pub(super) fn memberships(door: &RestDoor, call: &Call) -> Answer {
     let id = door.keys.account_id();
     let membership = json!({"id": id, "status": "accepted", "account": account(door), "roles": []});
     page(&[membership], &call.query, PER_PAGE, MOST_PER_PAGE)
 }
 
+/// The account as Cloudflare's API shows one.
 fn account(door: &RestDoor) -> Json {
     json!({"id": door.keys.account_id(), "name": NAME, "type": "standard", "settings": {"enforce_twofactor": false}})
 }

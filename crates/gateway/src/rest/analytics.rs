@@ -1,4 +1,11 @@
 //! Analytics Engine's SQL over the datasets that a key may read.
+//!
+//! A query may name any dataset, in any part of it. So the scope is not checked on the text but where
+//! data is read: the source of scans is wrapped, and shows only the key's datasets. Another one is
+//! refused when it is scanned, and the flag beside it turns the query's error into a 403.
+//!
+//! Answers have no envelope, as Cloudflare's. A query has the engine's default limits of time and
+//! memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +41,8 @@ pub(super) async fn query(door: &RestDoor, key: &Key, body: Body) -> Answer {
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, kind)], answer.to_bytes(format)).into_response())
 }
 
+/// The error of a query: its text for what the client has written, and none of it for failures of the
+/// server.
 fn failed(error: &Error) -> ApiError {
     let (status, code) = match error.kind() {
         ErrorKind::Query | ErrorKind::MemoryLimit | ErrorKind::TimedOut => (StatusCode::BAD_REQUEST, code::MALFORMED),

@@ -1,4 +1,14 @@
 //! The token of a request.
+//!
+//! | failure | status, code | counts against the address |
+//! |---|---|---|
+//! | no `Authorization` header | 400, 9106 | yes |
+//! | a header without a bearer token | 400, 6003 | yes |
+//! | an unknown, expired or revoked token | 403, 10000; 401, 1000 for `/tokens/verify` | yes |
+//! | a blocked address | 429, 10429 | no |
+//! | the store of keys fails | 500, 10001 | no |
+//!
+//! Statuses and codes are those by which wrangler and the SDKs decide whether to ask for another token.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -42,12 +52,15 @@ pub(crate) async fn authenticate(keys: &KeyStore, attempts: &FailedAttempts, cal
     }
 }
 
+/// Counts a failure, where the address is known.
 fn note(attempts: &FailedAttempts, address: Option<IpAddr>) {
     if let Some(address) = address {
         attempts.note_failure(address, Instant::now());
     }
 }
 
+/// Asks the store of keys. The reason in the error is for the audit; the client gets one message for
+/// all.
 async fn verify(keys: &KeyStore, token: &str, call: &Call) -> Answer<Key> {
     // Clients tell an invalid token from one that may not do something by these.
     let invalid = |reason: String| {

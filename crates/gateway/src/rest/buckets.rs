@@ -1,4 +1,7 @@
 //! Buckets of R2.
+//!
+//! A key that is bound to buckets sees those alone, and gets 403 for any other name, whether there is
+//! such a bucket or not.
 
 use std::sync::Arc;
 
@@ -18,6 +21,7 @@ use crate::keys::{Key, Permission};
 const PER_PAGE: usize = 20;
 const MOST_PER_PAGE: usize = 1000;
 
+/// Body of a creation. Other fields, such as `locationHint`, are ignored.
 #[derive(Debug, Deserialize)]
 struct NewBucket {
     name: String,
@@ -53,6 +57,7 @@ pub(super) async fn list(door: &RestDoor, call: &Call, key: &Key) -> Answer {
     success_with(&json!({"buckets": shown}), Some(info), &[])
 }
 
+/// Creates a bucket, by R2's rule for names.
 pub(super) async fn create(door: &RestDoor, key: &Key, body: Body) -> Answer {
     administer(key)?;
     let new: NewBucket = call::json(body, door.options.json_bytes).await?;
@@ -68,6 +73,7 @@ pub(super) async fn create(door: &RestDoor, key: &Key, body: Body) -> Answer {
     success(&shown(&created.map_err(|error| ApiError::of_catalog(&error, BUCKETS))?))
 }
 
+/// Describes a bucket.
 pub(super) async fn get(door: &RestDoor, key: &Key, name: &str) -> Answer {
     require(key, Permission::R2Read)?;
     known(key, name)?;
@@ -75,6 +81,7 @@ pub(super) async fn get(door: &RestDoor, key: &Key, name: &str) -> Answer {
     success(&shown(&found.ok_or_else(missing)?))
 }
 
+/// Deletes an empty bucket.
 pub(super) async fn delete(door: &RestDoor, key: &Key, name: &str) -> Answer {
     administer(key)?;
     door.buckets.delete(name).await.map_err(|error| ApiError::of_catalog(&error, BUCKETS))?;
@@ -88,6 +95,7 @@ pub(super) async fn open(door: &RestDoor, key: &Key, name: &str) -> Answer<Arc<d
     opened.ok_or_else(missing)
 }
 
+/// All buckets of the door.
 async fn catalog(door: &RestDoor) -> Answer<Vec<BucketInfo>> {
     door.buckets.list().await.map_err(|error| ApiError::of_catalog(&error, BUCKETS))
 }
@@ -100,6 +108,7 @@ fn known(key: &Key, name: &str) -> Answer<()> {
     Err(ApiError::forbidden(format_args!("the token is bound to other buckets than {name:?}")))
 }
 
+/// Requires a key that may create and delete buckets: one that writes, and is bound to nothing.
 fn administer(key: &Key) -> Answer<()> {
     require(key, Permission::R2Write)?;
     if key.scope.buckets().can_administer() {
@@ -108,6 +117,7 @@ fn administer(key: &Key) -> Answer<()> {
     Err(ApiError::forbidden("a token that is bound to buckets or to a prefix creates and deletes no bucket"))
 }
 
+/// The error of a bucket that does not exist, in R2's words and code.
 fn missing() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, code::NO_BUCKET, "The specified bucket does not exist.")
 }
@@ -118,6 +128,7 @@ fn is_name(name: &str) -> bool {
     (3..=63).contains(&name.len()) && name.bytes().all(is_inner) && !name.starts_with('-') && !name.ends_with('-')
 }
 
+/// A bucket as Cloudflare's API shows one.
 fn shown(bucket: &BucketInfo) -> Json {
     json!({
         "name": bucket.name,

@@ -1,4 +1,6 @@
 //! A request on its way through the door.
+//!
+//! The head is copied out of the request once, as handlers need parts of it after the body was taken.
 
 use std::net::IpAddr;
 
@@ -24,6 +26,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// Takes the head of a request.
     pub(crate) fn new(parts: &Parts) -> Self {
         Self {
             method: parts.method.clone(),
@@ -34,6 +37,7 @@ impl Call {
         }
     }
 
+    /// The client's address, where the server knows it.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         self.client.address
     }
@@ -44,6 +48,9 @@ impl Call {
     }
 
     /// Scheme and host by which the client came.
+    ///
+    /// URLs of files are given out with it: the client has reached the door by this name, which the
+    /// door cannot know otherwise.
     pub(super) fn origin(&self) -> Answer<String> {
         let host = self.header(header::HOST).ok_or_else(|| ApiError::malformed("there is no Host header"))?;
         let scheme = if self.client.is_https { "https" } else { "http" };
@@ -62,11 +69,17 @@ pub(crate) fn require(key: &Key, permission: Permission) -> Answer<()> {
 }
 
 /// Reads a body of at most `limit` bytes.
+///
+/// # Errors
+/// 413 above the limit; 400 where the body does not come whole.
 pub(super) async fn bytes(body: Body, limit: usize) -> Answer<Bytes> {
     axum::body::to_bytes(body, limit).await.map_err(|error| ApiError::of_body(&error, limit))
 }
 
 /// Reads a body of JSON.
+///
+/// # Errors
+/// Those of [`bytes`]; 400 for what is not JSON of this form.
 pub(crate) async fn json<T: DeserializeOwned>(body: Body, limit: usize) -> Answer<T> {
     let bytes = bytes(body, limit).await?;
     serde_json::from_slice(&bytes).map_err(ApiError::malformed)

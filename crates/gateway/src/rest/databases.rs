@@ -1,4 +1,7 @@
 //! Databases of D1: the catalog.
+//!
+//! Tools ask for a database often, by its name, to learn its id; that opens nothing. Sizes and numbers
+//! of tables need the database open, and are asked of SQLite.
 
 use std::sync::Arc;
 
@@ -27,6 +30,7 @@ struct NewDatabase {
     name: String,
 }
 
+/// Lists the databases that the key knows, by pages.
 pub(super) async fn list(door: &RestDoor, call: &Call, key: &Key) -> Answer {
     require(key, Permission::D1Read)?;
     let mut databases = door.databases.list().await.map_err(|error| ApiError::of_catalog(&error, DATABASES))?;
@@ -39,6 +43,7 @@ pub(super) async fn list(door: &RestDoor, call: &Call, key: &Key) -> Answer {
     page(&shown, &call.query, PER_PAGE, MOST_PER_PAGE)
 }
 
+/// Creates an empty database.
 pub(super) async fn create(door: &RestDoor, key: &Key, body: Body) -> Answer {
     administer(key)?;
     let NewDatabase { name } = call::json(body, door.options.json_bytes).await?;
@@ -47,6 +52,7 @@ pub(super) async fn create(door: &RestDoor, key: &Key, body: Body) -> Answer {
     described(door, &created).await
 }
 
+/// Describes a database; with `fields`, only these of it.
 pub(super) async fn get(door: &RestDoor, call: &Call, key: &Key, id: &str) -> Answer {
     require(key, Permission::D1Read)?;
     let info = find(door, key, id).await?;
@@ -60,6 +66,7 @@ pub(super) async fn get(door: &RestDoor, call: &Call, key: &Key, id: &str) -> An
     described(door, &info).await
 }
 
+/// Deletes a database with its data and its history.
 pub(super) async fn delete(door: &RestDoor, key: &Key, id: &str) -> Answer {
     administer(key)?;
     let info = find(door, key, id).await?;
@@ -93,6 +100,7 @@ pub(crate) async fn open(door: &RestDoor, key: &Key, id: &str) -> Answer<(Databa
     Ok((info, database))
 }
 
+/// A database with its size and number of tables, as Cloudflare shows one by itself.
 async fn described(door: &RestDoor, info: &DatabaseInfo) -> Answer {
     let opened = door.databases.open(&info.id).await.map_err(|error| ApiError::of_catalog(&error, DATABASES))?;
     let database = opened.ok_or_else(|| missing(&info.id))?;
@@ -107,10 +115,12 @@ async fn described(door: &RestDoor, info: &DatabaseInfo) -> Answer {
     success(&result)
 }
 
+/// Whether the key may know of a database: by its id or its name.
 fn is_known(key: &Key, info: &DatabaseInfo) -> bool {
     key.scope.knows_database([info.id.as_str(), info.name.as_str()])
 }
 
+/// Requires a key that may create and delete databases.
 fn administer(key: &Key) -> Answer<()> {
     require(key, Permission::D1Write)?;
     if key.scope.can_administer_databases() {
@@ -119,11 +129,13 @@ fn administer(key: &Key) -> Answer<()> {
     Err(ApiError::forbidden("a token that is bound to databases creates and deletes none"))
 }
 
+/// The error of a database that does not exist, in D1's words and code.
 fn missing(id: &str) -> ApiError {
     let message = format!("The database {id} could not be found");
     ApiError::new(StatusCode::NOT_FOUND, code::NO_DATABASE, message)
 }
 
+/// A database as lists show it.
 fn shown(info: &DatabaseInfo) -> Map<String, Json> {
     let fields = [
         ("uuid", info.id.clone()),

@@ -14,6 +14,9 @@ use crate::keys::{Audit, FailedAttempts, KeyStore};
 /// let options = isobar_gateway::rest::RestOptions::default().with_import_bytes(16 << 20);
 /// assert_eq!(options.json_bytes, 8 << 20);
 /// ```
+///
+/// The most memory that requests take together is not bounded by these, but by them times the requests
+/// in flight, which the server limits; only files of imports and exports share one bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RestOptions {
@@ -44,35 +47,61 @@ impl Default for RestOptions {
 }
 
 impl RestOptions {
-    /// Sets [`json_bytes`](Self::json_bytes).
+    /// Sets [`json_bytes`](Self::json_bytes). A longer body is answered 413.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use http::Request;
+    /// # use isobar_db::{SqliteDatabase, vault::Keyring};
+    /// # use isobar_gateway::catalog::FixedDatabases;
+    /// # use isobar_gateway::keys::{KeyScope, KeyStore, NewKey, Permission};
+    /// use isobar_gateway::rest::{RestDoor, RestOptions};
+    /// use tower::ServiceExt;
+    ///
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+    /// # let issued = keys.create(NewKey::new("ci", KeyScope::new([Permission::D1Write]))).await?;
+    /// # let id = "6f1c2b3a-0000-4000-8000-000000000001";
+    /// # let databases = FixedDatabases::new().with_database(id, "orders", Arc::new(SqliteDatabase::memory().await?));
+    /// # let url = format!("/client/v4/accounts/{}/d1/database/{id}/query", keys.account_id());
+    /// # let door = RestDoor::new(keys).with_databases(Arc::new(databases));
+    /// let router = door.with_options(RestOptions::default().with_json_bytes(10)).into_router();
+    /// # let request = Request::post(url).header("authorization", format!("Bearer {}", issued.token()));
+    /// let request = request.body(axum::body::Body::from(r#"{"sql": "SELECT 1"}"#))?;
+    /// assert_eq!(router.oneshot(request).await?.status(), 413);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_json_bytes(mut self, bytes: usize) -> Self {
         self.json_bytes = bytes;
         self
     }
 
-    /// Sets [`result_bytes`](Self::result_bytes).
+    /// Sets [`result_bytes`](Self::result_bytes). A query with more is an error of SQL.
     #[must_use]
     pub fn with_result_bytes(mut self, bytes: usize) -> Self {
         self.result_bytes = bytes;
         self
     }
 
-    /// Sets [`import_bytes`](Self::import_bytes).
+    /// Sets [`import_bytes`](Self::import_bytes). A longer file is answered 413, and a longer export
+    /// ends with an error.
     #[must_use]
     pub fn with_import_bytes(mut self, bytes: usize) -> Self {
         self.import_bytes = bytes;
         self
     }
 
-    /// Sets [`transfer_bytes`](Self::transfer_bytes).
+    /// Sets [`transfer_bytes`](Self::transfer_bytes). A file for which there is no room is answered
+    /// 400: clients would repeat it at once after a 5xx.
     #[must_use]
     pub fn with_transfer_bytes(mut self, bytes: usize) -> Self {
         self.transfer_bytes = bytes;
         self
     }
 
-    /// Sets [`transfer_time`](Self::transfer_time).
+    /// Sets [`transfer_time`](Self::transfer_time), which counts from the job's beginning.
     #[must_use]
     pub fn with_transfer_time(mut self, time: Duration) -> Self {
         self.transfer_time = time;
@@ -154,6 +183,31 @@ impl RestDoor {
     }
 
     /// Serves these buckets. Default: none.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use axum::body::{Body, to_bytes};
+    /// # use http::Request;
+    /// # use isobar_db::{SqliteDatabase, vault::Keyring};
+    /// # use isobar_gateway::keys::{KeyScope, KeyStore, NewKey, Permission};
+    /// # use isobar_gateway::rest::RestDoor;
+    /// # use tower::ServiceExt;
+    /// use isobar_gateway::catalog::FixedBuckets;
+    /// use isobar_storage::memory::MemoryStore;
+    ///
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+    /// # let issued = keys.create(NewKey::new("ci", KeyScope::new([Permission::R2Read]))).await?;
+    /// let buckets = FixedBuckets::new().with_bucket("photos", Arc::new(MemoryStore::new()));
+    /// let router = RestDoor::new(keys.clone()).with_buckets(Arc::new(buckets)).into_router();
+    /// let request = Request::get(format!("/client/v4/accounts/{}/r2/buckets", keys.account_id()));
+    /// # let request = request.header("authorization", format!("Bearer {}", issued.token()));
+    /// let listed = router.oneshot(request.body(Body::empty())?).await?;
+    /// let listed = to_bytes(listed.into_body(), 4096).await?;
+    /// assert!(String::from_utf8_lossy(&listed).contains(r#""name":"photos""#));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_buckets(mut self, buckets: Arc<dyn BucketCatalog>) -> Self {
         self.buckets = buckets;
@@ -175,6 +229,30 @@ impl RestDoor {
     }
 
     /// Answers Analytics Engine's SQL over these datasets. Default: none.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use axum::body::Body;
+    /// # use http::Request;
+    /// # use isobar_db::{SqliteDatabase, vault::Keyring};
+    /// # use isobar_gateway::keys::{KeyScope, KeyStore, NewKey, Permission};
+    /// # use isobar_gateway::rest::RestDoor;
+    /// # use tower::ServiceExt;
+    /// use isobar_analytics::memory::MemorySink;
+    /// use isobar_analytics::query::MemoryDatasets;
+    ///
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+    /// # let issued = keys.create(NewKey::new("ci", KeyScope::new([Permission::AnalyticsRead]))).await?;
+    /// let datasets = MemoryDatasets::new().with_dataset("visits", MemorySink::new());
+    /// let router = RestDoor::new(keys.clone()).with_datasets(Arc::new(datasets)).into_router();
+    /// let request = Request::post(format!("/client/v4/accounts/{}/analytics_engine/sql", keys.account_id()));
+    /// # let request = request.header("authorization", format!("Bearer {}", issued.token()));
+    /// let answer = router.oneshot(request.body(Body::from("SELECT count() AS n FROM visits"))?).await?;
+    /// assert_eq!(answer.status(), 200);
+    /// # Ok(()) }
+    /// ```
     #[cfg(feature = "analytics")]
     #[must_use]
     pub fn with_datasets(mut self, datasets: Arc<dyn isobar_analytics::query::ScanSource>) -> Self {
@@ -182,7 +260,7 @@ impl RestDoor {
         self
     }
 
-    /// Sets the limits.
+    /// Sets the limits. Default: [`RestOptions::default`].
     #[must_use]
     pub fn with_options(mut self, options: RestOptions) -> Self {
         self.options = options;
@@ -190,6 +268,31 @@ impl RestDoor {
     }
 
     /// Sets the limit on failed attempts, which doors may share. Default: that of [`FailedAttempts::default`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use std::time::Duration;
+    /// # use http::Request;
+    /// # use isobar_db::{SqliteDatabase, vault::Keyring};
+    /// # use isobar_gateway::keys::KeyStore;
+    /// # use isobar_gateway::rest::RestDoor;
+    /// # use tower::ServiceExt;
+    /// use isobar_gateway::ClientInfo;
+    /// use isobar_gateway::keys::FailedAttempts;
+    ///
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+    /// let attempts = Arc::new(FailedAttempts::new(1, Duration::from_secs(60)));
+    /// let router = RestDoor::new(keys).with_attempts(attempts).into_router();
+    /// let guess = || {
+    ///     let client = ClientInfo::new(Some([203, 0, 113, 7].into()), true);
+    ///     Request::get("/client/v4/accounts").header("authorization", "Bearer guessed").extension(client)
+    /// };
+    /// assert_eq!(router.clone().oneshot(guess().body(axum::body::Body::empty())?).await?.status(), 403);
+    /// assert_eq!(router.oneshot(guess().body(axum::body::Body::empty())?).await?.status(), 429);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_attempts(mut self, attempts: Arc<FailedAttempts>) -> Self {
         self.attempts = attempts;
@@ -204,6 +307,34 @@ impl RestDoor {
     }
 
     /// Refuses every request that writes (403), whatever its token may do. Default: the token's permissions decide.
+    ///
+    /// Statements run with SQLite's own protection against writes, whatever they look like.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use axum::body::Body;
+    /// # use http::Request;
+    /// # use isobar_db::{SqliteDatabase, vault::Keyring};
+    /// # use isobar_gateway::catalog::FixedDatabases;
+    /// # use isobar_gateway::keys::{KeyScope, KeyStore, NewKey, Permission};
+    /// # use isobar_gateway::rest::RestDoor;
+    /// # use tower::ServiceExt;
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+    /// # let issued = keys.create(NewKey::new("ci", KeyScope::new([Permission::D1Write]))).await?;
+    /// # let id = "6f1c2b3a-0000-4000-8000-000000000001";
+    /// # let databases = FixedDatabases::new().with_database(id, "orders", Arc::new(SqliteDatabase::memory().await?));
+    /// # let url = format!("/client/v4/accounts/{}/d1/database/{id}/query", keys.account_id());
+    /// let router = RestDoor::new(keys).with_databases(Arc::new(databases)).read_only().into_router();
+    /// let query = |sql: &str| {
+    ///     let request = Request::post(url.as_str()).header("authorization", format!("Bearer {}", issued.token()));
+    ///     request.body(Body::from(format!(r#"{{"sql": "{sql}"}}"#)))
+    /// };
+    /// assert_eq!(router.clone().oneshot(query("SELECT 1")?).await?.status(), 200);
+    /// assert_eq!(router.oneshot(query("CREATE TABLE t (a)")?).await?.status(), 403);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.is_read_only = true;

@@ -1,4 +1,11 @@
 //! The envelope of every response, and the errors in it.
+//!
+//! Every answer but objects, files and results of Analytics Engine has the form `{"result", "success",
+//! "errors", "messages"}`, with `result_info` for lists. Errors have a number, by which clients decide,
+//! and a message for people.
+//!
+//! Statuses decide whether a client repeats: the SDKs do so after 429 and 5xx, whatever the method. See
+//! [`failed`](super::failure::failed) for what follows from that.
 
 use std::time::Duration;
 
@@ -49,6 +56,7 @@ pub(crate) struct ApiError {
 }
 
 impl ApiError {
+    /// Returns an error that is not a refusal because of a key.
     pub(crate) fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), refusal: None, retry_after: None }
     }
@@ -114,6 +122,8 @@ impl ApiError {
     }
 
     /// A body that does not arrive whole, or has more bytes than its route takes.
+    ///
+    /// axum boxes the reason: the limit is found among the causes.
     pub(super) fn of_body(error: &axum::Error, limit: usize) -> Self {
         let mut cause: Option<&dyn std::error::Error> = Some(error);
         while let Some(error) = cause {
@@ -127,6 +137,8 @@ impl ApiError {
 }
 
 /// Codes of a kind of resource.
+///
+/// Clients read the codes of buckets and databases; those of others are this server's own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResourceCodes {
     invalid_name: u32,
@@ -187,6 +199,7 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// The envelope of a result.
 #[derive(Serialize)]
 struct Success<'a, T> {
     result: &'a T,

@@ -1,4 +1,12 @@
 //! Errors of databases.
+//!
+//! Two things are decided here, for every route of databases: whether a client may repeat the request,
+//! which its status tells the SDKs, and how much of the reason the client learns.
+//!
+//! | | a read | a write |
+//! |---|---|---|
+//! | the database is busy or not available | 503: repeated | 400: not repeated |
+//! | all else | 400 | 400 |
 
 use http::StatusCode;
 use isobar_db::{Error, ErrorKind, Statement, sql};
@@ -12,6 +20,8 @@ pub(crate) enum Kind {
     Write,
 }
 
+/// Whether all statements read, by their first words. A wrong guess costs a repetition that is not
+/// offered, never a write that is repeated.
 pub(super) fn kind_of(statements: &[Statement]) -> Kind {
     let reads = statements.iter().all(|statement| sql::split(statement.sql()).all(sql::is_read));
     if reads { Kind::Read } else { Kind::Write }

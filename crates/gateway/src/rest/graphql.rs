@@ -1,4 +1,7 @@
 //! The one query of GraphQL that a client needs and the door can answer: the number and size of a bucket's objects.
+//!
+//! GraphQL is not parsed: the query is known by its `operationName`, and its bucket by a variable.
+//! wrangler sends exactly this one.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -19,6 +22,7 @@ const BUCKET_METRICS: &str = "getR2StorageMetrics";
 /// Pages of 1,000 objects that are counted at most; the counts of a larger bucket are of its first million.
 const PAGES: usize = 1000;
 
+/// A request of GraphQL, as far as it is read.
 #[derive(Debug, Deserialize)]
 struct Asked {
     #[serde(rename = "operationName")]
@@ -67,10 +71,12 @@ async fn counted(store: &dyn ObjectStore) -> Answer<(usize, u64, usize)> {
     Ok((count, bytes, metadata))
 }
 
+/// The answer to a query that is refused.
 fn refused(message: &str) -> Json {
     json!({"data": null, "errors": [{"message": message}]})
 }
 
+/// An answer of GraphQL, without the envelope.
 fn answer(body: &Json) -> Response {
     respond(StatusCode::OK, body)
 }

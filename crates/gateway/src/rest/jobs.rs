@@ -1,4 +1,21 @@
 //! Imports and exports in flight, and their files.
+//!
+//! A job is a small state machine:
+//!
+//! | state | goes on by |
+//! |---|---|
+//! | announced: an import's `init` | the upload of its file |
+//! | uploaded | another upload, which replaces it; `ingest`, once |
+//! | running | its task, which ends it with an outcome |
+//! | ended, with an outcome | its time: then it is removed |
+//!
+//! Clients repeat requests, so that each step may come twice: a second `ingest` finds the job running
+//! and only waits. Ids have 128 random bits and are all that the URLs of files need.
+//!
+//! One lock for all, held for a look or a change, never across an await. The sweep is one task, which
+//! sleeps until the next end and goes when there is no job; it holds a weak reference, so that a door
+//! that is dropped takes its jobs along. Nothing survives the process: a client that polls afterwards
+//! gets 404.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -38,6 +55,7 @@ struct Job {
     state: State,
 }
 
+/// State of a job.
 #[derive(Debug, Clone)]
 pub(super) enum State {
     /// An import whose file, with this MD5, has not come.
@@ -148,6 +166,7 @@ async fn sweep(jobs: Weak<Jobs>) {
 }
 
 impl State {
+    /// Whether its task still runs: such a job is not removed for another.
     fn is_in_flight(&self) -> bool {
         matches!(self, Self::Running(outcome) if outcome.borrow().is_none())
     }

@@ -14,6 +14,30 @@
 //!
 //! Errors of SQL are status 400 with code 7500, and no failure of a write is a status that SDKs repeat (429 and 5xx). Of a database that
 //! keeps no history ([`time_travel`](isobar_db::Database::time_travel)) the current bookmark alone is known.
+//!
+//! # The modules
+//!
+//! | module | what it has |
+//! |---|---|
+//! | `door`, `serve`, `route` | options; the way of a request; paths |
+//! | `call`, `authenticate`, `envelope`, `page`, `failure` | a request's head; its token; results and errors; pages; errors of databases |
+//! | `account`, `buckets`, `objects`, `databases`, `query`, `time_travel`, `sessions`, `analytics`, `graphql` | the routes |
+//! | `transfer`, `jobs`, `room` | imports and exports: their steps, their state, their memory |
+//!
+//! # Statuses
+//!
+//! | status | when |
+//! |---|---|
+//! | 200 | the envelope has `"success": true`; a GraphQL query that is refused also has 200, as the protocol wants it |
+//! | 206, 304, 412, 416 | reads and writes of objects, by RFC 9110 |
+//! | 400 | malformed requests, SQL that fails, a missing `Authorization` header |
+//! | 401 | a token that is not valid, where it is only checked (`/tokens/verify`) |
+//! | 403 | a token that is not valid, lacks a permission or is bound to other resources; another account; a door that is read-only |
+//! | 404, 405 | no such route, resource or object; another method |
+//! | 409 | a bucket that exists, or is not empty |
+//! | 413 | a body above its limit |
+//! | 429 | an address with too many failed attempts, with `Retry-After` |
+//! | 500, 503, 507 | failures of the server, for requests that clients may repeat |
 
 mod account;
 #[cfg(feature = "analytics")]

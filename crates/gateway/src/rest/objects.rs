@@ -1,4 +1,10 @@
 //! Objects of a bucket.
+//!
+//! Bodies stream in both directions. Metadata is that of R2's binding: HTTP headers, the storage class;
+//! custom metadata cannot be sent by this protocol and is listed only.
+//!
+//! Conditions and ranges are HTTP's (RFC 9110), decided by the store, so that a check and its effect
+//! are one step.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -18,6 +24,7 @@ use crate::keys::{Key, Permission};
 
 const PER_PAGE: usize = 1000;
 
+/// Lists objects with their metadata, up to 1,000 at a time, by R2's cursor.
 pub(super) async fn list(door: &RestDoor, call: &Call, key: &Key, bucket: &str) -> Answer {
     require(key, Permission::R2Read)?;
     let store = buckets::open(door, key, bucket).await?;
@@ -46,6 +53,7 @@ pub(super) async fn list(door: &RestDoor, call: &Call, key: &Key, bucket: &str) 
     success_with(&objects, Some(info), &[])
 }
 
+/// Reads an object, or a range of it.
 pub(super) async fn get(door: &RestDoor, call: &Call, key: &Key, bucket: &str, name: &str) -> Answer {
     require(key, Permission::R2Read)?;
     let store = buckets::open(door, key, bucket).await?;
@@ -118,6 +126,7 @@ pub(super) async fn put(door: &RestDoor, call: &Call, key: &Key, place: (&str, &
     }
 }
 
+/// Deletes an object; one that is not there is no error.
 pub(super) async fn delete(door: &RestDoor, key: &Key, bucket: &str, name: &str) -> Answer {
     require(key, Permission::R2Write)?;
     let store = buckets::open(door, key, bucket).await?;
@@ -152,14 +161,17 @@ pub(crate) fn failed(error: &Error) -> ApiError {
     ApiError::new(status, error.code().unwrap_or(code::INTERNAL), message)
 }
 
+/// The error for a key that is bound to other object keys.
 fn bound_to_prefix(key: &Key) -> ApiError {
     ApiError::forbidden(format_args!("the token is bound to keys that begin with {:?}", key.scope.prefix))
 }
 
+/// The error of an object that does not exist, in R2's words and code.
 fn missing() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, code::NO_OBJECT, "The specified key does not exist.")
 }
 
+/// The error of a condition that does not hold, in R2's words and code.
 fn precondition_failed() -> ApiError {
     let message = "At least one of the pre-conditions you specified did not hold.";
     ApiError::new(StatusCode::PRECONDITION_FAILED, code::PRECONDITION_FAILED, message)
@@ -186,6 +198,7 @@ fn conditions(headers: &HeaderMap) -> Answer<Option<Conditions>> {
     Conditions::from_headers(headers).map(Some).map_err(|error| ApiError::malformed(error.message()))
 }
 
+/// The storage class of a request: R2's header.
 fn storage_class(call: &Call) -> Answer<StorageClass> {
     match call.headers.get("cf-r2-storage-class").map(|value| value.as_bytes()) {
         None | Some(b"Standard") => Ok(StorageClass::Standard),
@@ -207,6 +220,7 @@ fn headers(meta: &ObjectMeta) -> HeaderMap {
     headers
 }
 
+/// An object as lists show it.
 fn listed_object(meta: &ObjectMeta) -> Json {
     json!({
         "key": meta.key.as_str(),
@@ -231,6 +245,7 @@ fn stored_object(meta: &ObjectMeta) -> Json {
     })
 }
 
+/// A storage class by R2's name.
 fn class_name(class: StorageClass) -> &'static str {
     match class {
         StorageClass::InfrequentAccess => "InfrequentAccess",

@@ -1,4 +1,21 @@
 //! Queries of a database.
+//!
+//! # Who may run what
+//!
+//! | token, door | statements that read | others |
+//! |---|---|---|
+//! | `d1:read` | run | 403 |
+//! | `d1:write` | run | run |
+//! | any, a door that is read-only | run | 403 |
+//!
+//! The first words of a statement decide for the answer; SQLite's authorizer decides for the truth, as
+//! a statement of a reader is run read-only whatever its words are.
+//!
+//! # Values
+//!
+//! A JSON number is an integer where it is one, to 64 bits, else a REAL; a boolean is 0 or 1; an array
+//! of bytes is a BLOB. Answers have numbers exactly, and BLOBs as arrays, as D1's. Several statements
+//! run in one transaction, each with a result.
 
 use axum::body::Body;
 use http::StatusCode;
@@ -31,6 +48,7 @@ struct Asked {
     batch: Option<Vec<Query>>,
 }
 
+/// A statement, or several, with parameters for the last.
 #[derive(Debug, Deserialize)]
 struct Query {
     sql: String,
@@ -60,6 +78,7 @@ pub(crate) async fn run(door: &RestDoor, key: &Key, id: &str, shape: Shape, body
     success(&shown)
 }
 
+/// Runs statements: one by itself, several as a batch, so that each has D1's semantics.
 async fn execute(database: &dyn Database, mut statements: Vec<Statement>) -> isobar_db::Result<Vec<QueryResult>> {
     match statements.len() {
         1 => Ok(vec![database.query(statements.remove(0)).await?]),
@@ -68,6 +87,7 @@ async fn execute(database: &dyn Database, mut statements: Vec<Statement>) -> iso
 }
 
 impl Asked {
+    /// The statements of a request.
     fn statements(self) -> Answer<Vec<Statement>> {
         let queries = match self {
             Self { sql: Some(sql), params, batch: None } => vec![Query { sql, params }],
@@ -140,6 +160,7 @@ impl Serialize for Shown<'_> {
     }
 }
 
+/// A result in the form of `raw`.
 struct Arrays<'a>(&'a QueryResult);
 
 impl Serialize for Arrays<'_> {
@@ -151,6 +172,7 @@ impl Serialize for Arrays<'_> {
     }
 }
 
+/// Rows as arrays, written without a copy of all of them.
 struct Rows<'a>(&'a [Row]);
 
 impl Serialize for Rows<'_> {

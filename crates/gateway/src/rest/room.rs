@@ -1,4 +1,11 @@
 //! Memory for the files of imports and exports, which all of them share.
+//!
+//! A file is reserved before its bytes are in memory, and given back by `Drop`, whichever way it ends:
+//! an upload that breaks off, a job that is swept, a door that is dropped. So the bound holds at any
+//! moment, and no path has to remember it.
+//!
+//! A counter, not a semaphore: a client that gets no room is told so at once. Waiting would hold its
+//! connection, and its bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +31,9 @@ pub(super) struct Full;
 
 impl Room {
     /// Takes bytes, if all together have at most `most` then.
+    ///
+    /// # Errors
+    /// [`Full`]; then nothing is taken.
     pub(super) fn reserve(self: &Arc<Self>, bytes: usize, most: usize) -> Result<Reserved, Full> {
         let mut reserved = Reserved { room: Arc::clone(self), bytes: 0 };
         reserved.grow(bytes, most)?;
@@ -32,6 +42,7 @@ impl Room {
 }
 
 impl Reserved {
+    /// Takes more bytes, or none.
     fn grow(&mut self, bytes: usize, most: usize) -> Result<(), Full> {
         let more = |used: usize| used.checked_add(bytes).filter(|used| *used <= most);
         self.room.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| Full)?;
@@ -39,6 +50,7 @@ impl Reserved {
         Ok(())
     }
 
+    /// Gives bytes back, down to this many.
     fn shrink_to(&mut self, bytes: usize) {
         let less = self.bytes.saturating_sub(bytes);
         self.room.used.fetch_sub(less, Ordering::Relaxed);
@@ -73,6 +85,7 @@ pub(super) struct NewFile {
 }
 
 impl NewFile {
+    /// Begins an empty file, which takes no room yet.
     pub(super) fn new(room: &Arc<Room>, longest: usize, most: usize) -> Self {
         Self { bytes: Vec::new(), reserved: Reserved { room: Arc::clone(room), bytes: 0 }, longest, most }
     }
@@ -83,6 +96,9 @@ impl NewFile {
     }
 
     /// Appends bytes.
+    ///
+    /// # Errors
+    /// [`Refused`]; then the file is as it was.
     pub(super) fn push(&mut self, more: &[u8]) -> Result<(), Refused> {
         let length = self.bytes.len() + more.len();
         if length > self.longest {

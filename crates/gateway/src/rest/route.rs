@@ -1,4 +1,11 @@
 //! Routes: the path of a request, read once.
+//!
+//! Routes are matched by hand rather than by a router: an object's key may have any characters and
+//! slashes, encoded or not, and an unknown path must answer in the API's envelope, after the token was
+//! checked. Each path is decoded once, segment by segment.
+//!
+//! The enum names each operation once; [`Route::writes`] has no default arm, so that a new route cannot
+//! be forgotten by a door that is read-only.
 
 use std::borrow::Cow;
 
@@ -90,6 +97,7 @@ impl Route {
 pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
+    /// Reads a query, as HTML forms write one.
     pub(super) fn of(query: Option<&str>) -> Self {
         let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
@@ -111,6 +119,9 @@ impl Parameters {
 type Routes = Vec<(Method, Route)>;
 
 /// Reads a path behind the prefix. Returns the account that it names, too.
+///
+/// # Errors
+/// 404 for a path without a route, 405 for another method, 400 for one that is not UTF-8.
 pub(super) fn read(method: &Method, path: &str) -> Answer<(Option<String>, Route)> {
     let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
     let (account, routes) = match segments.as_slice() {
@@ -128,6 +139,7 @@ pub(super) fn read(method: &Method, path: &str) -> Answer<(Option<String>, Route
     Ok((account, found.ok_or_else(not_allowed)?))
 }
 
+/// Routes without an account in their path.
 fn of_user(segments: &[&str]) -> Answer<Routes> {
     Ok(match segments {
         ["user", "tokens", "verify"] => vec![(Method::GET, Route::VerifyToken)],
@@ -141,6 +153,7 @@ fn of_user(segments: &[&str]) -> Answer<Routes> {
     })
 }
 
+/// Routes behind `/accounts/{account}`.
 fn of_account(segments: &[&str]) -> Answer<Routes> {
     Ok(match segments {
         [] => vec![(Method::GET, Route::Account)],
@@ -176,6 +189,7 @@ fn of_bucket(bucket: String, rest: &[&str]) -> Answer<Routes> {
     })
 }
 
+/// Routes behind a database's id.
 fn of_database(id: String, rest: &[&str]) -> Routes {
     match rest {
         [] => vec![(Method::GET, Route::GetDatabase(id.clone())), (Method::DELETE, Route::DeleteDatabase(id))],
@@ -189,6 +203,7 @@ fn of_database(id: String, rest: &[&str]) -> Routes {
     }
 }
 
+/// Decodes a segment, or a path of them.
 pub(crate) fn decoded(text: &str) -> Answer<String> {
     let decoded = percent_decode_str(text).decode_utf8();
     decoded.map(Cow::into_owned).map_err(|_| ApiError::malformed("the path is not UTF-8"))

@@ -1,4 +1,12 @@
 //! The way of a request through the door.
+//!
+//! 1. The path: below `/client/v4` or 404.
+//! 2. URLs of files, which need no token.
+//! 3. The token. Without a good one nothing is told, not even whether a path exists.
+//! 4. The route, a door that is read-only, the account.
+//! 5. The handler, which requires a permission and asks the scope for the resource.
+//!
+//! A refusal is reported to the audit on its way out, with the key's id where it is known.
 
 use std::sync::Arc;
 
@@ -18,10 +26,31 @@ use crate::keys::{Key, RefusedRequest};
 
 impl RestDoor {
     /// Returns the router. Its paths begin with `/client/v4`; every other one is not found.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use axum::body::Body;
+    /// # use http::Request;
+    /// # use isobar_db::{SqliteDatabase, vault::Keyring};
+    /// # use isobar_gateway::keys::KeyStore;
+    /// use isobar_gateway::rest::RestDoor;
+    /// use tower::ServiceExt;
+    ///
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+    /// let router = RestDoor::new(keys).into_router();
+    /// let get = |path: &str| Request::get(path).body(Body::empty());
+    /// assert_eq!(router.clone().oneshot(get("/elsewhere")?).await?.status(), 404);
+    /// // Without a token; with one that is not valid it would be 403.
+    /// assert_eq!(router.oneshot(get("/client/v4/accounts")?).await?.status(), 400);
+    /// # Ok(()) }
+    /// ```
     pub fn into_router(self) -> Router {
         Router::new().fallback(handle).with_state(Arc::new(self))
     }
 
+    /// Answers a request, by the steps of the module. Sets `key` as soon as it is known.
     async fn respond(&self, call: &Call, body: axum::body::Body, key: &mut Option<String>) -> Answer {
         let path = call.path.strip_prefix(PREFIX).filter(|rest| rest.starts_with('/'));
         let path = path.ok_or_else(|| ApiError::no_route(&call.path))?;
@@ -44,6 +73,8 @@ impl RestDoor {
         self.dispatch(call, &caller, route, body).await
     }
 
+    /// The error of another account in the path. The right one is not a secret: the token belongs to
+    /// it.
     fn wrong_account(&self, account: &str) -> ApiError {
         let message = format!(
             "The given account is not valid or is not authorized to access this service: the account of this server is {}",
@@ -53,6 +84,7 @@ impl RestDoor {
         error.refused(format!("the account {account:?} is another one"))
     }
 
+    /// Calls the handler of a route.
     async fn dispatch(&self, call: &Call, key: &Key, route: Route, body: axum::body::Body) -> Answer {
         match route {
             Route::VerifyToken => account::verify(key),
@@ -89,6 +121,7 @@ impl RestDoor {
     }
 }
 
+/// The router's only handler.
 async fn handle(State(door): State<Arc<RestDoor>>, request: Request) -> Response {
     answer(&door, request).await
 }

@@ -1,4 +1,8 @@
 //! Namespaces of session objects, which clients know as Durable Objects.
+//!
+//! Listing needs a namespace in this process, and works where its host can list. The whole list is read
+//! for each page: hosts list from an index in memory or of their own, and clients of this route are
+//! tools.
 
 use http::StatusCode;
 use isobar_sessions::ErrorKind;
@@ -14,6 +18,7 @@ use crate::keys::{Key, Permission};
 const PER_PAGE: usize = 20;
 const MOST_PER_PAGE: usize = 1000;
 
+/// Lists the namespaces.
 pub(super) fn list(door: &RestDoor, call: &Call, key: &Key) -> Answer {
     require(key, Permission::SessionsRead)?;
     let shown: Vec<Json> = door.namespaces.iter().map(shown).collect();
@@ -53,6 +58,7 @@ pub(super) async fn objects(door: &RestDoor, call: &Call, key: &Key, id: &str) -
     success_with(&shown, Some(info), &[])
 }
 
+/// A namespace as Cloudflare's API shows one.
 fn shown(entry: &NamespaceEntry) -> Json {
     json!({
         "id": entry.id,

@@ -1,4 +1,7 @@
 //! Time travel of databases: bookmarks, and the way back.
+//!
+//! A bookmark is a text that sorts by time; D1's clients show it and send it back. Restoring is not
+//! repeatable in general, so that none of its failures has a status that SDKs repeat.
 
 use chrono::{DateTime, Utc};
 use http::StatusCode;
@@ -45,6 +48,7 @@ pub(super) async fn restore(door: &RestDoor, call: &Call, key: &Key, id: &str) -
     }))
 }
 
+/// The time in a request's query.
 fn timestamp(call: &Call) -> Answer<Option<DateTime<Utc>>> {
     let Some(text) = call.query.get("timestamp") else { return Ok(None) };
     let time = DateTime::parse_from_rfc3339(text);
@@ -52,10 +56,12 @@ fn timestamp(call: &Call) -> Answer<Option<DateTime<Utc>>> {
     Ok(Some(time.with_timezone(&Utc)))
 }
 
+/// An error of time travel, with D1's code.
 fn invalid(message: &str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, code::SQL, message)
 }
 
+/// The error of a database without a history.
 fn no_history() -> ApiError {
     invalid("this database keeps no history for time travel: only its current bookmark is known")
 }

@@ -3,6 +3,18 @@
 //! An import begins (`init`, with the file's MD5), its file comes by the URL that this gave, it is started (`ingest`) and asked for
 //! (`poll`) until it has ended. It is one transaction: one that fails has written nothing. An export is asked for until it has ended,
 //! and its file is then at a URL. Neither URL outlives the key that began the job.
+//!
+//! | step | request | answer |
+//! |---|---|---|
+//! | `init` | `POST .../import`, the file's MD5 | a URL, a file name |
+//! | upload | `PUT` to the URL | `ETag`, or 400 where the MD5 is another one |
+//! | `ingest` | `POST .../import`, MD5 and file name | as `poll` |
+//! | `poll` | `POST .../import`, `current_bookmark` | `active`, `complete` with counts, or `error` |
+//! | export | `POST .../export`, again with `current_bookmark` | `active`, or `complete` with a URL |
+//! | download | `GET` of the URL | the SQL |
+//!
+//! A request waits up to 2 s for the end of a job, so that most clients ask once. Dropped, it leaves
+//! the job running. An import that is cut off by the process's end has been rolled back.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -38,6 +50,7 @@ const WAIT: Duration = Duration::from_secs(2);
 /// End of the file names that clients see.
 const EXTENSION: &str = ".sql";
 
+/// Body of an import's request.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 enum Import {
@@ -46,6 +59,7 @@ enum Import {
     Poll { current_bookmark: String },
 }
 
+/// Body of an export's request.
 #[derive(Debug, Deserialize)]
 struct Export {
     output_format: String,
@@ -75,6 +89,7 @@ impl DumpOptions {
     }
 }
 
+/// Takes a step of an import.
 pub(super) async fn import(door: &RestDoor, call: &Call, key: &Key, id: &str, body: Body) -> Answer {
     require(key, Permission::D1Write)?;
     let (info, database) = databases::open(door, key, id).await?;
@@ -107,6 +122,7 @@ pub(super) async fn import(door: &RestDoor, call: &Call, key: &Key, id: &str, bo
     }
 }
 
+/// Begins an export, or says how one stands.
 pub(super) async fn export(door: &RestDoor, call: &Call, key: &Key, id: &str, body: Body) -> Answer {
     require(key, Permission::D1Read)?;
     let (info, database) = databases::open(door, key, id).await?;
@@ -181,6 +197,7 @@ pub(super) async fn download(door: &RestDoor, job: &str) -> Answer {
     Ok(file_response(dump))
 }
 
+/// The response with a file, which no cache keeps.
 fn file_response(dump: Bytes) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/sql")),
@@ -241,6 +258,7 @@ impl Write for Output {
     }
 }
 
+/// Writes the dump into memory, up to its limit and the room there is.
 async fn exported(database: &dyn Database, options: ExportOptions, file: NewFile) -> Outcome {
     let longest = file.longest();
     let output = Output(Arc::new(Mutex::new(Exporting { file: Some(file), refused: None })));
@@ -277,11 +295,13 @@ async fn polled(door: &RestDoor, job: &str, database: &str, kind: &str, call: &C
     success(&answer)
 }
 
+/// Marks a job's answer as complete.
 fn completed(answer: &mut Json, result: Json) {
     answer["status"] = "complete".into();
     answer["result"] = result;
 }
 
+/// Adds a job.
 fn added(door: &RestDoor, key: &Key, database: &str, state: State) -> Answer<String> {
     let added = door.jobs.add(database, &key.id, state, door.options.transfer_time);
     let added =
@@ -295,6 +315,7 @@ fn full() -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, code::SQL, message)
 }
 
+/// The error of a job that is not there: never was, is over, or belongs to another database.
 fn unknown_job(id: &str) -> ApiError {
     let shown: String = id.chars().take(100).collect();
     ApiError::new(

@@ -1,4 +1,7 @@
 //! Bodies of responses, and of what s3s reads and writes.
+//!
+//! s3s has types of its own for bodies, in both directions; they do not leave this module and `upload`.
+//! The length of an object's body is known and is sent, so that a client sees a body that broke off.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -20,6 +23,7 @@ const SMALL: u64 = 64 << 10;
 pub struct S3Body(s3s::Body);
 
 impl S3Body {
+    /// Wraps a body of s3s's.
     pub(super) fn new(body: s3s::Body) -> Self {
         Self(body)
     }

@@ -1,4 +1,8 @@
 //! Operations on buckets.
+//!
+//! Questions about features that a bucket does not have are answered as a bucket of S3's without them
+//! answers: clients such as Terraform ask all of them before they do anything. A claim that would not
+//! be true is not made, even where R2 makes it.
 
 use http::StatusCode;
 use s3s::dto::*;
@@ -12,6 +16,7 @@ use super::session::Session;
 const REGIONS: [&str; 9] = ["", "auto", "us-east-1", "wnam", "enam", "weur", "eeur", "apac", "oc"];
 const REGION: &str = "auto";
 
+/// Lists the buckets that the key knows.
 pub(super) async fn list(
     session: &Session,
     _request: S3Request<ListBucketsInput>,
@@ -37,6 +42,7 @@ pub(super) fn owner() -> Owner {
     Owner { display_name: Some("isobar".to_owned()), id: Some("isobar".to_owned()) }
 }
 
+/// Says that a bucket is there.
 pub(super) async fn head(
     session: &Session,
     request: S3Request<HeadBucketInput>,
@@ -45,6 +51,7 @@ pub(super) async fn head(
     Ok(S3Response::new(HeadBucketOutput { bucket_region: Some(REGION.to_owned()), ..HeadBucketOutput::default() }))
 }
 
+/// Creates a bucket. A location is checked and has no effect: there is one.
 pub(super) async fn create(
     session: &Session,
     request: S3Request<CreateBucketInput>,
@@ -62,6 +69,7 @@ pub(super) async fn create(
     Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{bucket}")) }))
 }
 
+/// Deletes an empty bucket.
 pub(super) async fn delete(
     session: &Session,
     request: S3Request<DeleteBucketInput>,
@@ -71,6 +79,7 @@ pub(super) async fn delete(
     Ok(S3Response::with_status(DeleteBucketOutput::default(), StatusCode::NO_CONTENT))
 }
 
+/// Says that a bucket is in the region `auto`, as R2's are.
 pub(super) async fn location(
     session: &Session,
     request: S3Request<GetBucketLocationInput>,
@@ -90,6 +99,7 @@ pub(super) async fn encryption(
     Err(refusal(StatusCode::NOT_FOUND, "ServerSideEncryptionConfigurationNotFoundError", message))
 }
 
+/// Says that versioning was never enabled.
 pub(super) async fn versioning(
     session: &Session,
     request: S3Request<GetBucketVersioningInput>,
@@ -98,6 +108,7 @@ pub(super) async fn versioning(
     Ok(S3Response::new(GetBucketVersioningOutput::default()))
 }
 
+/// Says that there are no tags.
 pub(super) async fn tagging(
     session: &Session,
     request: S3Request<GetBucketTaggingInput>,
@@ -106,6 +117,7 @@ pub(super) async fn tagging(
     Err(refusal(StatusCode::NOT_FOUND, "NoSuchTagSet", "The bucket has no tags"))
 }
 
+/// Says that there is no replication.
 pub(super) async fn replication(
     session: &Session,
     request: S3Request<GetBucketReplicationInput>,
@@ -114,6 +126,7 @@ pub(super) async fn replication(
     Err(refusal(StatusCode::NOT_FOUND, "ReplicationConfigurationNotFoundError", "The bucket is not replicated"))
 }
 
+/// Says that there is no object lock.
 pub(super) async fn object_lock(
     session: &Session,
     request: S3Request<GetObjectLockConfigurationInput>,

@@ -1,4 +1,8 @@
 //! Conditions in headers.
+//!
+//! Dates of HTTP have seconds, those of stores milliseconds. `If-Unmodified-Since` holds for an object
+//! of the same second, and so is asked for as before the next one; `seconds` has the store compare
+//! whole seconds for the other.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, HeaderName};
@@ -62,6 +66,7 @@ pub(super) fn is_not_modified(conditions: &Conditions, object: &ObjectMeta) -> b
     required.hold(Some(object))
 }
 
+/// Reads entity tags: a list, `*`, or one without quotes.
 fn etags(headers: &HeaderMap, name: &HeaderName) -> S3Result<Option<Etags>> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     let invalid = || invalid_argument(format!("The header {name} is not an entity tag, a list of them, or *"));

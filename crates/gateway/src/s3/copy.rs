@@ -1,4 +1,9 @@
 //! Copies of objects, whole and as parts.
+//!
+//! Within a bucket the store copies, where it can, and neither condition races with the copy. Else the
+//! body streams through this process: from another bucket, with other metadata, or for a part. A copy
+//! onto itself with other metadata is such a stream, and the store keeps the old object until the new
+//! one is whole.
 
 use std::sync::Arc;
 
@@ -47,6 +52,7 @@ struct Source {
 }
 
 impl Source {
+    /// Opens the source, if the key may read it.
     async fn open(session: &Session, source: CopySource) -> S3Result<Self> {
         let CopySource::Bucket { bucket, key, version_id } = source else {
             return Err(not_implemented("The source of a copy is an object of a bucket"));
@@ -56,6 +62,7 @@ impl Source {
         Ok(Self { bucket: bucket.into(), store, key })
     }
 
+    /// Reads the source, by the conditions on it.
     async fn read(&self, options: GetOptions) -> S3Result<(ObjectMeta, Body)> {
         match self.store.get(&self.key, options).await.or_s3()? {
             GetResult::Missing => Err(no_such_key()),
@@ -65,6 +72,7 @@ impl Source {
     }
 }
 
+/// Copies an object. The key must be allowed to read the source and to write the target.
 pub(super) async fn object(
     session: &Session,
     request: S3Request<CopyObjectInput>,
@@ -111,6 +119,7 @@ async fn within(
     store.copy(from, to, options).await.or_s3()?.ok_or_else(no_such_key)
 }
 
+/// The metadata of a copy, by the directive.
 fn metadata(directive: Directive, source: &ObjectMeta, headers: &HeaderMap, given: Option<Metadata>) -> PutOptions {
     let mut options = PutOptions::default();
     if directive != Directive::Replace {
@@ -130,6 +139,7 @@ fn metadata(directive: Directive, source: &ObjectMeta, headers: &HeaderMap, give
     options
 }
 
+/// Copies a range of an object as a part of an upload.
 pub(super) async fn part(
     session: &Session,
     request: S3Request<UploadPartCopyInput>,

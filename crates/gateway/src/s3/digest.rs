@@ -1,4 +1,15 @@
 //! Digests of bodies: those of S3's checksum headers, and Content-MD5.
+//!
+//! Clients send a digest of the body in a header or in a trailer. All of them are computed while the
+//! body passes, at the cost of one pass for each, and compared at its end; only the client that names
+//! one pays for it. The hashers are s3s's.
+//!
+//! | | bytes | kept by the store |
+//! |---|---|---|
+//! | CRC-32, CRC-32C | 4 | no |
+//! | CRC-64/NVME | 8 | no |
+//! | SHA-1, SHA-256 | 20, 32 | yes |
+//! | `Content-MD5` | 16 | every store has an MD5 |
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -34,6 +45,7 @@ impl Algorithm {
         }
     }
 
+    /// Length of a digest in bytes.
     fn bytes(self) -> usize {
         match self {
             Self::Crc32 | Self::Crc32c => 4,
@@ -58,6 +70,11 @@ pub(super) struct Expected {
 }
 
 impl Expected {
+    /// Reads a digest.
+    ///
+    /// # Errors
+    /// `InvalidDigest` for an MD5, `InvalidRequest` for another, where it is not the Base64 of as many
+    /// bytes.
     pub(super) fn parse(algorithm: Algorithm, text: &str) -> S3Result<Self> {
         let digest = BASE64.decode(text.trim()).ok().filter(|digest| digest.len() == algorithm.bytes());
         let header = algorithm.header();
@@ -82,10 +99,12 @@ impl Expected {
         Ok(expected)
     }
 
+    /// The digest.
     pub(super) fn digest(&self) -> &[u8] {
         &self.digest
     }
 
+    /// The digest as headers have it.
     pub(super) fn base64(&self) -> String {
         BASE64.encode(&self.digest)
     }
@@ -114,6 +133,7 @@ pub(super) enum Hasher {
 }
 
 impl Hasher {
+    /// Begins a digest.
     pub(super) fn new(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Crc32 => Self::Crc32(Crc32::new()),
@@ -125,6 +145,7 @@ impl Hasher {
         }
     }
 
+    /// Takes more of the body.
     pub(super) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Crc32(hasher) => hasher.update(bytes),
@@ -136,6 +157,7 @@ impl Hasher {
         }
     }
 
+    /// Returns the digest.
     pub(super) fn finish(self) -> Vec<u8> {
         match self {
             Self::Crc32(hasher) => hasher.finalize()[..].to_vec(),

@@ -70,6 +70,25 @@ pub struct S3Door {
 
 impl S3Door {
     /// Returns a door to these buckets, for these keys.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    ///
+    /// use axum::body::Body;
+    /// use http::Request;
+    /// use isobar_gateway::catalog::FixedBuckets;
+    /// use isobar_gateway::keys::StaticKeys;
+    /// use isobar_gateway::s3::S3Door;
+    /// use tower::ServiceExt;
+    ///
+    /// let door = S3Door::new(Arc::new(FixedBuckets::new()), Arc::new(StaticKeys::default()));
+    /// // A request that is not signed is refused before anything is read.
+    /// let answer = door.oneshot(Request::get("/photos/sunrise.jpg").body(Body::empty())?).await?;
+    /// assert_eq!(answer.status(), 400);
+    /// assert!(answer.headers().contains_key("x-amz-request-id"));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn new(buckets: Arc<dyn BucketCatalog>, keys: Arc<dyn AccessKeys>) -> Self {
         let mut config = S3Config::default();
@@ -103,6 +122,8 @@ impl S3Door {
         self
     }
 
+    /// Answers a request, by the steps of the module. A key is looked up before the signature is
+    /// verified, since its secret is needed for that.
     async fn respond<B>(self, request: Request<B>) -> Response<S3Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -142,6 +163,8 @@ impl S3Door {
         found.filter(|key| !key.is_expired(Utc::now())).ok_or_else(unauthorized)
     }
 
+    /// Has s3s verify and read the request, and call the operation of a session that is made for this
+    /// key alone.
     async fn operate(&self, key: AccessKey, request: Request<s3s::Body>) -> Response<s3s::Body> {
         let mut builder = S3ServiceBuilder::new(Session { buckets: Arc::clone(&self.buckets), key: key.clone() });
         builder.set_auth(OneKey(key));
@@ -197,6 +220,7 @@ impl NameValidation for AnyName {
     }
 }
 
+/// The response of an error.
 fn of_error(error: S3Error) -> Response<s3s::Body> {
     error.to_http_response().unwrap_or_else(|_| {
         let mut response = Response::new(s3s::Body::empty());

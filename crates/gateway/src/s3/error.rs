@@ -2,6 +2,10 @@
 //!
 //! A client learns its own mistakes in S3's codes, and of the server's only that there is one: messages of stores may name files.
 //! Those go to the log, under the request's id.
+//!
+//! Codes that R2 has and s3s does not know are passed as text. S3's clients decide by the code and the
+//! status: they repeat 500 and 503, and so a failure that would come again has another status where
+//! there is one.
 
 use http::StatusCode;
 use isobar_storage::{Error, ErrorKind};
@@ -17,14 +21,17 @@ pub(super) fn refusal(status: StatusCode, code: &str, message: impl Into<String>
     error
 }
 
+/// `InvalidArgument`, 400.
 pub(super) fn invalid_argument(message: impl Into<String>) -> S3Error {
     refusal(StatusCode::BAD_REQUEST, "InvalidArgument", message)
 }
 
+/// `InvalidRequest`, 400.
 pub(super) fn invalid_request(message: impl Into<String>) -> S3Error {
     refusal(StatusCode::BAD_REQUEST, "InvalidRequest", message)
 }
 
+/// `NotImplemented`, 501.
 pub(super) fn not_implemented(message: impl Into<String>) -> S3Error {
     refusal(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message)
 }
@@ -34,22 +41,28 @@ pub(super) fn header_not_implemented(name: &str, value: &str) -> S3Error {
     not_implemented(format!("Header '{name}' with value '{value}' not implemented"))
 }
 
+/// `AccessDenied`, 403: the same for a bucket that does not exist, so that a bound key does not learn
+/// of others.
 pub(super) fn access_denied() -> S3Error {
     refusal(StatusCode::FORBIDDEN, "AccessDenied", "The access key does not allow this")
 }
 
+/// `MalformedXML`, 400.
 pub(super) fn malformed_xml(message: impl Into<String>) -> S3Error {
     refusal(StatusCode::BAD_REQUEST, "MalformedXML", message)
 }
 
+/// `NoSuchBucket`, 404.
 pub(super) fn no_such_bucket() -> S3Error {
     refusal(StatusCode::NOT_FOUND, "NoSuchBucket", "The bucket does not exist")
 }
 
+/// `NoSuchKey`, 404.
 pub(super) fn no_such_key() -> S3Error {
     refusal(StatusCode::NOT_FOUND, "NoSuchKey", "The object does not exist")
 }
 
+/// `PreconditionFailed`, 412.
 pub(super) fn precondition_failed() -> S3Error {
     refusal(StatusCode::PRECONDITION_FAILED, "PreconditionFailed", "A condition of the request does not hold")
 }
@@ -81,6 +94,7 @@ pub(super) fn of_storage(error: &Error) -> S3Error {
     refusal(status, code, message)
 }
 
+/// Translates a failure of the server, and logs it.
 fn of_server(kind: ErrorKind, error: &Error) -> S3Error {
     tracing::error!(target: "isobar_gateway", %error, "the store has failed");
     let (status, code, message) = match kind {

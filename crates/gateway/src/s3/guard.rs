@@ -1,4 +1,11 @@
 //! Checks of a request's head that come before s3s: what it does not check itself, and what R2 refuses.
+//!
+//! The signature covers the headers that it names, and only those. Somebody between client and server,
+//! or the holder of a presigned URL, can add others; what they would change is refused here: every
+//! header of S3's must be signed.
+//!
+//! Times of presigned URLs are checked here, as the time until which one is good is a part of the
+//! request; how far clocks may differ for signatures in headers is s3s's check.
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use http::request::Parts;
@@ -45,6 +52,7 @@ pub(super) fn access_key_id(head: &Parts, now: DateTime<Utc>) -> S3Result<String
     Ok(claim.access_key_id)
 }
 
+/// Reads the parts of a signature, from the header or from the URL; both at once are refused.
 fn claim_of(head: &Parts, now: DateTime<Utc>) -> S3Result<Claim> {
     let query = Query::parse(head.uri.query().unwrap_or_default());
     if is_form(&head.method, &head.headers) {
@@ -69,10 +77,12 @@ fn claim_of(head: &Parts, now: DateTime<Utc>) -> S3Result<Claim> {
     }
 }
 
+/// The error for a signature of version 2.
 fn version_2() -> S3Error {
     invalid_request(format!("Signatures of version 2 are not accepted; use {ALGORITHM}"))
 }
 
+/// Whether a request is an upload by an HTML form, whose policy is another kind of signature.
 fn is_form(method: &Method, headers: &HeaderMap) -> bool {
     let is_form = |value: &http::HeaderValue| {
         value.as_bytes().trim_ascii_start().to_ascii_lowercase().starts_with(b"multipart/form-data")
@@ -80,6 +90,7 @@ fn is_form(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::POST && headers.get_all(header::CONTENT_TYPE).iter().any(is_form)
 }
 
+/// Reads the `Authorization` header.
 fn claim_of_header(value: &str) -> S3Result<Claim> {
     let Some(fields) = value.strip_prefix(ALGORITHM).filter(|rest| rest.starts_with([' ', '\t'])) else {
         return Err(if value.starts_with("AWS ") {
@@ -100,6 +111,7 @@ fn claim_of_header(value: &str) -> S3Result<Claim> {
     Ok(Claim { access_key_id, signed_headers: field("SignedHeaders")?.to_owned(), is_url: false })
 }
 
+/// Reads the parameters of a presigned URL, and checks its time.
 fn claim_of_url(query: &Query, now: DateTime<Utc>) -> S3Result<Claim> {
     let one = |name: &str| query.one(name).ok_or_else(|| invalid_argument(format!("The URL does not have one {name}")));
     if one("X-Amz-Algorithm")? != ALGORITHM {
@@ -147,6 +159,7 @@ fn key_of_credential(credential: &str) -> S3Result<String> {
 struct Query(Vec<(String, String)>);
 
 impl Query {
+    /// Decodes a query.
     fn parse(query: &str) -> Self {
         let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
         let pair = |part: &str| {
@@ -156,10 +169,12 @@ impl Query {
         Self(query.split('&').filter(|part| !part.is_empty()).map(pair).collect())
     }
 
+    /// Whether there is a parameter of this name, in any case of its letters.
     fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(other, _)| other.eq_ignore_ascii_case(name))
     }
 
+    /// The value of a parameter that is there once.
     fn one(&self, name: &str) -> Option<String> {
         let mut found = self.0.iter().filter(|(other, _)| other == name);
         let (_, value) = found.next()?;

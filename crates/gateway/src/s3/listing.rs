@@ -43,6 +43,7 @@ struct Encoding {
 }
 
 impl Encoding {
+    /// Reads the encoding that a client asks for.
     fn parse(encoding: Option<&EncodingType>) -> S3Result<Self> {
         match encoding.map(EncodingType::as_str) {
             None => Ok(Self { is_url: false }),
@@ -51,11 +52,13 @@ impl Encoding {
         }
     }
 
+    /// Encodes a key for the response, if that was asked for.
     fn apply(self, text: String) -> String {
         if self.is_url { utf8_percent_encode(&text, URL).to_string() } else { text }
     }
 }
 
+/// Lists objects by the first version: a page goes on behind a key.
 pub(super) async fn v1(
     session: &Session,
     request: S3Request<ListObjectsInput>,
@@ -86,6 +89,7 @@ pub(super) async fn v1(
     }))
 }
 
+/// Lists objects by the second version: a page goes on by the store's cursor.
 pub(super) async fn v2(
     session: &Session,
     request: S3Request<ListObjectsV2Input>,
@@ -180,6 +184,8 @@ struct UploadsPage {
     next: Option<(String, Option<String>)>,
 }
 
+/// Reads pages of the store's until the client's is full. A group is one entry: the store is asked on
+/// behind its end.
 async fn uploads_page(
     store: &Arc<dyn ObjectStore>,
     mut options: ListUploadsOptions,
@@ -248,6 +254,7 @@ fn behind_marker(marker: &str, prefix: &str, delimiter: Option<&str>) -> String 
     format!("{marker}{}", String::from_iter(std::iter::repeat_n(last, room)))
 }
 
+/// Reads a page of objects.
 async fn page(
     store: &Arc<dyn ObjectStore>,
     mut options: ListOptions,
@@ -283,6 +290,7 @@ async fn page(
     })
 }
 
+/// An object as a listing shows it.
 fn entry(object: ObjectMeta, encoding: Encoding, with_owner: bool) -> Object {
     Object {
         key: Some(encoding.apply(object.key.into())),

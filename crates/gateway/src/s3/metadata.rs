@@ -1,4 +1,8 @@
 //! Metadata of objects in headers.
+//!
+//! Custom metadata is any text to a store, and a header `x-amz-meta-*` to S3, which has ASCII names
+//! without case. Entries that cannot be a header are left out and counted in `x-amz-missing-meta`, as
+//! S3 does it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -51,6 +55,7 @@ pub(super) fn class_name(class: StorageClass) -> &'static str {
     }
 }
 
+/// A time as s3s writes it.
 pub(super) fn timestamp(at: chrono::DateTime<chrono::Utc>) -> Timestamp {
     std::time::SystemTime::from(at).into()
 }

@@ -23,6 +23,17 @@
 //! - Of checksums, a store keeps SHA-1 and SHA-256. CRCs are compared while the body comes, and not kept; those that a completion repeats
 //!   are not compared again.
 //! - Every header `x-amz-*` must be signed, as AWS has it.
+//!
+//! # The modules
+//!
+//! | module | what it has |
+//! |---|---|
+//! | `door`, `watch` | the service, and the way of a request; failed attempts and the audit |
+//! | `guard`, `screen` | checks before the signature is verified, and after it |
+//! | `session`, `service` | the key's view of the buckets; the operations by their handlers |
+//! | `buckets`, `objects`, `listing`, `copy`, `multipart` | the handlers |
+//! | `upload`, `digest`, `body` | bodies and their checksums |
+//! | `conditions`, `metadata`, `error` | headers and errors, in both directions |
 
 mod body;
 mod buckets;

@@ -1,4 +1,11 @@
 //! Multipart uploads.
+//!
+//! A store's part has an ETag of its own choice. S3's clients compare a part's ETag with the MD5 of
+//! what they have sent if it looks like one, so that here it gets a suffix, `-NUMBER`, which is taken
+//! off again at the completion.
+//!
+//! The list of parts that a client completes with decides: parts that it leaves out are dropped with
+//! the upload.
 
 use http::StatusCode;
 use isobar_storage::{MultipartOptions, Part as StoredPart, UploadId};
@@ -16,6 +23,7 @@ const PART_NUMBER: i32 = 10_000;
 /// Most parts of a page of ListParts.
 const MAX_PARTS: i32 = 1000;
 
+/// Begins an upload. Its metadata is the object's, from now on.
 pub(super) async fn create(
     session: &Session,
     request: S3Request<CreateMultipartUploadInput>,
@@ -36,6 +44,7 @@ pub(super) async fn create(
     }))
 }
 
+/// Stores a part. One of the same number is replaced.
 pub(super) async fn upload_part(
     session: &Session,
     request: S3Request<UploadPartInput>,
@@ -59,6 +68,11 @@ pub(super) async fn upload_part(
     }))
 }
 
+/// Makes an object of the parts, at once.
+///
+/// # Errors
+/// `MalformedXML` for an empty list; `InvalidPart` for a part that is named twice, is missing or is
+/// another one; `EntityTooSmall`; `NoSuchUpload`; `PreconditionFailed`.
 pub(super) async fn complete(
     session: &Session,
     request: S3Request<CompleteMultipartUploadInput>,
@@ -97,6 +111,7 @@ pub(super) async fn complete(
     }))
 }
 
+/// Drops an upload with its parts.
 pub(super) async fn abort(
     session: &Session,
     request: S3Request<AbortMultipartUploadInput>,
@@ -107,6 +122,7 @@ pub(super) async fn abort(
     Ok(S3Response::with_status(AbortMultipartUploadOutput::default(), StatusCode::NO_CONTENT))
 }
 
+/// Lists the parts of an upload, 1,000 at most.
 pub(super) async fn list_parts(
     session: &Session,
     request: S3Request<ListPartsInput>,
@@ -148,6 +164,7 @@ pub(super) async fn list_parts(
     }))
 }
 
+/// Checks the number of a part: 1 to 10,000.
 pub(super) fn part_number(number: i32) -> S3Result<u16> {
     let number = Some(number).filter(|number| (1..=PART_NUMBER).contains(number));
     let number = number.and_then(|number| u16::try_from(number).ok());
@@ -160,6 +177,7 @@ pub(super) fn etag_of(part: &StoredPart) -> ETag {
     ETag::Strong(format!("{}-{}", part.etag, part.part_number))
 }
 
+/// The store's ETag of a part, out of the client's.
 fn stored_etag(etag: &str, number: u16) -> String {
     etag.strip_suffix(&format!("-{number}")).unwrap_or(etag).to_owned()
 }

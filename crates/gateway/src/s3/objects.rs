@@ -1,4 +1,7 @@
 //! Operations on objects.
+//!
+//! Each handler asks the session for a store and the key, and so is refused before anything of the
+//! object is looked at. Rules of conditions and ranges are the store's.
 
 use http::{HeaderMap, StatusCode};
 use isobar_storage::{
@@ -21,6 +24,7 @@ use super::upload::Upload;
 /// Most keys of one DeleteObjects.
 const DELETE_KEYS: usize = 1000;
 
+/// Stores an object. The response has the checksums that were compared.
 pub(super) async fn put(
     session: &Session,
     request: S3Request<PutObjectInput>,
@@ -64,6 +68,8 @@ fn stored_checksum(headers: &HeaderMap) -> S3Result<Option<Checksum>> {
     Ok(None)
 }
 
+/// Reads an object, or a range of it. Checksums are those of the whole, and so are left out for a
+/// range.
 pub(super) async fn get(
     session: &Session,
     request: S3Request<GetObjectInput>,
@@ -104,6 +110,8 @@ pub(super) async fn get(
     }))
 }
 
+/// Describes an object. A store's `head` takes no conditions: they are decided here, on what it has
+/// answered.
 pub(super) async fn head(
     session: &Session,
     request: S3Request<HeadObjectInput>,
@@ -138,6 +146,7 @@ pub(super) async fn head(
     }))
 }
 
+/// Deletes an object; one that is not there is no error.
 pub(super) async fn delete(
     session: &Session,
     request: S3Request<DeleteObjectInput>,
@@ -149,6 +158,8 @@ pub(super) async fn delete(
     Ok(S3Response::with_status(DeleteObjectOutput::default(), StatusCode::NO_CONTENT))
 }
 
+/// Deletes up to 1,000 objects. Those that are refused are named in the response, and the others are
+/// deleted all the same.
 pub(super) async fn delete_many(
     session: &Session,
     request: S3Request<DeleteObjectsInput>,
@@ -180,6 +191,7 @@ pub(super) async fn delete_many(
     Ok(S3Response::new(DeleteObjectsOutput { deleted, errors, ..DeleteObjectsOutput::default() }))
 }
 
+/// Checks an object of a list to be deleted.
 fn key_to_delete(session: &Session, bucket: &str, object: &ObjectIdentifier) -> S3Result<Key> {
     check_version(object.version_id.as_deref())?;
     if object.e_tag.is_some() || object.last_modified_time.is_some() || object.size.is_some() {
@@ -204,6 +216,7 @@ fn check_part_number(number: Option<i32>) -> S3Result<()> {
     number.map_or(Ok(()), |_| Err(not_implemented("partNumber not implemented")))
 }
 
+/// A range as stores take one.
 fn range_of(range: s3s::dto::Range) -> Range {
     match range {
         s3s::dto::Range::Suffix { length } => Range::Suffix(length),
@@ -214,6 +227,7 @@ fn range_of(range: s3s::dto::Range) -> Range {
     }
 }
 
+/// The `Content-Range` of a response.
 fn content_range(range: ByteRange, size: u64) -> String {
     let last = (range.offset + range.length).saturating_sub(1);
     format!("bytes {}-{last}/{size}", range.offset)

@@ -103,6 +103,7 @@ enum ClientKeys {
     NotImplemented,
 }
 
+/// A rule that allows any parameter of the query.
 const fn rule(name: &'static str, keys: ClientKeys, refused: &'static [&'static [&'static str]]) -> Rule {
     Rule { name, refused, keys, parameters: None }
 }
@@ -165,6 +166,7 @@ impl S3Access for Screen {
     }
 }
 
+/// Refuses the headers of S3's that R2 does not have.
 fn check_headers(rule: &Rule, headers: &HeaderMap) -> S3Result<()> {
     let refused = rule.refused.iter().copied().flatten();
     let refused = refused.filter_map(|name| headers.get(*name).map(|value| (*name, value)));
@@ -190,6 +192,8 @@ fn check_headers(rule: &Rule, headers: &HeaderMap) -> S3Result<()> {
     }
 }
 
+/// Refuses unknown parameters of listings. A parameter that is ignored would give a longer list than
+/// was asked for.
 fn check_parameters(rule: &Rule, query: &str) -> S3Result<()> {
     let Some(allowed) = rule.parameters else { return Ok(()) };
     for part in query.split('&').filter(|part| !part.is_empty()) {

@@ -1,4 +1,8 @@
 //! The operations of S3 by their handlers.
+//!
+//! s3s has a method for each of S3's operations, about a hundred, which answers `NotImplemented` by
+//! default. Those that there are stand here in one table, by which [`screen`](super::screen) has its
+//! own: an operation that is in one and not in the other is not implemented.
 
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};

@@ -1,4 +1,7 @@
 //! A request with its access key: what the key may do decides which buckets there are.
+//!
+//! The order of checks is the same everywhere: the scope, then the bucket, then the key's form. A key
+//! that may not touch a bucket gets 403 whether it exists or not.
 
 use std::sync::Arc;
 
@@ -64,6 +67,7 @@ impl Session {
         if self.key.scope.can_administer() { Ok(()) } else { Err(access_denied()) }
     }
 
+    /// Opens a bucket, whatever the scope: the callers have asked it.
     async fn open(&self, bucket: &str) -> S3Result<Arc<dyn ObjectStore>> {
         self.buckets.open(bucket).await.or_s3()?.ok_or_else(no_such_bucket)
     }

@@ -3,6 +3,14 @@
 //! A body passes one chunk behind: a chunk goes to the store when the next one has come, and the last one only after the
 //! signatures of the chunks, the trailer and all digests have been compared. So a store never has all bytes of a body that is
 //! wrong, and stores nothing. The reason is kept beside the stream, as the store can only report that its body broke off.
+//!
+//! | the body | the answer |
+//! |---|---|
+//! | has another digest than was announced | 400 `BadDigest`, or `XAmzContentSHA256Mismatch` |
+//! | has a part with a wrong signature | 403 `SignatureDoesNotMatch` |
+//! | lacks the announced trailer | 400 `MalformedTrailerError` |
+//! | ends early | 400 `IncompleteBody` |
+//! | has no announced length | 411 `MissingContentLength` |
 
 use std::sync::{Arc, Mutex};
 
@@ -38,6 +46,7 @@ struct Computed(Arc<Mutex<Vec<(Algorithm, String)>>>);
 struct BodyRefused;
 
 impl Refused {
+    /// Keeps the reason, and returns the error for the store.
     fn set(&self, error: S3Error) -> BodyRefused {
         *self.0.lock().ignore_poison() = Some(error);
         BodyRefused
@@ -159,12 +168,14 @@ struct Checks {
 }
 
 impl Checks {
+    /// Hashes a chunk.
     fn update(&mut self, chunk: &[u8]) {
         for (_, hasher) in &mut self.hashers {
             hasher.update(chunk);
         }
     }
 
+    /// Reads the trailer, and compares all digests.
     fn finish(&mut self) -> S3Result<()> {
         for algorithm in std::mem::take(&mut self.announced) {
             let header = algorithm.header();

@@ -1,4 +1,11 @@
 //! A watch over refused requests: who is refused too often waits, and operators learn of each.
+//!
+//! It sees requests from outside, before s3s and after it, and knows of a refusal by the response
+//! alone: s3s decides on signatures, and says so in the code of its XML. Errors are small and whole in
+//! memory, so that reading the code costs little.
+//!
+//! An unknown key and a wrong signature are failed attempts. A key that lacks a permission is reported,
+//! and no attempt: it is a client that has shown its secret.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,6 +21,7 @@ use crate::keys::{Audit, FailedAttempts, RefusedRequest};
 /// Codes of errors that count as failed attempts: the client does not have the secret of a key.
 const FAILED: [&str; 2] = ["Unauthorized", "SignatureDoesNotMatch"];
 
+/// The limit and the audit of a door, if it has them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch {
     pub(super) audit: Option<Audit>,
@@ -30,6 +38,7 @@ pub(super) struct Seen {
 }
 
 impl Watch {
+    /// Notes a request before it is answered.
     pub(super) fn see(head: &http::request::Parts, key: Option<String>) -> Seen {
         let address = head.extensions.get::<ClientInfo>().and_then(|client| client.address);
         Seen { address, method: head.method.to_string(), path: head.uri.path().to_owned(), key }
