@@ -1,5 +1,25 @@
 //! The data centre's cache, for answers that shared caches may keep. The runtime's cache slices ranges and answers
 //! conditions out of the whole that was put.
+//!
+//! # The entry
+//!
+//! The key is the request's URL with the content codings that the client takes as a parameter, since
+//! the runtime's cache ignores `Vary`. An entry is put with a `Cache-Control` of its own, by which the
+//! runtime lets it expire, and with the client's in a header beside it, which comes back on a hit. Ids
+//! and headers of one connection are left out.
+//!
+//! # What is kept
+//!
+//! | answer | for |
+//! |---|---|
+//! | 200, `public`, with a lifetime | the rest of the lifetime |
+//! | 200, `public` without a lifetime, of the site | `fresh_for` of the options, if they are set |
+//! | with `Set-Cookie`, `private`, `no-store`, `no-cache`, or a `Vary` beyond `Accept-Encoding` | not |
+//! | of unknown length, or larger than the limit | not |
+//!
+//! Sources: RFC 9111 (3, 4.2), and Cloudflare's documentation of the Cache API.
+//!
+//! A cache that fails is no cache: the application answers, and a failed `put` is a warning.
 
 use axum::body::HttpBody;
 use axum::response::Response;
@@ -180,7 +200,8 @@ impl Keeping {
     }
 }
 
-/// The values of a header that is a list, in lower case.
+/// The values of a header that is a list, in lower case. A line that is not ASCII counts as a value
+/// that nothing is equal to.
 fn all(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let lines = headers.get_all(name).iter().map(|line| line.to_str().unwrap_or("?"));
     lines.flat_map(|line| line.split(',')).map(|one| one.trim().to_ascii_lowercase()).collect()

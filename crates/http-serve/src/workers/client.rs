@@ -1,4 +1,7 @@
 //! Requests to other services, from inside a Worker: the global `fetch`.
+//!
+//! As natively, an exchange has 10 s and an answer 1 MiB. The runtime gives no timeout for `fetch`: a
+//! timer races it, and the loser is dropped.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,6 +32,7 @@ impl HttpClient for Client {
     }
 }
 
+/// Sends a request, and reads the answer up to its limit.
 async fn exchange(request: Request<Bytes>) -> Result<Response<Bytes>, HttpClientError> {
     let failed = |error: JsError| HttpClientError::new(error.to_string());
     let url = request.uri().to_string();

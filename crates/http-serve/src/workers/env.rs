@@ -1,4 +1,19 @@
 //! Bindings of a Worker's `env`, recognised by their classes.
+//!
+//! The runtime gives objects, not types: an R2 bucket is an object whose constructor is called
+//! `R2Bucket`. wrangler's local runtime has classes of other names for some, and a binding to another
+//! Worker answers to any method, so that names decide where classes do not:
+//!
+//! | class | binding |
+//! |---|---|
+//! | `R2Bucket`, `D1Database`, `DurableObjectNamespace` | bucket, database, session namespace |
+//! | `AnalyticsEngineDataset`, `LocalAnalyticsEngineDataset`, `AnalyticsEngine` | dataset |
+//! | `Fetcher`, named in `ISOBAR_DATASETS` | dataset, by another Worker |
+//! | `SendEmail`, or `Fetcher` called `EMAIL` | e-mail |
+//! | `Fetcher` or `BrowserRendering` called `BROWSER` | browsers |
+//! | a text | var and secret |
+//! | plain JSON | var |
+//! | any other | left out |
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -123,6 +138,10 @@ fn executor(env: &Object) -> Arc<dyn QueryExecutor> {
     })
 }
 
+/// Chooses the executor: the binding, else the SQL API, else one that says what is missing.
+///
+/// # Errors
+/// A binding or an account that cannot be one; then queries fail with that, and the Worker runs.
 fn configured(env: &Object) -> isobar_analytics::Result<Arc<dyn QueryExecutor>> {
     let binding = env.object(ANALYTICS_SQL);
     if binding.value().is_object() {
@@ -146,6 +165,7 @@ fn dataset_name<'a>(names: &'a str, binding: &'a str) -> &'a str {
     name.map_or(binding, |(_, name)| name)
 }
 
+/// Binds a text as var and secret, and plain JSON as var.
 fn with_var(builder: PlatformBuilder, name: &str, value: &JsValue) -> PlatformBuilder {
     if let Some(text) = value.as_string() {
         return builder.with_var(name, text.clone()).with_secret(name, Secret::new(text));

@@ -1,4 +1,7 @@
 //! E-mail from inside a Worker: the `send_email` binding.
+//!
+//! Cloudflare accepts a message for delivery or refuses it; what becomes of it later shows in the
+//! dashboard. The sender's domain has to be one of the account's, with Email Service enabled.
 
 use async_trait::async_trait;
 use isobar_api::mail::{Mail, MailError, MailSender};
@@ -12,7 +15,8 @@ pub struct SendEmail {
 }
 
 impl SendEmail {
-    /// A sender by this binding, from this address. Without one each message fails, and says what is missing.
+    /// Returns a sender by this binding, from this address. Without one each message fails, and says
+    /// what is missing.
     #[must_use]
     pub fn new(binding: Object, from: Option<String>) -> Self {
         Self { binding, from }

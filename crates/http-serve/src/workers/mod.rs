@@ -16,6 +16,20 @@
 //!     isobar_http_serve::workers::scheduled(app, event, env).await;
 //! }
 //! ```
+//!
+//! # The way of a request
+//!
+//! 1. The data centre's cache is asked, for plain `GET` without credentials (see `cache`). A hit does
+//!    not reach the application.
+//! 2. The bindings of `env` are recognised by their classes (see `env`), and the application is made on
+//!    them: for each request, since the runtime ties bindings to the request that they came with.
+//! 3. The request is converted without its body being read, and answered by the router.
+//! 4. The response is converted; a WebSocket that a session object has accepted goes along as the
+//!    runtime's own object.
+//! 5. After the answer, within `waitUntil`: the cache is filled, e-mail is sent, datasets are flushed.
+//!
+//! Everything here type-checks on the host, so that `cargo clippy --all-features` sees it; it runs in
+//! workerd alone, where the conformance Worker and the site's tests exercise it.
 
 mod cache;
 mod client;
@@ -105,6 +119,20 @@ macro_rules! session_class {
 ///
 /// # Errors
 /// The runtime's, where it refuses the answer. An invalid request or a missing binding is answered, and is not an error here.
+///
+/// ```ignore
+/// use isobar_http_serve::workers::{Context, Env, Request, Response, event, serve};
+/// use isobar_http_serve::{App, BindingError, Platform};
+///
+/// fn app(platform: &Platform) -> Result<App, BindingError> {
+///     Ok(App::new().observe(platform.dataset("EVENTS")?))
+/// }
+///
+/// #[event(fetch)]
+/// async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
+///     serve(app, request, env, &context).await
+/// }
+/// ```
 pub async fn serve<A: Into<Application>>(
     app: impl FnOnce(&Platform) -> Result<A, BindingError>,
     request: Request,
@@ -130,6 +158,8 @@ pub async fn serve<A: Into<Application>>(
 
 /// Hands a `scheduled` event of the runtime's, for one of the configuration's `triggers.crons`, to the application's
 /// [handler](App::scheduled). Datasets are flushed after it. A failure is logged, and so is an application without a handler.
+///
+/// Cloudflare does not repeat a scheduled event that has failed; the log is where it shows.
 pub async fn scheduled<A: Into<Application>>(
     app: impl FnOnce(&Platform) -> Result<A, BindingError>,
     event: ScheduledEvent,
@@ -151,6 +181,7 @@ pub async fn scheduled<A: Into<Application>>(
     }
 }
 
+/// Answers a request: from the cache, or by the application.
 async fn respond<A: Into<Application>>(
     app: impl FnOnce(&Platform) -> Result<A, BindingError>,
     platform: &Platform,
@@ -205,6 +236,7 @@ async fn problem(error: &BindingError) -> Result<Object, JsError> {
     answer(Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR)).await
 }
 
+/// A problem as the runtime's response.
 async fn answer(problem: Problem) -> Result<Object, JsError> {
     response_to_js(crate::response::unsniffed(problem), None).await
 }

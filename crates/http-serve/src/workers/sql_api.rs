@@ -1,4 +1,10 @@
 //! Analytics Engine's SQL API, from inside a Worker.
+//!
+//! `isobar-analytics` has a client of its own for this API, over the HTTP stack of native programs;
+//! inside a Worker there is only `fetch`. Both send the same SQL and read the same JSON.
+//!
+//! A query that has failed is not repeated here: an application asks for statistics again when somebody
+//! looks at them again.
 
 use std::sync::Arc;
 
@@ -60,12 +66,24 @@ impl SqlApi {
     ///
     /// # Errors
     /// [`ErrorKind::Query`] where it is not a URL.
+    ///
+    /// ```
+    /// use isobar_http_serve::http_client;
+    /// use isobar_http_serve::workers::SqlApi;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let api = SqlApi::new(http_client()?, "0123456789abcdef0123456789abcdef", "the-token")?;
+    /// let api = api.with_base_url("http://127.0.0.1:8788/client/v4")?; // a server of `isobar serve --rest`
+    /// assert!(api.with_base_url("not a url").is_err());
+    /// # Ok(()) }
+    /// ```
     pub fn with_base_url(self, base_url: &str) -> Result<Self> {
         let uri = uri(base_url.trim_end_matches('/'), &self.account)?;
         Ok(Self { uri, ..self })
     }
 }
 
+/// The URL of an account's queries.
 fn uri(base_url: &str, account: &str) -> Result<Uri> {
     let url = format!("{base_url}/accounts/{account}/analytics_engine/sql");
     url.parse::<Uri>()
@@ -74,6 +92,7 @@ fn uri(base_url: &str, account: &str) -> Result<Uri> {
         .ok_or_else(|| invalid(ErrorKind::Query, format!("invalid URL {url:?}")))
 }
 
+/// An error of the configuration.
 fn invalid(kind: ErrorKind, message: String) -> Error {
     Error::new(kind, message).during("open")
 }
@@ -97,6 +116,8 @@ impl QueryExecutor for SqlApi {
     }
 }
 
+/// The error of an answer that is no success. 401 and 403 are the token's, 408, 429 and 5xx pass, all
+/// else is the query's.
 fn refusal(status: StatusCode, body: &[u8]) -> Error {
     let kind = match status.as_u16() {
         401 | 403 => ErrorKind::PermissionDenied,
