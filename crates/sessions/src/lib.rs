@@ -100,6 +100,9 @@ pub mod memory {
     pub use crate::host::{Clock, HostOptions, MemoryHost};
 }
 
+#[cfg(all(feature = "catalog", not(target_arch = "wasm32")))]
+pub use host::backup;
+
 pub use body::Body;
 pub use call::{CALL_PATH, Call, Dispatch, SessionStub};
 pub use context::{Kv, SessionBackend, SessionContext, Sql, TransactionBody};

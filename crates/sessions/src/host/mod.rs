@@ -54,6 +54,8 @@ use crate::{
 };
 
 #[cfg(feature = "catalog")]
+pub use catalog::backup;
+#[cfg(feature = "catalog")]
 pub use catalog::{
     AlarmCursor, AlarmDetails, AlarmListOptions, AlarmPage, Catalog, CatalogEntry, CatalogListOptions, CatalogPage,
     CatalogWriter, ExportReport, ImportReport, ObjectAlarm, ObjectDetails, OnExisting, QueryBounds, TableDetails,

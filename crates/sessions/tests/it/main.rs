@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod alarms;
+mod backup;
 mod catalog;
 mod faults;
 mod flood;

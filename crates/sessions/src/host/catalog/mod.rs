@@ -4,9 +4,11 @@
 
 mod alarms;
 mod archive;
+pub mod backup;
 mod export;
 mod import;
 mod listing;
+mod place;
 mod reader;
 mod snapshot;
 mod types;
