@@ -6,9 +6,10 @@
 //! answered, and stays there. So hyper alone judges all that is not plain; nothing here could be read in two ways.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice, Write};
 use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -67,13 +68,11 @@ pub(crate) enum Ended {
 type BodyOf<A> = <<A as Application>::Prepared as Prepared>::Body;
 
 /// A connection on the fast path.
-struct FastPath<'c, A: Application, W> {
+struct FastPath<'c, A: Application> {
     stream: &'c mut TcpStream,
     shared: Arc<Shared<A>>,
     /// Becomes true when no further requests are taken.
     stop: watch::Receiver<bool>,
-    /// Done when it does.
-    stopped: Pin<&'c mut W>,
     /// Received bytes of one or several requests that are not answered yet.
     partial: Vec<u8>,
     /// The next step once all answers are written.
@@ -129,6 +128,8 @@ enum Next {
 }
 
 /// Answers what is in memory, until something comes that is not.
+///
+/// Each step is a poll of its own, as the scratch of the thread is borrowed for one: another connection has it during a wait.
 pub(crate) async fn run<A: Application>(
     stream: &mut TcpStream,
     shared: &Arc<Shared<A>>,
@@ -136,11 +137,10 @@ pub(crate) async fn run<A: Application>(
     is_proxied: bool,
 ) -> io::Result<Ended> {
     let mut waiting = stop.clone();
-    let stopped = pin!(async move { drop(waiting.wait_for(|stop| *stop).await) });
-    let path = FastPath {
+    let mut stopped = pin!(async move { drop(waiting.wait_for(|stop| *stop).await) });
+    let mut path = FastPath {
         stream,
         stop: stop.clone(),
-        stopped,
         partial: Vec::new(),
         then: Then::Read,
         pending: Pending::default(),
@@ -150,51 +150,59 @@ pub(crate) async fn run<A: Application>(
         is_proxied,
         shared: Arc::clone(shared),
     };
-    path.await
-}
-
-impl<A: Application, W: Future<Output = ()>> Future for FastPath<'_, A, W> {
-    type Output = io::Result<Ended>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Ended>> {
-        let path = self.get_mut();
-        SCRATCH.with_borrow_mut(|Scratch { input, output }| {
-            loop {
-                if !path.pending.is_empty() {
-                    let written = path.pending.poll_write(path.stream, cx, output);
-                    if written.is_pending() && std::mem::take(&mut path.pending.has_moved) {
-                        // Who takes something, however slowly, is waited for.
-                        path.waits = None;
-                        path.answered_at = Instant::now();
-                    }
-                    ready!(path.waited(cx, Waits::Write, written))?;
+    loop {
+        if !path.pending.is_empty() {
+            poll_fn(|cx| SCRATCH.with_borrow_mut(|scratch| path.poll_write(cx, scratch))).await?;
+        }
+        match std::mem::replace(&mut path.then, Then::Read) {
+            Then::Read => {
+                let step = |cx: &mut Context<'_>| {
+                    SCRATCH.with_borrow_mut(|scratch| path.poll_read(cx, stopped.as_mut(), scratch))
+                };
+                if poll_fn(step).await?.is_break() {
+                    return Ok(Ended::Closed);
                 }
-                match std::mem::replace(&mut path.then, Then::Read) {
-                    Then::Read => {}
-                    Then::Hand => return Poll::Ready(Ok(Ended::Handed(std::mem::take(&mut path.partial)))),
-                    Then::Close => return Poll::Ready(Ok(Ended::Closed)),
-                    Then::Answer => {
-                        path.take(&[], output);
-                        continue;
-                    }
-                }
-                let mut buffer = ReadBuf::new(input);
-                let read = Pin::new(&mut *path.stream).poll_read(cx, &mut buffer);
-                // An incomplete request was not taken.
-                if read.is_pending() && path.stopped.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Ok(Ended::Closed));
-                }
-                ready!(path.waited(cx, Waits::Request, read))?;
-                if buffer.filled().is_empty() {
-                    return Poll::Ready(Ok(Ended::Closed));
-                }
-                path.take(buffer.filled(), output);
             }
-        })
+            Then::Answer => SCRATCH.with_borrow_mut(|scratch| path.take(&[], &mut scratch.output)),
+            Then::Hand => return Ok(Ended::Handed(path.partial)),
+            Then::Close => return Ok(Ended::Closed),
+        }
     }
 }
 
-impl<A: Application, W: Future<Output = ()>> FastPath<'_, A, W> {
+impl<A: Application> FastPath<'_, A> {
+    /// Writes what is pending.
+    fn poll_write(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<()>> {
+        let written = self.pending.poll_write(self.stream, cx, &mut scratch.output);
+        if written.is_pending() && std::mem::take(&mut self.pending.has_moved) {
+            // Who takes something, however slowly, is waited for.
+            self.waits = None;
+            self.answered_at = Instant::now();
+        }
+        self.waited(cx, Waits::Write, written)
+    }
+
+    /// Reads, and answers what has come; breaks at the end of the connection, and when no further requests are taken.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        stopped: Pin<&mut impl Future<Output = ()>>,
+        scratch: &mut Scratch,
+    ) -> Poll<io::Result<ControlFlow<()>>> {
+        let mut buffer = ReadBuf::new(&mut scratch.input);
+        let read = Pin::new(&mut *self.stream).poll_read(cx, &mut buffer);
+        // An incomplete request was not taken.
+        if read.is_pending() && stopped.poll(cx).is_ready() {
+            return Poll::Ready(Ok(ControlFlow::Break(())));
+        }
+        ready!(self.waited(cx, Waits::Request, read))?;
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Ok(ControlFlow::Break(())));
+        }
+        self.take(buffer.filled(), &mut scratch.output);
+        Poll::Ready(Ok(ControlFlow::Continue(())))
+    }
+
     /// Answers what has come, as far as it is for the fast path.
     fn take(&mut self, came: &[u8], output: &mut Vec<u8>) {
         let joined;
