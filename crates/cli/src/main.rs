@@ -7,7 +7,7 @@
 //! | `r2`, `sync`, `names` | objects and buckets; folders that are compared with buckets |
 //! | `d1` | migrations, SQL, dumps, backups, time travel |
 //! | `analytics`, `sessions`, `keys`, `vault` | datasets, session objects, keys of the doors, sealed values |
-//! | `place`, `remote` | where a name leads: to a folder of this machine, or to the account |
+//! | `place`, `remote`, `target` | where a name leads: to a folder of this machine, or to the account; where backups are |
 //! | `confirm`, `output`, `table` | questions, files that appear whole, aligned columns |
 //!
 //! # Streams and exit codes
@@ -22,7 +22,7 @@
 //! | 2 | the arguments are wrong; clap prints what is wrong with them |
 //!
 //! Damage found is a failure even where the rest was done: `r2 fsck`, `d1 verify`, `sessions list
-//! --check`, `sessions export` and `analytics erase` exit with 1 after they have printed their report,
+//! --check`, `sessions alarms`, `export`, `backup` and `verify`, and `analytics erase` exit with 1 after they have printed their report,
 //! so that a cron job notices.
 //!
 //! # Differences from wrangler that hold for every command
@@ -54,6 +54,7 @@ mod serve;
 mod sessions;
 mod sync;
 mod table;
+mod target;
 mod vault;
 
 use std::error::Error;
@@ -117,7 +118,7 @@ enum Command {
     /// Datasets: query, tail, compact, retention, erase, export and import
     #[command(subcommand)]
     Analytics(analytics::Analytics),
-    /// Session objects: list, look into, export, import and delete them
+    /// Session objects: list, look into, export, import, back up and delete them
     #[command(subcommand)]
     Sessions(sessions::Sessions),
     /// Keys for the doors of `isobar serve`: Cloudflare's REST API, R2's S3 API, the explorer
@@ -153,7 +154,7 @@ async fn main() -> ExitCode {
         Command::R2(r2) => r2.run(&place).await,
         Command::D1(d1) => d1.run(&place).await,
         Command::Analytics(analytics) => analytics.run(&place).await,
-        Command::Sessions(sessions) => sessions.run(&place),
+        Command::Sessions(sessions) => sessions.run(&place).await,
         Command::Keys(keys) => keys.run(&place).await,
         Command::Vault(vault) => vault.run(&place).await,
     };

@@ -15,7 +15,6 @@
 //! wrangler has no counterpart: D1's Time Travel is its backup, and ends with the account.
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,16 +25,13 @@ use clap::Args;
 use indicatif::HumanBytes;
 use isobar_db::backup::{Backup, BackupTarget, FolderTarget, RestoreOptions, restore, verify};
 use isobar_db::{Bookmark, ErrorKind};
-use isobar_storage::{Key, ListOptions, ObjectStore, ObjectStoreExt};
 use serde_json::json;
 
 use super::time_travel::{shown, timestamp};
 use crate::place::{Access, Place};
 use crate::remote::Where;
+use crate::target::{BucketTarget, Target};
 use crate::{Outcome, say};
-
-/// Beginning of a target that is a bucket.
-const BUCKET: &str = "r2://";
 
 #[derive(Debug, Args)]
 #[command(
@@ -111,14 +107,6 @@ pub(crate) struct Verify {
     reach: Where,
 }
 
-/// A prefix in a bucket as a target.
-#[derive(Debug)]
-struct BucketTarget {
-    store: Arc<dyn ObjectStore>,
-    /// Empty, or with a slash at its end.
-    prefix: String,
-}
-
 /// An error of a store, in a database's kinds. Everything but a full or forbidden target may pass, and
 /// `--every` tries again.
 fn failed(error: isobar_storage::Error) -> isobar_db::Error {
@@ -130,61 +118,36 @@ fn failed(error: isobar_storage::Error) -> isobar_db::Error {
     isobar_db::Error::new(kind, error.to_string()).with_source(error)
 }
 
-impl BucketTarget {
-    fn key(&self, name: &str) -> isobar_db::Result<Key> {
-        Key::new(format!("{}{name}", self.prefix)).map_err(failed)
-    }
-}
-
 #[async_trait]
 impl BackupTarget for BucketTarget {
     async fn put(&self, name: &str, bytes: Bytes) -> isobar_db::Result<()> {
-        self.store.write(&self.key(name)?, bytes).await.map(drop).map_err(failed)
+        self.write(name, bytes).await.map_err(failed)
     }
 
     async fn get(&self, name: &str) -> isobar_db::Result<Option<Bytes>> {
-        Ok(self.store.read(&self.key(name)?).await.map_err(failed)?.map(|(_, bytes)| bytes))
+        self.read(name).await.map_err(failed)
     }
 
     async fn list(&self, prefix: &str) -> isobar_db::Result<Vec<String>> {
-        let mut names = Vec::new();
-        let mut options = ListOptions::default().with_prefix(format!("{}{prefix}", self.prefix));
-        loop {
-            let page = self.store.list(options.clone()).await.map_err(failed)?;
-            let keys = page.objects.iter().filter_map(|object| object.key.as_str().strip_prefix(&self.prefix));
-            names.extend(keys.map(str::to_owned));
-            match page.cursor {
-                Some(cursor) => options = options.with_cursor(cursor),
-                None => return Ok(names),
-            }
-        }
+        self.names(prefix).await.map_err(failed)
     }
 
     async fn delete(&self, name: &str) -> isobar_db::Result<()> {
-        self.store.delete(&[self.key(name)?]).await.map_err(failed)
+        self.remove(name).await.map_err(failed)
     }
 }
 
-/// Opens a target: a prefix in a bucket, or a folder.
-///
-/// # Errors
-/// `--remote` with a folder; those of opening the bucket.
+/// Opens a target, for a backup of a database.
 async fn open(
     target: &str,
     place: &Place,
     reach: &Where,
     access: Access,
 ) -> Result<Arc<dyn BackupTarget>, Box<dyn Error>> {
-    let Some(bucket) = target.strip_prefix(BUCKET) else {
-        if reach.is_remote() {
-            return Err(format!("--remote needs a bucket: {BUCKET}BUCKET/PREFIX").into());
-        }
-        return Ok(Arc::new(FolderTarget::new(PathBuf::from(target))));
-    };
-    let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
-    let prefix = prefix.trim_end_matches('/');
-    let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-    Ok(Arc::new(BucketTarget { store: place.store(bucket, reach, access).await?, prefix }))
+    Ok(match Target::open(target, place, reach, access).await? {
+        Target::Folder(folder) => Arc::new(FolderTarget::new(folder)),
+        Target::Bucket(bucket) => Arc::new(bucket),
+    })
 }
 
 impl Save {

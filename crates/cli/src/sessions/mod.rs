@@ -1,6 +1,7 @@
 //! The command `isobar sessions`.
 
 mod alarms;
+mod backup;
 mod list;
 mod object;
 mod transfer;
@@ -30,6 +31,8 @@ Examples:
   isobar sessions sql Room lobby --command 'SELECT * FROM messages LIMIT 5'
   isobar sessions export Room --output rooms.tar
   isobar sessions import Room rooms.tar
+  isobar sessions backup Room r2://backups/rooms --every 3600
+  isobar sessions restore Room r2://backups/rooms lobby
   isobar sessions delete Room lobby"
 )]
 pub(crate) enum Sessions {
@@ -45,12 +48,18 @@ pub(crate) enum Sessions {
     Export(transfer::Export),
     /// Put the objects of an exported file in place
     Import(transfer::Import),
+    /// Back up the objects of a class into a folder or a bucket, while a server has them
+    Backup(backup::Save),
+    /// Put objects of a backup in place, one or all
+    Restore(backup::Load),
+    /// Check a backup
+    Verify(backup::Verify),
     /// Delete objects with all that they have stored
     Delete(object::Delete),
 }
 
 impl Sessions {
-    pub(crate) fn run(self, place: &Place) -> Outcome {
+    pub(crate) async fn run(self, place: &Place) -> Outcome {
         match self {
             Self::List(list) => list.run(place),
             Self::Info(info) => info.run(place),
@@ -58,6 +67,9 @@ impl Sessions {
             Self::Sql(sql) => sql.run(place),
             Self::Export(export) => export.run(place),
             Self::Import(import) => import.run(place),
+            Self::Backup(backup) => backup.run(place).await,
+            Self::Restore(restore) => restore.run(place).await,
+            Self::Verify(verify) => verify.run(place).await,
             Self::Delete(delete) => delete.run(place),
         }
     }

@@ -182,6 +182,42 @@ fn objects_go_out_and_come_back() {
 }
 
 #[test]
+fn objects_are_backed_up_into_a_folder_and_a_bucket_and_come_back() {
+    let folder = project();
+    let here = folder.path();
+    assert!(refused(here, &["sessions", "backup", "Room", "saved"]).contains("there are no session objects of Room"));
+    let host = open(here);
+    for (name, target) in [("lobby", "saved"), ("garden", "r2://backups/rooms")] {
+        write(&host, &["attic", name]);
+        std::thread::sleep(std::time::Duration::from_millis(150)); // files of this moment are not trusted
+        let report = json(here, &["sessions", "backup", "ROOMS", target, "--json"]);
+        assert!(report["objects"].as_u64() >= Some(2) && report["bytes"].as_u64() > Some(0), "{report}");
+        let again = json(here, &["sessions", "backup", "ROOMS", target, "--json"]);
+        assert_eq!((&again["run"], &again["read"]), (&report["run"], &0.into()), "{again}");
+        let looked = json(here, &["sessions", "verify", "Room", target, "--json"]);
+        assert_eq!((&looked["objects"], &looked["problems"]), (&report["objects"], &serde_json::json!([])));
+        assert!(refused(here, &["sessions", "restore", "Room", target]).contains("is there already"));
+
+        let root = format!("elsewhere-{name}");
+        let restore = |more: &[&'static str]| {
+            let arguments = ["--config", "wrangler.toml", "--root", &root, "sessions", "restore", "Room", "saved"];
+            json(here, &[&arguments[..], more, &["--json"]].concat())
+        };
+        if target == "saved" {
+            assert_eq!(restore(&["lobby"])["objects"], 1);
+            let rest = restore(&["--skip-existing"]);
+            assert_eq!((&rest["objects"], &rest["skipped"]), (&1.into(), &1.into()));
+            assert_eq!(restore(&["--replace"])["objects"], 2);
+        }
+    }
+    assert!(refused(here, &["sessions", "verify", "Room", "nowhere"]).contains("no complete backup of Room"));
+    assert!(refused(here, &["sessions", "backup", "Room", "saved", "--remote"]).contains("--remote needs a bucket"));
+    let blocks = here.join("saved/Room/blocks");
+    fs::remove_dir_all(blocks).unwrap();
+    assert!(refused(here, &["sessions", "verify", "Room", "saved"]).contains("is missing"));
+}
+
+#[test]
 fn names_of_objects_do_not_command_the_terminal() {
     let folder = project();
     let here = folder.path();
