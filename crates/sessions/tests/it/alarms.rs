@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use chrono::{TimeDelta, Utc};
-use isobar_sessions::SessionNamespaceExt;
 use isobar_sessions::local::{AlarmListOptions, Catalog, ObjectAlarm, TimerDetails};
 use serde_json::{Value, json};
 

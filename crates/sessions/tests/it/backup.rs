@@ -13,7 +13,7 @@ use isobar_sessions::backup::{
     Backup, BackupOptions, BackupReport, BackupTarget, RestoreOptions, RestoreReport, VerifyReport, restore, verify,
 };
 use isobar_sessions::local::{Catalog, CatalogListOptions, CatalogWriter, OnExisting};
-use isobar_sessions::{Error, ErrorKind, Result, SessionNamespaceExt};
+use isobar_sessions::{Error, ErrorKind, Result};
 use serde_json::json;
 
 use super::catalog::{catalog, file, state};

@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn digests_are_kept_once() {
         let digests = Digests::new().unwrap();
-        ["b", "a", "b"].map(|digest| digests.insert(digest).unwrap());
+        ["b", "a", "b"].iter().for_each(|digest| digests.insert(digest).unwrap());
         let mut all = Vec::new();
         digests
             .each(|digest| {
