@@ -314,7 +314,7 @@ pub trait DatabaseSession: Queryable {
 ///
 /// - It reads its own writes. Others see none of them before the commit; then all of them, durable when the commit is answered.
 /// - A call that fails is undone alone, and the transaction goes on, unless the database itself has ended it (`OR ROLLBACK`, a full
-///   disk). A batch is all or nothing in it.
+///   disk, a write that was interrupted by the database's own time limit). A batch is all or nothing in it.
 /// - A call whose future is dropped before the answer rolls the transaction back, since the caller cannot know whether it was run. So does
 ///   the time limit. Every later call fails with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) then, and nothing is written; begin
 ///   again. A commit whose future is dropped is done or rolled back.

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::join;
-use futures_util::{FutureExt, pin_mut};
+use futures_util::future::{Either, join, select};
 use isobar_testkit::{Case, cases, ensure, ensure_eq};
 
 use super::{Outcome, Subject, count, fault, table};
@@ -189,19 +188,22 @@ async fn a_statement_is_interrupted_at_the_time_limit(db: Subject) -> Outcome {
 
 async fn a_call_that_is_dropped_rolls_back(db: Subject) -> Outcome {
     table(&db, "i_gone", "a").await?;
-    let tx = begun(&db).await?;
-    tx.query(insert("i_gone")).await?;
-    {
-        let long =
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) INSERT INTO i_gone SELECT i FROM n";
-        let call = tx.prepare(long).run();
-        pin_mut!(call);
-        ensure!(call.as_mut().now_or_never().is_none());
+    // It is dropped before it runs, perhaps, and while it does.
+    for wait in [Duration::ZERO, Duration::from_millis(20)] {
+        let tx = begun(&db).await?;
+        tx.query(insert("i_gone")).await?;
+        {
+            let long =
+                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) INSERT INTO i_gone SELECT i FROM n";
+            let call = Box::pin(tx.prepare(long).run());
+            let delay = futures_timer::Delay::new(wait);
+            ensure!(matches!(select(call, delay).await, Either::Right(_)));
+        }
+        let error = fault(tx.query(insert("i_gone")).await)?;
+        ensure!(error.message().contains("was dropped before its answer"), "{error}");
+        drop(tx);
+        ensure_eq!(count(&db, "i_gone").await?, 0);
     }
-    let error = fault(tx.query(insert("i_gone")).await)?;
-    ensure!(error.message().contains("was dropped before its answer"), "{error}");
-    drop(tx);
-    ensure_eq!(count(&db, "i_gone").await?, 0);
     Ok(())
 }
 

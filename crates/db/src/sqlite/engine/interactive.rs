@@ -295,7 +295,10 @@ impl Shared {
         };
         let result = match outcome {
             Ok(Outcome::Done(results)) => Ok(results),
-            Ok(Outcome::Undone(_)) if task.call.is_abandoned() => return Some(open.end(abandoned())),
+            // Interrupted writes end the transaction in SQLite.
+            Ok(Outcome::Undone(_) | Outcome::Ended(_)) if task.call.is_abandoned() => {
+                return Some(open.end(abandoned()));
+            }
             Ok(Outcome::Undone(_) | Outcome::Ended(_)) if open.is_too_late() => return Some(End::Over),
             Ok(Outcome::Undone(error)) => Err(error),
             Ok(Outcome::Ended(error)) => {
