@@ -5,6 +5,7 @@
 //! Rows with other values of the sort keys before the filled one are another group, which is filled from its own beginning.
 
 use super::budget::{Budget, HeldRows, Share};
+use super::compare::order;
 use super::eval::add;
 use crate::Result;
 use crate::query::Type;
@@ -92,10 +93,14 @@ impl<'s, 'm> Filler<'s, 'm> {
         }
     }
 
-    /// Whether a row has other values of the sort keys before the filled one than the row before.
+    /// Whether a row has other values of the sort keys before the filled one than the row before: by the order of the rows, in which 0 and
+    /// -0 are equal, as all NaN are, so that a series is never divided.
     fn begins_group(&self, rows: &Rows, row: usize) -> bool {
-        let mut columns = self.gap_fill.parts.iter().zip(&rows.columns);
-        columns.any(|(part, column)| *part == FillPart::Group && column.scalar(row) != column.scalar(row - 1))
+        let mut columns = self.gap_fill.parts.iter().zip(self.output).zip(&rows.columns);
+        columns.any(|((part, output), column)| {
+            *part == FillPart::Group
+                && order(&column.scalar(row), &column.scalar(row - 1), &output.expr.ty, false).is_ne()
+        })
     }
 
     /// Puts in rows up to a value, or without one up to `TO`; in the group of this row.

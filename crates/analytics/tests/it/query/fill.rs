@@ -1,8 +1,10 @@
 //! `WITH FILL`, besides its recorded answers.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
-use isobar_analytics::ErrorKind;
 use isobar_analytics::query::{Analytics, MemoryDatasets, Query, QueryOptions};
+use isobar_analytics::{DataPoint, ErrorKind, Event};
 
 use super::{analytics, events, failure};
 
@@ -100,6 +102,28 @@ fn filled_rows_take_memory_and_a_limit_ends_them() {
     let first: u64 = numbers[0].parse().unwrap();
     assert!(first > 99_000, "{numbers:?}");
     assert_eq!(numbers[1..], [(first + 1).to_string(), (first + 2).to_string()]);
+}
+
+#[test]
+fn time_limit_ends_a_fill_whose_rows_are_skipped() {
+    let options = QueryOptions::default().with_time_limit(Some(Duration::from_millis(500)));
+    let analytics = Analytics::new(MemoryDatasets::new().with_events("events", events())).with_options(options);
+    let sql = "SELECT count() AS n FROM events GROUP BY blob1 ORDER BY n \
+               WITH FILL TO 18446744073709551615 LIMIT 1 OFFSET 10000000000000";
+    assert_eq!(analytics.run(&Query::new(sql)).unwrap_err().kind(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn floats_that_are_equal_in_the_order_are_one_series() {
+    let other_nan = f64::from_bits(f64::NAN.to_bits() | 1);
+    let events = [(0.0, 1), (-0.0, 2), (0.0, 3), (f64::NAN, 1), (other_nan, 2), (f64::NAN, 3)].map(|(double, hour)| {
+        Event::new(at(&format!("2024-03-31T0{hour}:00:00Z")), DataPoint::new().with_double(double))
+    });
+    let analytics = Analytics::new(MemoryDatasets::new().with_events("d", events));
+    let sql = "SELECT double1, toHour(timestamp) AS hour FROM d ORDER BY double1, hour WITH FILL FROM 0 TO 5";
+    let answer = analytics.run(&Query::new(sql)).unwrap();
+    let hours: Vec<String> = (0..answer.rows()).map(|row| answer.text(row, 1)).collect();
+    assert_eq!(hours, ["0", "1", "2", "3", "4", "0", "1", "2", "3", "4"]);
 }
 
 #[test]
