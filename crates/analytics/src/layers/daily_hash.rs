@@ -63,7 +63,8 @@ impl DailyHashOptions {
 ///
 /// - The first value of another day begins that day's salt. Where values may not come for long, a timer calls
 ///   [`rotate`](Self::rotate). A file of a process that has ended is replaced when the next one starts, so remove it with the service.
-/// - The file is replaced by a rename. Its old bytes are not overwritten, and backups may have copies: keep it out of them.
+/// - The file is replaced by a rename, and removed where that fails. Its old bytes are not overwritten, and backups may have copies: keep
+///   it out of them. Nor is memory that had a salt: swap and core dumps may have it.
 /// - It is not synced to the disk, as a point's writer waits for it once a day: after a power loss the day may get another salt.
 /// - Processes that share a file share a salt, but for those that begin the same day in the same moment.
 ///
@@ -109,7 +110,7 @@ impl DailyHash {
     ///
     /// # Errors
     /// [`ErrorKind::PermissionDenied`] where the file cannot be accessed, or others than its owner may read it; [`ErrorKind::Corrupt`]
-    /// where it is not a file of a salt; [`ErrorKind::StorageFull`]; [`ErrorKind::Internal`] where the system has no randomness.
+    /// where it is not a file of a salt, or a symbolic link; [`ErrorKind::StorageFull`]; [`ErrorKind::Internal`] where the system has no randomness.
     pub fn new(options: DailyHashOptions) -> Result<Self> {
         let shared = Shared {
             #[cfg(not(target_arch = "wasm32"))]
@@ -138,7 +139,8 @@ impl DailyHash {
     ///
     /// # Errors
     /// As [`new`](Self::new): the reason for which the salt of the day is not in its file. It is in memory then, so that
-    /// [`hash`](Self::hash) goes on, but a process that is started again has other hashes; the file may have the salt of the day before.
+    /// [`hash`](Self::hash) goes on, but a process that is started again has other hashes. The salt of the day before is removed from the
+    /// file also then, unless the file cannot be read or removed.
     pub fn rotate(&self) -> Result<()> {
         self.shared.with_salt(|salt| salt.unkept.clone())?.map_or(Ok(()), Err)
     }

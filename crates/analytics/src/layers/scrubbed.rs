@@ -93,7 +93,8 @@ impl<S: EventSink> Scrubbed<S> {
         self.with_text_rule(position, TextRule::TruncateIp)
     }
 
-    /// Removes the query of the URLs or paths of a column, and the fragment: all from the first `?` or `#` on.
+    /// Removes the query of the URLs or paths of a column, and the fragment: all from the first `?` or `#` on. What is before them stays, a
+    /// name and password before the host (`https://user:password@host/`) among it.
     ///
     /// # Errors
     /// As [`with_truncated_ip`](Self::with_truncated_ip).

@@ -92,6 +92,38 @@ fn file_is_the_owners_alone() {
     let error = open().unwrap_err();
     assert_eq!((error.kind(), error.operation()), (ErrorKind::PermissionDenied, "salt"));
     assert!(error.message().contains("may be read by others (mode 640)"), "{error}");
+    go_to(&clock, 1);
+    open().unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "that of another day is replaced");
+}
+
+/// A rename would replace the link, and leave the salt in its target.
+#[cfg(unix)]
+#[test]
+fn link_to_a_file_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let target = home.path().join("target");
+    let clock = clock();
+    DailyHash::new(options(&clock).with_file(&target)).unwrap();
+    let link = home.path().join("link");
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let error = DailyHash::new(options(&clock).with_file(&link)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.message().contains("is a symbolic link"), "{error}");
+}
+
+#[test]
+fn salt_of_a_day_that_is_over_goes_also_where_no_other_can_be_kept() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("salt");
+    let clock = clock();
+    let hash = DailyHash::new(options(&clock).with_file(&file)).unwrap();
+    fs::create_dir(home.path().join("salt.new")).unwrap(); // in the way of the next one
+    hash.rotate().unwrap();
+    assert!(file.exists());
+    go_to(&clock, 1);
+    assert_eq!(hash.rotate().unwrap_err().operation(), "salt");
+    assert!(!file.exists());
 }
 
 /// Computed by Python's hmac.
