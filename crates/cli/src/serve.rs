@@ -138,8 +138,8 @@ pub(crate) struct Serve {
     metrics: Option<SocketAddr>,
     /// Sample one request in N for events; each event has the number of requests it stands for
     ///
-    /// Use sum(_sample_interval) in place of count() to count requests. --events-rate samples by load
-    /// instead.
+    /// The number is double4: use sum(double4) in place of count() to count requests. --events-rate
+    /// samples by load besides.
     #[arg(long, default_value_t = 1, value_name = "N")]
     sample: u32,
     /// Request header with the client's country, as set by a proxy in front, for example cf-ipcountry
@@ -187,7 +187,7 @@ pub(crate) struct Serve {
     events_size: u64,
     /// Events per second above which requests are sampled, with a weight in each event; 0 writes all
     ///
-    /// Sums that are weighted by _sample_interval stay right on average.
+    /// Sums that are weighted by double4 stay right on average.
     #[arg(long, value_name = "N", default_value_t = 200)]
     events_rate: u32,
     /// Number of connection threads; by default one for each processor

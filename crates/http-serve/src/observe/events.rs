@@ -48,7 +48,7 @@ pub struct RequestEvent {
     pub database_milliseconds: f64,
     /// The client's country by ISO 3166-1, two letters; empty where it is not known. See [`App::country_header`](crate::App::country_header).
     pub country: String,
-    /// How many requests the event stands for: 1, or more where [not each is written](crate::App::sample_rate).
+    /// How many requests the event stands for: 1, or more where [not each is written](crate::App::sample_rate), or the dataset samples.
     pub weight: f64,
 }
 
@@ -148,6 +148,7 @@ impl RequestEvent {
         }
         // Events of older versions have no weight; each stood for itself.
         let weight = Some(event.double(4)).filter(|weight| *weight != 0.0).unwrap_or(1.0);
+        let weight = weight * f64::from(event.sample_interval);
         Some(Self {
             route: text(2)?,
             method: text(3)?,
@@ -227,6 +228,19 @@ mod tests {
         let cut = index(&route);
         assert_eq!((cut.len(), std::str::from_utf8(&cut).is_ok()), (95, true));
         assert_eq!(index(&Bytes::from_static(b"/short")), "/short");
+    }
+
+    #[test]
+    fn event_of_a_dataset_that_samples_stands_for_more_requests() {
+        let weight = |doubles: &[f64]| {
+            let blobs = ["request", "/", "GET", "200", "none", "AT"];
+            let mut point = blobs.into_iter().fold(DataPoint::new(), DataPoint::with_blob);
+            point.doubles = doubles.to_vec();
+            let event = Event::new(chrono::DateTime::UNIX_EPOCH, point).with_sample_interval(4);
+            RequestEvent::from_event(&event).map(|event| event.weight)
+        };
+        assert_eq!(weight(&[1.0, 2.0, 3.0, 5.0]), Some(20.0));
+        assert_eq!(weight(&[1.0]), Some(4.0), "of an old version, without a weight");
     }
 
     #[test]

@@ -43,7 +43,7 @@ const SECONDS: [f64; 11] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 
 /// - `http_response_bytes_total` by `route`, where the length is known beforehand;
 /// - `http_connections`: those that are open;
 /// - `site_cache_bytes`, `site_cache_entries`: what of the site is in memory;
-/// - `analytics_events_written_total`, `analytics_events_dropped_total`, of the dataset.
+/// - `analytics_events_written_total`, `analytics_events_dropped_total`, `analytics_events_sampled_out_total`, of the dataset.
 ///
 /// They are not meant for the public: serve [`router`](Self::router) by a server of its own, on an
 /// address that only Prometheus reaches.
@@ -230,6 +230,7 @@ impl Collector for Sources {
         if let Some(stats) = self.dataset.as_ref().map(|dataset| dataset.stats()) {
             put("analytics_events_written", "Events taken by the dataset", &counter(stats.written))?;
             put("analytics_events_dropped", "Events that it could not take", &counter(stats.dropped + stats.invalid))?;
+            put("analytics_events_sampled_out", "Events for which others stand", &counter(stats.sampled_out))?;
         }
         Ok(())
     }

@@ -69,6 +69,7 @@ async fn prometheus_metrics_are_served_by_a_server_of_their_own() {
         "http_connections 1\n",
         "site_cache_entries 1\n",
         "analytics_events_written_total 4\n",
+        "analytics_events_sampled_out_total 0\n",
         "# EOF\n",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
