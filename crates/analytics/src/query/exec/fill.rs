@@ -8,9 +8,9 @@ use super::budget::{Budget, HeldRows, Share};
 use super::compare::order;
 use super::eval::add;
 use crate::Result;
-use crate::query::Type;
 use crate::query::plan::{FillPart, FillStep, GapFill, Output, Select};
 use crate::query::vector::{Builder, Rows, Scalar, Vector};
+use crate::query::{Type, Unit, time};
 
 /// Number of rows after which the time of the query is looked at.
 const CHECKED_ROWS: u64 = 8192;
@@ -151,7 +151,7 @@ impl<'s, 'm> Filler<'s, 'm> {
         let next = self.next.and_then(|value| {
             let next = match self.gap_fill.fill.step {
                 FillStep::Number(number) => value.checked_add(number)?,
-                FillStep::Interval(count, unit) => add(value as i64, count, unit, self.ty).into(),
+                FillStep::Interval(count, unit) => after(value as i64, count, unit, self.ty).into(),
             };
             // At the end of the calendar an interval leads nowhere.
             self.is_before(value, next).then_some(next)
@@ -162,6 +162,20 @@ impl<'s, 'm> Filler<'s, 'm> {
     fn is_before(&self, value: i128, other: i128) -> bool {
         if self.gap_fill.is_descending { other < value } else { value < other }
     }
+}
+
+/// The value that follows by an interval. From the beginning of a day, days, months and years lead to the beginning of a day, also where the
+/// clocks skip midnight: those are the buckets of `toStartOfInterval`.
+fn after(value: i64, count: i64, unit: Unit, ty: &Type) -> i64 {
+    let is_of_days = matches!(ty, Type::DateTime(_)) && matches!(unit, Unit::Day | Unit::Month | Unit::Year);
+    if is_of_days {
+        let zone = ty.zone();
+        let date = time::local(value, zone).date();
+        if time::midnight(time::days(date), zone) == value {
+            return time::midnight(time::days(time::shift(date, count, unit)), zone);
+        }
+    }
+    add(value, count, unit, ty)
 }
 
 /// The value of an integer or a time.

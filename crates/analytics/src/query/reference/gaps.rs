@@ -26,7 +26,9 @@
 //! - `LIMIT` and `OFFSET` count the rows that are put in, `rows_before_limit_at_least` does not. They take memory as others do.
 //!
 //! *Differences* from ClickHouse: floats and `INTERPOLATE` are refused, one key is filled, a bound that the key's type does not have is an
-//! error rather than wrapping around, and where `FROM` is `TO` nothing is put in, also before a first row behind them.
+//! error rather than wrapping around, and where `FROM` is `TO` nothing is put in, also before a first row behind them. From the beginning of a
+//! day an interval of days, months or years leads to the beginning of a day, also where the clocks skip midnight (in Cairo and Santiago, say);
+//! ClickHouse goes on from 23:00 of the day before, past all later buckets.
 //!
 //! ```
 //! # #[cfg(feature = "memory")] {

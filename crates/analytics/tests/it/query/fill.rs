@@ -127,6 +127,28 @@ fn floats_that_are_equal_in_the_order_are_one_series() {
 }
 
 #[test]
+fn days_are_filled_where_the_clocks_skip_midnight() {
+    let event = |time: &str| Event::new(at(time), DataPoint::new());
+    // The clocks of Chile go from 0:00 to 1:00 on 7 September.
+    let events = [event("2025-09-07T12:00:00Z"), event("2025-09-09T12:00:00Z")];
+    let analytics = Analytics::new(MemoryDatasets::new().with_events("d", events));
+    let days = |order: &str| {
+        let day = "toStartOfInterval(timestamp, INTERVAL '1' DAY, 'America/Santiago') AS day";
+        let sql = format!("SELECT {day}, count() FROM d GROUP BY day ORDER BY day {order}");
+        let answer = analytics.run(&Query::new(sql)).unwrap();
+        (0..answer.rows()).map(|row| answer.text(row, 0) + " " + &answer.text(row, 1)).collect::<Vec<String>>()
+    };
+    let mut expected =
+        ["2025-09-06 00:00:00 0", "2025-09-07 01:00:00 1", "2025-09-08 00:00:00 0", "2025-09-09 00:00:00 1"];
+    let from = "WITH FILL FROM toDateTime('2025-09-06 00:00:00', 'America/Santiago') STEP INTERVAL '1' DAY";
+    assert_eq!(days(from), expected);
+    assert_eq!(days("WITH FILL STEP INTERVAL '1' DAY"), expected[1..]);
+    expected.reverse();
+    let to = "DESC WITH FILL TO toDateTime('2025-09-05 00:00:00', 'America/Santiago') STEP INTERVAL '-1' DAY";
+    assert_eq!(days(to), expected);
+}
+
+#[test]
 fn step_at_the_end_of_a_type_ends_the_series() {
     let rows = |sql: &str| analytics().run(&Query::new(sql)).unwrap().rows();
     let sql = "SELECT count() AS n FROM events GROUP BY index1 ORDER BY n \
