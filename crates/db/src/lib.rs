@@ -89,15 +89,15 @@ pub use isobar_db_macros::migration_files as __migration_files;
 ///
 /// | limit | value | beyond it |
 /// |---|---|---|
-/// | [`PARAMETERS`](crate::limits::PARAMETERS) of a statement | 100 | `too many SQL variables`, [`ErrorKind::Sql`](crate::ErrorKind::Sql) |
-/// | [`SQL_BYTES`](crate::limits::SQL_BYTES) of a statement | 100,000 | `statement too long`, [`ErrorKind::TooBig`](crate::ErrorKind::TooBig) |
-/// | [`COLUMNS`](crate::limits::COLUMNS) of a table or a result | 100 | `too many columns`, [`ErrorKind::Sql`](crate::ErrorKind::Sql) |
-/// | [`PATTERN_BYTES`](crate::limits::PATTERN_BYTES) of LIKE and GLOB | 50 | `LIKE or GLOB pattern too complex`, [`ErrorKind::Sql`](crate::ErrorKind::Sql) |
-/// | [`VALUE_BYTES`](crate::limits::VALUE_BYTES) of a value or a row | 2,000,000 | [`ErrorKind::TooBig`](crate::ErrorKind::TooBig) |
-/// | terms of a compound SELECT | 5 | `too many terms in compound SELECT`, [`ErrorKind::Sql`](crate::ErrorKind::Sql) |
-/// | depth of an expression | 100 | `Expression tree is too large`, [`ErrorKind::Sql`](crate::ErrorKind::Sql) |
+/// | [`PARAMETERS`](crate::limits::PARAMETERS) of a statement | 100 | `too many SQL variables`, [`ErrorKind::Sql`] |
+/// | [`SQL_BYTES`](crate::limits::SQL_BYTES) of a statement | 100,000 | `statement too long`, [`ErrorKind::TooBig`] |
+/// | [`COLUMNS`](crate::limits::COLUMNS) of a table or a result | 100 | `too many columns`, [`ErrorKind::Sql`] |
+/// | [`PATTERN_BYTES`](crate::limits::PATTERN_BYTES) of LIKE and GLOB | 50 | `LIKE or GLOB pattern too complex`, [`ErrorKind::Sql`] |
+/// | [`VALUE_BYTES`](crate::limits::VALUE_BYTES) of a value or a row | 2,000,000 | [`ErrorKind::TooBig`] |
+/// | terms of a compound SELECT | 5 | `too many terms in compound SELECT`, [`ErrorKind::Sql`] |
+/// | depth of an expression | 100 | `Expression tree is too large`, [`ErrorKind::Sql`] |
 ///
-/// [`BulkInsert`](crate::BulkInsert) keeps within them by itself; other lists of values are cut by their caller:
+/// [`BulkInsert`] keeps within them by itself; other lists of values are cut by their caller:
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
