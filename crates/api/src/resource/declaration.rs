@@ -211,12 +211,13 @@ impl Resource {
     /// ```
     ///
     /// # Panics
-    /// When the name is taken, by another column or by a parameter of lists (`limit`, `cursor`, `sort`, `fields`, `q`); when the
-    /// default is not a valid value; when the column is sortable and may be null.
+    /// When the name is taken, by another column, by that of the owner or by a parameter of lists (`limit`, `cursor`, `sort`, `fields`,
+    /// `q`); when the default is not a valid value; when the column is sortable and may be null.
     #[must_use]
     pub fn column(mut self, column: Column) -> Self {
         let taken = [standard_names().as_slice(), RESERVED].concat();
-        let free = !taken.contains(&column.name) && self.find(column.name).is_none();
+        let is_owner = self.ownership.is_some_and(|ownership| ownership.column == column.name);
+        let free = !taken.contains(&column.name) && !is_owner && self.find(column.name).is_none();
         assert!(free, "{}: the name {} is taken", self.name, column.name);
         assert!(!column.sortable || !column.nullable(), "{}: {} may be null: no sort", self.name, column.name);
         if let Some(default) = &column.default {
@@ -262,8 +263,12 @@ impl Resource {
     ///     .write(Policy::AtLeast(Role::Member));
     /// # drop(drafts);
     /// ```
+    ///
+    /// # Panics
+    /// When the column is declared: requests would set it, and the owner again.
     #[must_use]
     pub fn owned_by(mut self, column: &'static str, except: Role) -> Self {
+        assert!(self.find(column).is_none(), "{}: the owner's column {column} is declared", self.name);
         self.ownership = Some(RowOwnership { column, except });
         self
     }
@@ -429,5 +434,14 @@ mod tests {
         assert!(refused(|| Column::text("b").sortable()));
         assert!(refused(|| Column::boolean("b").default("yes")));
         assert!(!refused(|| Column::boolean("b").default(true).sortable()));
+    }
+
+    #[test]
+    fn the_owners_column_is_not_declared_before_or_after() {
+        let owned = || Resource::of_tenant("x").owned_by("user_id", Role::Admin);
+        let declared = || Resource::of_tenant("x").column(Column::text("user_id"));
+        assert!(std::panic::catch_unwind(|| owned().column(Column::text("user_id"))).is_err());
+        assert!(std::panic::catch_unwind(|| declared().owned_by("user_id", Role::Admin)).is_err());
+        assert!(owned().column(Column::text("text")).find("text").is_some());
     }
 }
