@@ -1,8 +1,10 @@
 //! Calls that are watched, and the reports of those that were slow.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_timer::Delay;
@@ -107,9 +109,12 @@ impl Log {
         let results = on.batch_script(script).await;
         match &results {
             Ok(results) => {
+                // The script is cut once, and where something was slow.
+                let pieces: OnceCell<Vec<Arc<Explainable>>> = OnceCell::new();
                 for (index, result) in results.iter().enumerate() {
-                    let find = |_: &Source<'_>| piece_of(script, index, results.len());
-                    call.done(result.meta.duration, Counts::of(result), find);
+                    call.done(result.meta.duration, Counts::of(result), |_| {
+                        pieces.get_or_init(|| pieces_of(script, results.len())).get(index).cloned()
+                    });
                 }
             }
             Err(error) => call.failed(error),
@@ -131,7 +136,7 @@ impl Log {
         match &result {
             Ok(result) => {
                 let (duration, changes) = report(result);
-                call.done(duration, Counts { rows: 0, changes }, |_| piece_of(script, 0, 1));
+                call.done(duration, Counts { rows: 0, changes }, |_| pieces_of(script, 1).pop());
             }
             Err(error) => call.failed(error),
         }
@@ -325,6 +330,10 @@ impl<'c> Call<'c> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
+        // A report that panics while its call unwinds would abort the process.
+        if thread::panicking() {
+            return;
+        }
         let elapsed = self.start.elapsed();
         if !self.is_answered && elapsed >= self.log.options.threshold {
             let slow = self.slow_query(self.source.shown(), elapsed, Outcome::Dropped);
@@ -360,12 +369,12 @@ impl Planned {
     }
 }
 
-/// The statement of a script at this place, of so many. `None` where SQLite has cut the script into others.
-fn piece_of(script: &str, index: usize, count: usize) -> Option<Arc<Explainable>> {
-    let script = sql::without_transaction(script).ok()?;
-    let pieces: Vec<_> = sql::split(&script).take(count + 1).collect();
-    let piece = pieces.get(index).filter(|_| pieces.len() == count)?;
-    Some(Arc::new(Explainable { sql: (*piece).to_owned(), values: Vec::new() }))
+/// The statements of a script that has so many. None where SQLite has cut the script into others.
+fn pieces_of(script: &str, count: usize) -> Vec<Arc<Explainable>> {
+    let Ok(script) = sql::without_transaction(script) else { return Vec::new() };
+    let piece = |sql: &str| Arc::new(Explainable { sql: sql.to_owned(), values: Vec::new() });
+    let pieces: Vec<_> = sql::split(&script).take(count + 1).map(piece).collect();
+    if pieces.len() == count { pieces } else { Vec::new() }
 }
 
 /// SQL as a report has it.

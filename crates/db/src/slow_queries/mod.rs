@@ -103,7 +103,8 @@ impl SlowQueryOptions {
         self
     }
 
-    /// Sets the function that gets each report. Default: none. It is called on the task of the call: it must not block.
+    /// Sets the function that gets each report. Default: none. It is called on the task of the call: it must not block, and
+    /// a panic in it is one of the call.
     #[must_use]
     pub fn with_report(mut self, report: impl Fn(&SlowQuery) + Send + Sync + 'static) -> Self {
         self.report = Some(Arc::new(report));

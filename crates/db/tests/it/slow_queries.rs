@@ -99,6 +99,46 @@ async fn a_plan_shows_its_levels() {
 }
 
 #[tokio::test]
+async fn the_plan_of_a_write_is_asked_for_and_writes_nothing() {
+    let reports = Reports::default();
+    let folder = tempfile::tempdir().unwrap();
+    for inner in
+        [SqliteDatabase::memory().await.unwrap(), SqliteDatabase::open(folder.path().join("db.sqlite")).await.unwrap()]
+    {
+        let db = reports.of(inner, Duration::ZERO);
+        db.run_script("CREATE TABLE t (a); INSERT INTO t VALUES (1);").await.unwrap();
+        reports.take();
+        db.prepare("UPDATE t SET a = a + ?").bind(1).run().await.unwrap();
+        assert_eq!(reports.take().remove(0).plan, Some(vec!["SCAN t".to_owned()]));
+        assert_eq!(db.prepare("SELECT a FROM t").all::<i64>().await.unwrap(), [2], "it ran once");
+    }
+}
+
+#[tokio::test]
+async fn a_long_script_is_cut_into_statements_once() {
+    let reports = Reports::default();
+    let db = reports.of(SqliteDatabase::memory().await.unwrap(), Duration::ZERO);
+    db.exec("CREATE TABLE t (a)").await.unwrap();
+    let script = "INSERT INTO t VALUES (1);\n".repeat(20_000);
+    let start = std::time::Instant::now();
+    db.batch_script(&script).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    let sql = reports.sql();
+    assert!(sql.len() == 20_001 && sql[1..].iter().all(|sql| sql == "INSERT INTO t VALUES (1)"));
+}
+
+#[tokio::test]
+async fn a_report_that_panics_fails_its_call_and_not_the_process() {
+    let options = SlowQueryOptions::default().with_threshold(Duration::ZERO);
+    let options = options.with_report(|slow| assert!(slow.sql.is_empty(), "a bug of the report"));
+    let db = SlowQueries::new(SqliteDatabase::memory().await.unwrap(), options);
+    let same = db.clone();
+    let call = tokio::spawn(async move { same.batch(vec!["SELECT 1".into(), "SELECT 2".into()]).await });
+    assert!(call.await.unwrap_err().is_panic());
+    db.health().await.unwrap();
+}
+
+#[tokio::test]
 async fn several_statements_in_one_text_run_once_and_have_no_plan() {
     let reports = Reports::default();
     let db = reports.of(SqliteDatabase::memory().await.unwrap(), Duration::ZERO);
