@@ -256,10 +256,11 @@ pub trait Database: Queryable {
     /// Begins an [interactive transaction](crate::InteractiveTransaction), in which the program decides between the statements. By default
     /// there are none. On native targets alone: no backend inside Workers has them.
     ///
-    /// The local backend has one writer. It waits its turn, and from then on other writes wait until the transaction ends, in memory the
-    /// reads, too: within it, use the transaction and not the database, which would wait for the transaction's own end. For programs that
-    /// are to run on D1, and for transactions that wait for anything else, there is [`transaction`](mod@crate::transaction), which
-    /// holds up nothing.
+    /// The local backend has one writer. It waits its turn, and from then on other writes and health checks wait until the transaction
+    /// ends, in memory the reads, too: within it, use the transaction and not the database, which would wait until the time limit has
+    /// ended the transaction. A write that has then waited longer than [its own limit](crate::SqliteOptions::time_limit) fails. For
+    /// programs that are to run on D1, and for transactions that wait for anything else, there is
+    /// [`transaction`](mod@crate::transaction), which holds up nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the backend has none ([`Capabilities::interactive`]), which is the default;

@@ -71,7 +71,8 @@ impl<F: Future> Future for Metered<F> {
 /// A database whose time counts for the request that asks it.
 ///
 /// Every method is forwarded (`missing_trait_methods` is denied): a default of the trait in place of
-/// the backend's own would be a silent loss. Sessions of consistency and time travel are not timed.
+/// the backend's own would be a silent loss. Sessions of consistency, interactive
+/// transactions that have begun, and time travel are not timed.
 #[derive(Debug)]
 pub(crate) struct MeteredDatabase(pub(crate) Arc<dyn Database>);
 
