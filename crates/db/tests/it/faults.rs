@@ -194,6 +194,10 @@ async fn fill_the_disk(disk: &Path) {
         for outcome in futures_util::future::join_all((0..8).map(|_| insert())).await {
             assert_eq!(outcome.unwrap_err().kind(), ErrorKind::StorageFull);
         }
+        let tx = db.begin(isobar_db::InteractiveOptions::default()).await.unwrap();
+        tx.prepare("INSERT INTO t VALUES (randomblob(20000))").run().await.unwrap();
+        let error = tx.commit().await.unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::StorageFull, "commit"), "{error}");
         assert_eq!(db.health().await.unwrap_err().kind(), ErrorKind::StorageFull);
         assert_eq!(
             db.prepare("SELECT count(*) FROM t").one::<i64>().await.unwrap(),

@@ -83,6 +83,24 @@ async fn a_begin_that_is_dropped_in_the_queue_holds_up_nothing() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_dropped_with_its_answer_unread_rolls_back() {
+    let db = SqliteDatabase::memory().await.unwrap();
+    db.exec("CREATE TABLE t (a)").await.unwrap();
+    let tx = begun(&db).await;
+    let some = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) \
+                INSERT INTO t SELECT i FROM n";
+    let mut call = tx.query(some.into());
+    assert!(futures_util::future::poll_immediate(&mut call).await.is_none());
+    // The answer comes meanwhile.
+    std::thread::sleep(Duration::from_millis(500));
+    drop(call);
+    let error = tx.query(COUNT.into()).await.unwrap_err();
+    assert!(error.message().contains("was dropped before its answer"), "{error}");
+    assert_eq!(tx.commit().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(counted(&db).await, 0);
+}
+
+#[tokio::test]
 async fn a_begin_that_waits_too_long_is_refused() {
     let options = SqliteOptions::default().with_time_limit(Duration::from_millis(100));
     let db = SqliteDatabase::memory_with(options).await.unwrap();

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use isobar_sqlite::Failure;
 use tokio::sync::oneshot;
 
+use super::route::Route;
 use super::run::{Access, Work};
 use super::shared::Shared;
 use super::{Engine, NO_STATEMENT, route, text_of};
@@ -34,15 +35,34 @@ pub(in crate::sqlite) struct Interactive {
 
 /// A call of the transaction.
 enum Command {
-    Run(Task<Vec<QueryResult>>, Work),
+    Run(Task<Vec<QueryResult>>, Work, Access),
     Commit(Task<()>),
     Rollback(Task<()>),
+    /// A call was dropped before its answer was read.
+    Leave,
 }
 
 /// A call, and who waits for it.
 struct Task<T> {
     call: Arc<Call>,
     answer: oneshot::Sender<Result<T>>,
+}
+
+/// A call whose answer has not been read. Dropped, it ends the transaction: the caller cannot know whether it was run.
+struct Unanswered<'t> {
+    call: Arc<Call>,
+    commands: &'t Sender<Command>,
+    is_answered: bool,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.call.abandon();
+            // The thread may have answered before. Where the transaction is over, nothing has to learn of it.
+            drop(self.commands.send(Command::Leave));
+        }
+    }
 }
 
 /// A transaction that has begun.
@@ -105,18 +125,19 @@ impl Engine {
 }
 
 impl Interactive {
-    async fn run(&self, work: Work) -> Result<Vec<QueryResult>> {
-        self.send(|task| Command::Run(task, work)).await
+    async fn run(&self, work: Work, route: Route) -> Result<Vec<QueryResult>> {
+        self.send(|task| Command::Run(task, work, route.access())).await
     }
 
-    /// Sends a call and waits for its answer. A call whose future is dropped is abandoned.
+    /// Sends a call and waits for its answer. A call whose future is dropped ends the transaction.
     async fn send<T>(&self, command: impl FnOnce(Task<T>) -> Command) -> Result<T> {
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting(Arc::new(Call::new(self.engine.shared.options.time_limit)));
-        let task = Task { call: Arc::clone(&waiting.0), answer };
+        let call = Arc::new(Call::new(self.engine.shared.options.time_limit));
+        let task = Task { call: Arc::clone(&call), answer };
         let is_sent = self.commands.send(command(task)).is_ok();
+        let mut waiting = Unanswered { call, commands: &self.commands, is_answered: false };
         let result = if is_sent { answered.await.ok() } else { None };
-        drop(waiting);
+        waiting.is_answered = true;
         result.unwrap_or_else(|| Err(self.over.get().cloned().unwrap_or_else(ended)))
     }
 }
@@ -127,21 +148,21 @@ impl Queryable for Interactive {
     async fn query(&self, statement: Statement) -> Result<QueryResult> {
         let mut statements = vec![statement];
         let missing = || Error::new(ErrorKind::Sql, NO_STATEMENT).during(Operation::Query);
-        route(&mut statements).ok_or_else(missing)?;
-        let results = self.run(Work::Batch(statements)).await.map_err(|error| error.during(Operation::Query))?;
+        let route = route(&mut statements).ok_or_else(missing)?;
+        let results = self.run(Work::Batch(statements), route).await.map_err(|error| error.during(Operation::Query))?;
         let without = || Error::new(ErrorKind::Internal, "a statement without a result").during(Operation::Query);
         results.into_iter().next_back().ok_or_else(without)
     }
 
     async fn batch(&self, mut statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
         let missing = || Error::new(ErrorKind::Sql, NO_STATEMENT).during(Operation::Batch);
-        route(&mut statements).ok_or_else(missing)?;
-        self.run(Work::Batch(statements)).await.map_err(|error| error.during(Operation::Batch))
+        let route = route(&mut statements).ok_or_else(missing)?;
+        self.run(Work::Batch(statements), route).await.map_err(|error| error.during(Operation::Batch))
     }
 
     async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
         let script = text_of(script).map_err(|error| error.during(Operation::Batch))?;
-        self.run(Work::Script(script)).await.map_err(|error| error.during(Operation::Batch))
+        self.run(Work::Script(script), Route::Writer).await.map_err(|error| error.during(Operation::Batch))
     }
 }
 
@@ -257,14 +278,15 @@ impl Shared {
                 return End::Over;
             }
             match command {
-                Ok(Command::Run(task, work)) => {
-                    if let Some(end) = self.run_call(connection, task, &work, open) {
+                Ok(Command::Run(task, work, access)) => {
+                    if let Some(end) = self.run_call(connection, task, (&work, access), open) {
                         return end;
                     }
                 }
                 Ok(Command::Rollback(task)) => return End::RolledBack(task),
                 Ok(Command::Commit(task)) if task.call.is_abandoned() => return End::Dropped,
                 Ok(Command::Commit(task)) => return self.commit_call(connection, task),
+                Ok(Command::Leave) => return open.end(abandoned()),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
         }
@@ -286,7 +308,7 @@ impl Shared {
         &self,
         connection: &AuthorizedConnection,
         task: Task<Vec<QueryResult>>,
-        work: &Work,
+        work: (&Work, Access),
         open: &Open,
     ) -> Option<End> {
         let outcome = match task.call.is_abandoned() {
@@ -311,14 +333,19 @@ impl Shared {
         if task.answer(result) { None } else { Some(open.end(abandoned())) }
     }
 
-    /// Runs a call in a savepoint, and undoes it where it fails.
+    /// Runs a call in a savepoint, and undoes it where it fails. One that writes is refused where the database may not be written now.
     fn run_in_savepoint(
         &self,
         connection: &AuthorizedConnection,
         call: &Arc<Call>,
-        work: &Work,
+        (work, access): (&Work, Access),
         open: &Open,
     ) -> Result<Outcome, Failure> {
+        if access == Access::Writes
+            && let Err(error) = self.check_writable()
+        {
+            return Ok(Outcome::Undone(error));
+        }
         connection.own_statement("SAVEPOINT isobar")?;
         let turn = Turn::start_within(call, open.left());
         let result = self.batch(connection, work, Access::Writes);

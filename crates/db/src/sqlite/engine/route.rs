@@ -5,6 +5,7 @@
 //! that work in a *shared* transaction concerns rows alone, as a PRAGMA or a definition would concern the other tasks in it: in
 //! doubt it runs alone.
 
+use super::run::Access;
 use crate::{Statement, sql};
 
 /// The connection that work goes to.
@@ -24,6 +25,14 @@ impl Route {
     /// The route in a transaction of its own.
     pub(super) fn alone(self) -> Self {
         if self == Self::Shared { Self::Writer } else { self }
+    }
+
+    /// Whether the work is taken for work that only reads.
+    pub(super) fn access(self) -> Access {
+        match self {
+            Self::Reader | Self::ReadOnWriter => Access::Reads,
+            Self::Writer | Self::Shared => Access::Writes,
+        }
     }
 }
 

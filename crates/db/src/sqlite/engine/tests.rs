@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 use isobar_sqlite::Failure;
 
 use super::*;
-use crate::Value;
+use crate::{InteractiveTransaction, Queryable, Value};
 
 const MEBIBYTE: u64 = 1 << 20;
 
@@ -135,6 +135,30 @@ async fn below_the_reserve_writes_are_refused_and_everything_is_read() {
         engine.health().await.unwrap();
         run(&engine, "INSERT INTO t VALUES (1)").await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn below_the_reserve_an_open_transaction_writes_nothing_more_but_reads_and_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(100 * MEBIBYTE));
+    let reported = Arc::clone(&free);
+    let room = move |_: &Path| {
+        Some(isobar_base::fs::Space { free: reported.load(Ordering::SeqCst), total: 10_000 * MEBIBYTE })
+    };
+    let options = SqliteOptions::default().with_disk_reserve(64 * MEBIBYTE);
+    let path = folder.path().join("db.sqlite");
+    let engine = Arc::new(Engine::open_with(Some(&path), options, room, Arc::new(SystemDisk)).await.unwrap());
+    run(&engine, "CREATE TABLE t (a)").await.unwrap();
+    let tx = engine.begin(Duration::from_secs(60)).await.unwrap();
+    tx.query("INSERT INTO t VALUES (1)".into()).await.unwrap();
+    free.store(64 * MEBIBYTE - 1, Ordering::SeqCst);
+    tokio::time::sleep(disk::FRESH_FOR + Duration::from_millis(100)).await;
+    let refused = tx.query("INSERT INTO t VALUES (2)".into()).await.unwrap_err();
+    assert!(refused.kind() == ErrorKind::StorageFull && refused.to_string().contains("in reserve"), "{refused}");
+    assert_eq!(tx.batch_script("DELETE FROM t").await.unwrap_err().kind(), ErrorKind::StorageFull);
+    tx.query("SELECT a FROM t".into()).await.unwrap();
+    Box::new(tx).commit().await.unwrap();
+    assert_eq!(count(&engine, "t").await, 1);
 }
 
 #[tokio::test]

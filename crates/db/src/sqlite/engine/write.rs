@@ -123,7 +123,7 @@ impl Shared {
     }
 
     fn write(&self, slot: &mut Slot, work: &Work, route: Route) -> Result<Vec<QueryResult>> {
-        let access = if matches!(route, Route::Reader | Route::ReadOnWriter) { Access::Reads } else { Access::Writes };
+        let access = route.access();
         if access == Access::Writes {
             self.check_writable()?;
         }
