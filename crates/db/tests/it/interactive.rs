@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use isobar_db::dump::ExportOptions;
 use isobar_db::mock::MockDatabase;
 use isobar_db::{
     Database, Error, ErrorKind, HistoryOptions, InteractiveOptions, InteractiveTransaction, Operation, Queryable,
@@ -143,6 +144,25 @@ async fn a_commit_is_a_point_of_the_history_and_a_rollback_is_none() {
     assert!(travel.bookmark(None).await.unwrap() > before);
     travel.restore(&before).await.unwrap();
     assert_eq!(counted(&db).await, 0);
+}
+
+#[tokio::test]
+async fn history_and_export_see_nothing_of_an_open_transaction_and_a_restore_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::default().with_history(HistoryOptions::default());
+    let db = SqliteDatabase::open_with(folder.path().join("db.sqlite"), options).await.unwrap();
+    db.exec("CREATE TABLE t (a)").await.unwrap();
+    let travel = db.time_travel().unwrap();
+    let before = travel.bookmark(None).await.unwrap();
+    let tx = db.begin(InteractiveOptions::default().with_time_limit(Duration::from_secs(60))).await.unwrap();
+    tx.query(INSERT.into()).await.unwrap();
+    assert_eq!(travel.bookmark(None).await.unwrap(), before);
+    let report = db.export(ExportOptions::default(), Box::new(std::io::sink())).await.unwrap();
+    assert_eq!((report.tables, report.rows), (1, 0));
+    let restore = travel.restore(&before);
+    assert!(tokio::time::timeout(Duration::from_millis(300), restore).await.is_err());
+    tx.commit().await.unwrap();
+    assert_eq!(counted(&db).await, 1);
 }
 
 #[tokio::test]

@@ -33,14 +33,24 @@ async fn write(engine: Arc<Engine>, next: Arc<AtomicU64>) {
         // Every seventh fails by its second statement.
         let other = if id % 7 == 0 { 0 } else { id };
         let insert = |sql: &'static str, id: i64| Statement::new(sql).bind(id);
-        let done =
-            engine.run(vec![insert("INSERT INTO a VALUES (?)", id), insert("INSERT INTO b VALUES (?)", other)]).await;
+        let statements = vec![insert("INSERT INTO a VALUES (?)", id), insert("INSERT INTO b VALUES (?)", other)];
+        let done = match id % 11 {
+            0 => write_interactively(&engine, statements).await,
+            _ => engine.run(statements).await.map(drop),
+        };
         assert_eq!(done.is_err(), id % 7 == 0, "{done:?}");
         let mut out = std::io::stdout().lock();
         // In one piece, so that a line is whole or has no end.
         out.write_all(format!("{} {id}\n", if done.is_ok() { "ok" } else { "no" }).as_bytes()).unwrap();
         out.flush().unwrap();
     }
+}
+
+/// Runs statements in an interactive transaction.
+async fn write_interactively(engine: &Arc<Engine>, statements: Vec<Statement>) -> Result<()> {
+    let tx = engine.begin(Duration::from_secs(60)).await?;
+    tx.batch(statements).await?;
+    Box::new(tx).commit().await
 }
 
 /// Runs a test of this program as a process, with variables of the environment, and kills it after so many milliseconds from its first
