@@ -127,7 +127,7 @@ pub(crate) struct Serve {
     /// Log SQL statements of databases that take this long (100ms, 2s, 1m), with their plan
     ///
     /// By default the duration in ISOBAR_SLOW_QUERIES, and no statement without it; 0ms logs all. Values that were bound are
-    /// not logged.
+    /// not logged; those that are written into the SQL are.
     #[arg(long, value_name = "DURATION", value_parser = threshold)]
     slow_queries: Option<Duration>,
     /// Serve Prometheus metrics under /metrics on this address, which should not be public
