@@ -57,10 +57,14 @@ impl NamedFiles {
         // A name with a point in front is not listed.
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
         let part = path.with_file_name(format!(".{file_name}"));
-        let mut file = private_file().write(true).create(true).truncate(true).open(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&part, &path)?;
+        let write = || -> io::Result<()> {
+            let mut file = private_file().write(true).create(true).truncate(true).open(&part)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&part, &path)
+        };
+        // A part of a file would take up what is left of a full disk.
+        write().inspect_err(|_| drop(std::fs::remove_file(&part)))?;
         sync_dir(parent(&path))
     }
 
@@ -140,6 +144,16 @@ mod tests {
             assert!(files.get(name).is_err() && files.remove(name).is_err(), "{name}");
         }
         assert!(!home.path().join("files").exists());
+    }
+
+    #[test]
+    fn a_put_that_fails_leaves_nothing_behind() {
+        let home = tempfile::tempdir().unwrap();
+        let files = NamedFiles::new(home.path());
+        files.put("a/b", b"there").unwrap();
+        assert!(files.put("a", b"bytes").is_err(), "it is a folder");
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
+        assert_eq!(files.get("a/b").unwrap().as_deref(), Some(&b"there"[..]));
     }
 
     #[test]
