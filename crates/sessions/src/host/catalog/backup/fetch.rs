@@ -23,6 +23,8 @@ pub(super) struct Fetch<'r, F> {
     to_ask: VecDeque<String>,
     asked: VecDeque<(String, Answer<Option<Bytes>>)>,
     is_over: bool,
+    /// Failure of the list behind the objects that were taken ahead.
+    failure: Option<Error>,
 }
 
 impl<'r, F: FnMut(&Entry) -> bool> Fetch<'r, F> {
@@ -37,6 +39,7 @@ impl<'r, F: FnMut(&Entry) -> bool> Fetch<'r, F> {
             to_ask: VecDeque::new(),
             asked: VecDeque::new(),
             is_over: false,
+            failure: None,
         }
     }
 
@@ -46,27 +49,32 @@ impl<'r, F: FnMut(&Entry) -> bool> Fetch<'r, F> {
             if let Some(digest) = self.to_ask.pop_front() {
                 let answer = self.remote.ask(self.names.block(&digest))?;
                 self.asked.push_back((digest, answer));
-            } else if !self.pull()? {
+            } else if !self.pull() {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Takes the next object that is wanted. Returns whether there is one.
-    fn pull(&mut self) -> Result<bool> {
+    /// Takes the next object that is wanted. Returns whether there is one: a failure is kept until those before it are taken.
+    fn pull(&mut self) -> bool {
         while !self.is_over {
-            let Some(entry) = self.entries.next(self.remote).inspect_err(|_| self.is_over = true)? else {
-                self.is_over = true;
-                break;
-            };
-            if (self.is_wanted)(&entry) {
-                self.to_ask.extend(entry.blocks.iter().cloned());
-                self.ahead.push_back(entry);
-                return Ok(true);
+            match self.entries.next(self.remote) {
+                Ok(Some(entry)) => {
+                    if (self.is_wanted)(&entry) {
+                        self.to_ask.extend(entry.blocks.iter().cloned());
+                        self.ahead.push_back(entry);
+                        return true;
+                    }
+                }
+                Ok(None) => self.is_over = true,
+                Err(error) => {
+                    self.is_over = true;
+                    self.failure = Some(error);
+                }
             }
         }
-        Ok(false)
+        false
     }
 
     /// Returns the next object. The blocks of the one before must all have been taken.
@@ -75,9 +83,12 @@ impl<'r, F: FnMut(&Entry) -> bool> Fetch<'r, F> {
     /// [`ErrorKind::Decode`] for a list that is damaged, after which no object follows; those of the target.
     pub(super) fn next_object(&mut self) -> Result<Option<Entry>> {
         if self.ahead.is_empty() {
-            self.pull()?;
+            self.pull();
         }
-        Ok(self.ahead.pop_front())
+        match self.ahead.pop_front() {
+            Some(entry) => Ok(Some(entry)),
+            None => self.failure.take().map_or(Ok(None), Err),
+        }
     }
 
     /// Returns the next block of the object.
@@ -150,5 +161,64 @@ impl<F: FnMut(&Entry) -> bool> Read for ObjectFile<'_, '_, F> {
         buffer[..read].copy_from_slice(&self.block[..read]);
         self.block.advance(read);
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+
+    use super::super::FolderTarget;
+    use super::super::format::Run;
+    use super::super::lists::Lists;
+    use super::super::remote::with_target;
+    use super::*;
+
+    /// Puts three lists, of an object each, and damages the last one.
+    fn put_lists(remote: &mut Remote, names: &Names) -> Result<()> {
+        let mut lists = Lists::new(names, "run");
+        for number in 0..3_u8 {
+            let block = Bytes::from(vec![number; 100]);
+            let sha256 = digest(&block);
+            remote.put(names.block(&sha256), block)?;
+            let id = hex::encode([number; 32]);
+            let blocks = vec![sha256];
+            let entry = Entry { id, name: None, bytes: 100, blocks, copied: Utc::now(), stamp: None, unread: None };
+            lists.push(remote, &entry)?;
+            lists.put(remote)?;
+        }
+        remote.settle()?;
+        remote.put(names.list("run", 2), Bytes::from_static(b"damaged"))?;
+        remote.settle()
+    }
+
+    #[tokio::test]
+    async fn objects_before_a_damaged_list_are_read_whole_and_its_failure_follows_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = FolderTarget::new(folder.path());
+        let read = |remote: &mut Remote| -> Result<(Vec<Vec<u8>>, Option<Error>)> {
+            let names = Names::new("Room");
+            put_lists(remote, &names)?;
+            let run = Run { name: "run".to_owned(), lists: 3, is_complete: false };
+            let entries = Entries::of_broken(&names, &run);
+            let mut fetch = Fetch::new(remote, names, entries, |_: &Entry| true);
+            let mut objects = Vec::new();
+            loop {
+                let entry = match fetch.next_object() {
+                    Ok(Some(entry)) => entry,
+                    Ok(None) => return Ok((objects, None)),
+                    Err(error) => return Ok((objects, Some(error))),
+                };
+                let mut file = ObjectFile::new(&mut fetch, &entry);
+                let mut bytes = Vec::new();
+                if file.read_to_end(&mut bytes).is_err() {
+                    bytes.clear();
+                }
+                objects.push(bytes);
+            }
+        };
+        let (objects, failure) = with_target(&target, read).await.unwrap();
+        assert_eq!(objects, [vec![0; 100], vec![1; 100]]);
+        assert_eq!(failure.map(|error| error.kind()), Some(ErrorKind::Decode));
     }
 }
