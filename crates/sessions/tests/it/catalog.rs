@@ -301,6 +301,24 @@ async fn a_damaged_object_is_named_and_the_others_are_read_and_exported() {
 }
 
 #[tokio::test]
+async fn an_object_that_is_deleted_between_two_pages_is_not_taken_for_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), &["Ada", "Bob", "Eve"]).await;
+    let host = open(folder.path());
+    let catalog = catalog(folder.path());
+    let options = CatalogListOptions::default().with_limit(1);
+    let first = catalog.list(&options).unwrap(); // by a copy of the running host's index
+    drop(host);
+    let writer = CatalogWriter::open(folder.path(), "Probe").unwrap();
+    let all = writer.catalog().list(&CatalogListOptions::default()).unwrap().objects;
+    assert_eq!(writer.delete(&[all[1].id.clone()]).unwrap(), 1);
+    drop(writer);
+    let rest = catalog.list(&CatalogListOptions::default().with_after(first.cursor)).unwrap().objects;
+    assert!(rest.len() == 1 && rest[0].damage.is_none(), "{rest:?}");
+    assert_eq!(rest[0].id.to_string(), all[2].id.to_string());
+}
+
+#[tokio::test]
 async fn an_export_comes_back_without_loss() {
     let folder = tempfile::tempdir().unwrap();
     {

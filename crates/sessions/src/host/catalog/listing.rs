@@ -170,7 +170,7 @@ pub(super) fn entry(catalog: &Catalog, row: Row, check: bool, guard: &Guard) -> 
             Err(error) if error.kind() == ErrorKind::Damaged => Some(error.to_string()),
             Err(error) => return Err(error),
         }
-    } else if row.is_stored {
+    } else if row.is_stored && !is_deleted_since(catalog, &row.id, guard)? {
         Some(format!("the session object's file {shown} is missing or empty, though the object has stored something"))
     } else if disk::has_log(&path) {
         let log = SqliteFile::Wal.beside(&path);
@@ -179,6 +179,15 @@ pub(super) fn entry(catalog: &Catalog, row: Row, check: bool, guard: &Guard) -> 
         return Ok(None);
     };
     Ok(Some(CatalogEntry { id, bytes, alarm: row.alarm.map(time), changed, damage }))
+}
+
+/// Whether an object without a file was deleted after the copy of the index was made that is kept for a list: a newer copy takes its place.
+fn is_deleted_since(catalog: &Catalog, id: &[u8; 32], guard: &Guard) -> Result<bool> {
+    if catalog.index.take().is_none() {
+        return Ok(false); // the index was read in its place
+    }
+    let rows = ask(catalog, guard, |index| index.find(id))?;
+    Ok(rows.is_some_and(|rows| rows.iter().all(|row| !row.is_stored)))
 }
 
 fn file_length(path: &Path) -> u64 {
