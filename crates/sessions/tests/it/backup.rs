@@ -1,9 +1,9 @@
 //! Backups of a host's objects, and the way back.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use isobar_sessions::backup::{
 use isobar_sessions::local::{Catalog, CatalogListOptions, CatalogWriter, OnExisting};
 use isobar_sessions::{Error, ErrorKind, Result};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::catalog::{catalog, file, state};
 use super::faults::{act, open, put};
@@ -74,6 +75,68 @@ impl BackupTarget for Memory {
     async fn delete(&self, name: &str) -> Result<()> {
         self.stored.lock().ignore_poison().remove(name);
         Ok(())
+    }
+}
+
+/// A target into which another process backs up its objects, and keeps one run, before the first list is put.
+#[derive(Debug)]
+struct Overtaken {
+    target: Arc<Memory>,
+    others: PathBuf,
+    is_over: AtomicBool,
+}
+
+#[async_trait]
+impl BackupTarget for Overtaken {
+    async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
+        if name.ends_with(".objects") && !self.is_over.swap(true, Ordering::SeqCst) {
+            let options = BackupOptions::default().with_keep(1);
+            let other = Backup::new(&self.others, "Probe", self.target.clone()).with_options(options);
+            let run = move || tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(other.run());
+            std::thread::spawn(run).join().unwrap()?;
+        }
+        self.target.put(name, bytes).await
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Bytes>> {
+        self.target.get(name).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>> {
+        self.target.list(prefix).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        self.target.delete(name).await
+    }
+}
+
+/// A target that puts nothing until it is let.
+#[derive(Debug)]
+struct Stalled {
+    target: Arc<Memory>,
+    asked: AtomicUsize,
+    let_go: Semaphore,
+}
+
+#[async_trait]
+impl BackupTarget for Stalled {
+    async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.let_go.acquire().await.unwrap().forget();
+        self.target.put(name, bytes).await
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Bytes>> {
+        self.target.get(name).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>> {
+        self.target.list(prefix).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        self.target.delete(name).await
     }
 }
 
@@ -257,6 +320,58 @@ async fn runs_beyond_those_that_are_kept_go_with_the_blocks_that_only_they_name(
         .insert("Probe/runs/0000000009-20260101T000000Z-0/000000.objects".into(), Bytes::new());
     assert_eq!(run(folder.path(), &target).await.removed, 1);
     assert_eq!((target.names("manifest").len(), target.names("/blocks/").len()), (3, 4));
+    assert!(verified(&target).await.problems.is_empty());
+}
+
+#[tokio::test]
+async fn a_run_that_another_one_overtakes_fails_and_leaves_the_others_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let others = tempfile::tempdir().unwrap();
+    let target = Memory::new();
+    put_in(folder.path(), "Ada", "stays").await;
+    put_in(folder.path(), "Bob", "first").await;
+    put_in(others.path(), "Eve", "another's").await;
+    run(folder.path(), &target).await;
+    put_in(folder.path(), "Bob", "second").await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let is_over = AtomicBool::new(false);
+    let overtaken = Overtaken { target: target.clone(), others: others.path().to_owned(), is_over };
+    // Ada has not changed, and her blocks are gone with the earlier run.
+    let ended = Backup::new(folder.path(), "Probe", Arc::new(overtaken)).run().await;
+    assert!(ended.is_err_and(|error| error.to_string().contains("another run")));
+    let report = verified(&target).await;
+    assert!(report.objects == 1 && report.problems.is_empty() && report.runs.len() == 1, "{report:?}");
+    // The next run does not go on with what was listed, and removes what was put.
+    let report = run(folder.path(), &target).await;
+    assert_eq!((report.objects, report.read, report.removed), (2, 2, 1));
+    assert!(verified(&target).await.problems.is_empty());
+    assert_eq!(target.names("/blocks/").len(), 3);
+}
+
+#[tokio::test]
+async fn a_host_starts_while_a_run_waits_for_its_target() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = Memory::new();
+    let host = open(folder.path());
+    for number in 0..20 {
+        act(&host, &format!("object {number}"), json!([{"op": "put", "key": "k", "value": number}])).await;
+    }
+    drop(host);
+    let stalled = Arc::new(Stalled { target: target.clone(), asked: AtomicUsize::new(0), let_go: Semaphore::new(0) });
+    let backup = Backup::new(folder.path(), "Probe", stalled.clone());
+    let path = folder.path().to_owned();
+    let start = async {
+        while stalled.asked.load(Ordering::SeqCst) < 8 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let started = tokio::task::spawn_blocking(move || drop(open(&path)));
+        let started = tokio::time::timeout(Duration::from_secs(10), started).await;
+        stalled.let_go.add_permits(1000);
+        started
+    };
+    let (report, started) = tokio::join!(backup.run(), start);
+    started.expect("the host waits for the target").unwrap();
+    assert_eq!(report.unwrap().objects, 20);
     assert!(verified(&target).await.problems.is_empty());
 }
 

@@ -100,6 +100,11 @@ impl Reader {
         self.snapshot.file()
     }
 
+    /// Whether the file is a copy, and stays as it is whatever happens to the folder.
+    pub(super) fn is_copy(&self) -> bool {
+        self.snapshot.is_copy()
+    }
+
     /// Runs one statement that reads.
     ///
     /// # Errors

@@ -3,8 +3,9 @@
 //! A run copies each object at one moment of its own: an object is consistent, two objects may be of different moments. It puts what has
 //! changed since the run before: an object whose file and log have other sizes, times or inodes is read, and of its database those blocks
 //! of 4 MiB are put that the run before does not have. So a run costs a look at each file and a list of all objects, some 300 bytes each;
-//! where nothing has changed, the look alone. While a host runs, an object that has changed is copied into the system's folder of temporary
-//! files first. Memory is bounded: some blocks in flight, and 1 MiB of the list.
+//! where nothing has changed, the look alone. An object that has changed is copied into the system's folder of temporary files first, unless
+//! it is small and no host runs: a host can start while the target is waited for. Memory is bounded: some blocks in flight, and 1 MiB of
+//! the list.
 //!
 //! The last thing that a run puts is its manifest, once everything else is durable: one that is broken off replaces nothing, and the next one
 //! goes on with what it has put. Everything has a checksum, which [`verify`] and [`restore`] compare. A restored object has all that its database

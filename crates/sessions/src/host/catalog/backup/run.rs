@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -51,9 +51,12 @@ impl Backup {
     ///
     /// A run that fails or is dropped leaves the complete ones as they are, and the next run goes on with what it has put. An object
     /// that cannot be read ([`ErrorKind::Damaged`], or written to all the time) stays as the run before has it, and is in the report.
+    /// A run that another process has overtaken fails, and what it has listed is removed: the other one may have removed blocks of it.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] when there is no such folder, or it cannot be read; those of the target.
+    /// [`ErrorKind::Storage`] when there is no such folder, it cannot be read, or another run into the target has ended meanwhile;
+    /// [`ErrorKind::StorageFull`] when the folder of temporary files has no room; [`ErrorKind::Overloaded`] when a host changes its index
+    /// all the time; those of the target.
     pub async fn run(&self) -> Result<BackupReport> {
         let root = self.root.clone();
         let namespace = self.namespace.clone();
@@ -69,6 +72,8 @@ struct Running<'a> {
     names: Names,
     /// Lists of earlier runs, the newest first.
     earlier: Vec<Earlier>,
+    /// Names of the runs that were complete when this one began.
+    complete: BTreeSet<String>,
     lists: Lists,
     is_full: bool,
     /// Bytes of the databases of all objects.
@@ -99,6 +104,7 @@ fn run(catalog: &Catalog, remote: &mut Remote, options: &BackupOptions) -> Resul
         lists: Lists::new(&names, &name),
         names,
         earlier: earlier.into_iter().map(Earlier::new).collect(),
+        complete: runs.iter().filter(|run| run.is_complete).map(|run| run.name.clone()).collect(),
         is_full: options.full,
         total: 0,
         report: BackupReport { run: name.clone(), ..BackupReport::default() },
@@ -178,7 +184,13 @@ impl Running<'_> {
                 let guard = self.catalog.guard()?;
                 match self.open(&entry, &guard) {
                     Ok(None) => return Ok(()), // deleted meanwhile
-                    Ok(Some(reader)) => self.copy(remote, &entry, &reader, stamp, known.as_ref())?,
+                    Ok(Some(reader)) => {
+                        let file = detach(&reader).map_err(|error| failed(reader.file(), "copied", &error))?;
+                        let name = entry.id.name().map(str::to_owned).or_else(|| reader.name().ok().flatten());
+                        let _copy = Some(reader).filter(Reader::is_copy); // until it is put
+                        drop(guard); // no host waits for the target
+                        self.copy(remote, &entry, name, file, stamp, known.as_ref())?
+                    }
                     Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Overloaded) => {
                         let why = error.to_string();
                         let name = entry.id.name().map(str::to_owned);
@@ -218,16 +230,15 @@ impl Running<'_> {
         &mut self,
         remote: &mut Remote,
         entry: &CatalogEntry,
-        reader: &Reader,
+        name: Option<String>,
+        mut file: impl Read,
         stamp: Option<String>,
         known: Option<&Entry>,
     ) -> Result<Entry> {
         let copied = Utc::now();
-        let name = entry.id.name().map(str::to_owned).or_else(|| reader.name().ok().flatten());
         let known = known.filter(|_| !self.is_full).into_iter();
         let known: BTreeSet<&str> = known.flat_map(|known| known.blocks.iter().map(String::as_str)).collect();
-        let unread = |error: io::Error| failed(reader.file(), "read", &error);
-        let mut file = File::open(reader.file()).map_err(unread)?;
+        let unread = |error: io::Error| failed(&self.catalog.file(&entry.id), "read", &error);
         let mut blocks = Vec::new();
         let mut bytes = 0;
         loop {
@@ -254,6 +265,7 @@ impl Running<'_> {
     fn end(&mut self, remote: &mut Remote, begun: DateTime<Utc>) -> Result<()> {
         self.lists.put(remote)?;
         remote.settle()?;
+        self.check_alone(remote)?;
         let manifest = Manifest {
             format: FORMAT.to_owned(),
             version: VERSION,
@@ -268,6 +280,43 @@ impl Running<'_> {
         let mut line = Vec::new();
         push_line(&mut line, &manifest)?;
         remote.put(self.names.manifest(&self.report.run), seal(line)?)?;
-        remote.settle()
+        remote.settle()?;
+        self.check_alone(remote) // two runs may have ended in the same moment
     }
+
+    /// Fails where another run has ended since this one began: it may have removed blocks that this one names. What this one has listed
+    /// is removed, so that no later run goes on with it; an empty list stays, by which the next run finds that there are blocks to remove.
+    fn check_alone(&self, remote: &mut Remote) -> Result<()> {
+        let runs = lists::runs(remote, &self.names)?;
+        let is_other =
+            |run: &&Run| run.is_complete && run.name != self.report.run && !self.complete.contains(&run.name);
+        let Some(other) = runs.iter().find(is_other) else { return Ok(()) };
+        remote.delete(self.names.manifest(&self.report.run))?;
+        remote.settle()?;
+        for number in 1..self.lists.digests.len() {
+            remote.delete(self.names.list(&self.report.run, number))?;
+        }
+        if !self.lists.digests.is_empty() {
+            remote.put(self.names.list(&self.report.run, 0), Bytes::new())?;
+        }
+        remote.settle()?;
+        let message = format!(
+            "another run, {}, has ended in the same target meanwhile: one process at a time may back up into it",
+            other.name
+        );
+        Err(Error::new(ErrorKind::Storage, message))
+    }
+}
+
+/// Returns an object's file to be read without its guard: one that is read in its place is copied, into memory up to the size of a block
+/// and beyond that into the system's folder of temporary files.
+fn detach(reader: &Reader) -> io::Result<Box<dyn Read>> {
+    let mut file = File::open(reader.file())?;
+    if reader.is_copy() {
+        return Ok(Box::new(file));
+    }
+    let mut copy = tempfile::spooled_tempfile(BLOCK);
+    io::copy(&mut file, &mut copy)?;
+    copy.rewind()?;
+    Ok(Box::new(copy))
 }
