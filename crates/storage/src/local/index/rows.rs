@@ -223,3 +223,51 @@ fn text_unless<T: Serialize + ?Sized>(value: &T, is_default: impl FnOnce(&T) -> 
 fn parsed_or_default<T: DeserializeOwned + Default>(text: Option<&str>) -> Result<T, Error> {
     text.map_or_else(|| Ok(T::default()), |text| serde_json::from_str(text).map_err(json))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::local::index::schema;
+
+    /// Puts the object "k" in the version of this number, with a blob of the same name.
+    fn put(connection: &mut Connection, number: u64) {
+        let transaction = connection.transaction().unwrap();
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let meta = ObjectMeta::new(Key::new("k").unwrap(), number.to_string(), 7, "etag".to_owned(), now);
+        let blobs = vec![BlobPart { blob: number.to_string(), size: 7 }];
+        replace(&transaction, &meta, &Content::Blobs(blobs, None), now).unwrap();
+        transaction.commit().unwrap();
+    }
+
+    #[test]
+    fn row_and_blobs_are_of_one_write_while_another_connection_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.db");
+        let mut writer = Connection::open(&path).unwrap();
+        writer.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF").unwrap();
+        schema::prepare(&mut writer, || Ok(())).unwrap();
+        put(&mut writer, 0);
+        let mut reader = Connection::open(&path).unwrap();
+        let key = Key::new("k").unwrap();
+        assert!(find_with_content(&reader, &key).unwrap().is_some());
+
+        // The object is replaced after each step of the reader's statements.
+        let newest = Arc::new(AtomicU64::new(0));
+        let written = Arc::clone(&newest);
+        let mut number = 0;
+        let write = move || {
+            number += 1;
+            put(&mut writer, number);
+            written.store(number, Ordering::Relaxed);
+            false
+        };
+        reader.progress_handler(1, Some(write)).unwrap();
+        let (meta, content) = find_with_content(&reader, &key).unwrap().unwrap();
+        let Content::Blobs(blobs, _) = content else { panic!("the object has blobs") };
+        assert_eq!(blobs, [BlobPart { blob: meta.version.clone(), size: 7 }]);
+        assert!(newest.load(Ordering::Relaxed) > meta.version.parse::<u64>().unwrap(), "nothing was written meanwhile");
+    }
+}
