@@ -55,8 +55,8 @@ impl Backup {
     ///
     /// # Errors
     /// [`ErrorKind::Storage`] when there is no such folder, it cannot be read, or another run into the target has ended meanwhile;
-    /// [`ErrorKind::StorageFull`] when the folder of temporary files has no room; [`ErrorKind::Overloaded`] when a host changes its index
-    /// all the time; those of the target.
+    /// [`ErrorKind::Storage`] or [`ErrorKind::StorageFull`] when the system's folder of temporary files cannot be written;
+    /// [`ErrorKind::Overloaded`] when a host changes its index all the time; those of the target.
     pub async fn run(&self) -> Result<BackupReport> {
         let root = self.root.clone();
         let namespace = self.namespace.clone();
