@@ -59,19 +59,18 @@ impl<'r, F: FnMut(&Entry) -> bool> Fetch<'r, F> {
     /// Takes the next object that is wanted. Returns whether there is one: a failure is kept until those before it are taken.
     fn pull(&mut self) -> bool {
         while !self.is_over {
-            match self.entries.next(self.remote) {
-                Ok(Some(entry)) => {
-                    if (self.is_wanted)(&entry) {
-                        self.to_ask.extend(entry.blocks.iter().cloned());
-                        self.ahead.push_back(entry);
-                        return true;
-                    }
-                }
-                Ok(None) => self.is_over = true,
-                Err(error) => {
+            let entry = match self.entries.next(self.remote) {
+                Ok(Some(entry)) => entry,
+                ended => {
                     self.is_over = true;
-                    self.failure = Some(error);
+                    self.failure = ended.err();
+                    break;
                 }
+            };
+            if (self.is_wanted)(&entry) {
+                self.to_ask.extend(entry.blocks.iter().cloned());
+                self.ahead.push_back(entry);
+                return true;
             }
         }
         false
