@@ -360,6 +360,7 @@ impl Place {
     /// SQLite would create an empty file for them, which would then count as the database.
     pub(crate) async fn database(&self, name: &str) -> Result<(SqliteDatabase, D1Database, Config), Box<dyn Error>> {
         let (file, database, config) = self.known_database(name)?;
+        self.make_root(Some(&config))?;
         Ok((open_database(&file).await?, database, config))
     }
 

@@ -343,7 +343,7 @@ impl Apply {
         let names = pending.iter().map(|one| one.name.as_str());
         let question = format!("apply {} to {}", pending.len(), opened.known.local_name());
         ask(self.yes, names, &question, Unattended::Proceed)?;
-        let done = migrator.apply(&*opened.made().await?, &files).await.map_err(in_folder)?;
+        let done = migrator.apply(&*opened.made(place).await?, &files).await.map_err(in_folder)?;
         table::print(&["APPLIED".to_owned()], &done.into_iter().map(|name| vec![name]).collect::<Vec<_>>())
     }
 }
@@ -363,7 +363,7 @@ impl Down {
         let scripts = names.iter().map(script).collect::<Result<Vec<Migration>, Box<dyn Error>>>()?;
         let question = format!("undo {} of {}", names.len(), opened.known.local_name());
         ask(self.yes, names.iter().map(String::as_str), &question, Unattended::Refuse)?;
-        let undone = migrator.undo(&*opened.made().await?, &scripts).await;
+        let undone = migrator.undo(&*opened.made(place).await?, &scripts).await;
         let undone = undone.map_err(|error| format!("{}: undoing {error}", folder.display()))?;
         table::print(&["UNDONE".to_owned()], &undone.into_iter().map(|name| vec![name]).collect::<Vec<_>>())
     }
@@ -377,7 +377,7 @@ impl Baseline {
         let up_to = self.up_to.as_deref().or(last).unwrap_or_default();
         let question = format!("record all up to {up_to} as applied to {}", opened.known.local_name());
         confirm(self.yes, &question, Unattended::Refuse)?;
-        let recorded = migrator.baseline(&*opened.made().await?, &files, self.up_to.as_deref()).await?;
+        let recorded = migrator.baseline(&*opened.made(place).await?, &files, self.up_to.as_deref()).await?;
         if recorded.is_empty() {
             say!("{}: all were recorded already; their checksums are those of the files", opened.known.local_name());
             return Ok(());

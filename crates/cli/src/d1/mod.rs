@@ -139,12 +139,13 @@ impl Opened {
         self.database.as_ref().ok_or_else(|| no_database(&self.known, &self.file).into())
     }
 
-    /// Returns the database, creating a local one if necessary.
-    async fn made(&self) -> Result<Arc<dyn Database>, Box<dyn Error>> {
-        match &self.database {
-            Some(database) => Ok(Arc::clone(database)),
-            None => Ok(Arc::new(open_database(&self.file).await?)),
+    /// Returns the database, creating a local one, and the root that it lies in, if necessary.
+    async fn made(&self, place: &Place) -> Result<Arc<dyn Database>, Box<dyn Error>> {
+        if let Some(database) = &self.database {
+            return Ok(Arc::clone(database));
         }
+        place.make_root(Some(&self.config))?;
+        Ok(Arc::new(open_database(&self.file).await?))
     }
 
     /// Returns the database for reading, or an empty one in memory if it does not exist.
@@ -276,7 +277,7 @@ impl Execute {
         let script = self.script()?;
         // A read does not create the database.
         let reads = sql::split(&script).all(sql::is_read);
-        let database = if reads { opened.looked_at().await? } else { opened.made().await? };
+        let database = if reads { opened.looked_at().await? } else { opened.made(place).await? };
         let results = database.run_script(&script).await.map_err(|error| match &self.file {
             Some(file) => error.in_file(&file.display().to_string()).to_string(),
             None => error.message().to_owned(),

@@ -257,7 +257,8 @@ impl Restore {
 
 impl Enable {
     async fn run(self, place: &Place) -> Outcome {
-        let (file, known, _) = place.known_database(&self.database)?;
+        let (file, known, config) = place.known_database(&self.database)?;
+        place.make_root(Some(&config))?;
         let bounds = HistoryOptions::default()
             .with_max_age(Duration::from_secs(self.days * DAY))
             .with_max_bytes(self.size << 20);

@@ -55,6 +55,20 @@ fn a_sync_with_delete_keeps_the_state_beside_it() {
 }
 
 #[test]
+fn databases_under_another_root_are_left_out_of_a_sync() {
+    let folder = folder();
+    let here = folder.path();
+    write(here, "index.html", "home");
+    write(here, "migrations/0001_t.sql", "CREATE TABLE t (n);");
+    ok(here, &["--root", "one", "d1", "execute", "DB", "--command", "CREATE TABLE t (n)"]);
+    ok(here, &["--root", "two", "d1", "time-travel", "enable", "DB"]);
+    ok(here, &["--root", "three", "d1", "migrations", "apply", "DB"]);
+    ok(here, &["r2", "sync", ".", "assets"]);
+    assert!(!keys(here, "assets").iter().any(|key| key.contains(".sqlite")), "{:?}", keys(here, "assets"));
+    assert!(keys(here, "assets").contains(&"index.html".to_owned()));
+}
+
+#[test]
 fn state_and_secrets_are_neither_synced_nor_deployed_wherever_the_root_is() {
     for root in [".isobar", "data", "."] {
         let folder = project();
