@@ -53,7 +53,7 @@ pub(super) fn parse(text: &str) -> Result<(Syntax, Option<Format>)> {
     }
     unmark(&mut tokens);
     let end = tokens.last().map(|token| Position::from(token.span.end)).unwrap_or_default();
-    let mut parser = Parser::new(&ClickHouseDialect {}).with_tokens_with_locations(tokens);
+    let mut parser = Parser::new(&ClickHouseDialect {}).with_tokens_with_locations(close_intervals(tokens));
     let query = parser.parse_query().map_err(|error| syntax_error(error, end))?;
     // sqlparser ends a statement at some words, and says nothing of the rest.
     let rest = parser.peek_token();
@@ -219,6 +219,36 @@ fn unmark(tokens: &mut [TokenWithSpan]) {
     }
 }
 
+/// Puts parentheses around an interval before `TO`, which ends a bound of `WITH FILL`: sqlparser would read a range of units there
+/// (`INTERVAL '1' DAY TO HOUR`), which neither ClickHouse nor Analytics Engine has.
+fn close_intervals(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is_before_to = |run: &[TokenWithSpan]| match run {
+        [interval, value, unit, to, ..] => {
+            is_word(interval, "INTERVAL")
+                && matches!(value.token, Token::Number(..) | Token::SingleQuotedString(_))
+                && matches!(unit.token, Token::Word(_))
+                && is_word(to, "TO")
+        }
+        _ => false,
+    };
+    if !tokens.windows(4).any(is_before_to) {
+        return tokens;
+    }
+    let mut closed = Vec::with_capacity(tokens.len() + 2);
+    let mut unit = None;
+    for (at, token) in tokens.iter().enumerate() {
+        if is_before_to(&tokens[at..]) {
+            closed.push(TokenWithSpan::new(Token::LParen, token.span));
+            unit = Some(at + 2);
+        }
+        closed.push(token.clone());
+        if unit == Some(at) {
+            closed.push(TokenWithSpan::new(Token::RParen, token.span));
+        }
+    }
+    closed
+}
+
 /// Reads the `SHOW` statements.
 ///
 /// sqlparser would take more after them.
@@ -284,6 +314,14 @@ mod tests {
         assert!(message(&"(".repeat(200_000)).contains("more than 10000 words"));
         assert_eq!(message(&format!("SELECT 1 IN (1 {})", ", 1".repeat(20_000))), "", "a list is not deep");
         assert!(message("SELECT 1 FORMAT CSV").starts_with("line 1, column 17: unknown format CSV"));
+    }
+
+    #[test]
+    fn interval_before_to_ends_at_its_unit() {
+        let query =
+            "SELECT t FROM v ORDER BY t WITH FILL FROM now() - INTERVAL '5' MINUTE TO now() STEP INTERVAL 1 MINUTE";
+        assert_eq!(message(query), "");
+        assert_ne!(message("SELECT a FROM t WHERE timestamp > now() - INTERVAL '1' MINUTE TO SECOND"), "");
     }
 
     #[test]
