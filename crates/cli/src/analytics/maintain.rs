@@ -117,7 +117,7 @@ impl Erase {
 /// Reads an age: a number followed by s, m, h or d.
 ///
 /// # Errors
-/// Another form, and ages beyond 2^64 seconds.
+/// Another form, an age of 0, and ages beyond 2^64 seconds.
 fn age(text: &str) -> Result<Duration, String> {
     let wrong = || format!("invalid age {text:?}: use a number followed by s, m, h or d, for example 90d");
     let unit = match text.chars().last() {
@@ -128,6 +128,9 @@ fn age(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    if number == 0 {
+        return Err(format!("invalid age {text:?}: it would remove every point"));
+    }
     number.checked_mul(unit).map(Duration::from_secs).ok_or_else(wrong)
 }
 
@@ -160,7 +163,7 @@ mod tests {
     fn ages_and_sizes_have_units() {
         assert_eq!((age("90d"), age("5s")), (Ok(Duration::from_secs(90 * 86_400)), Ok(Duration::from_secs(5))));
         assert_eq!((bytes("12"), bytes("1GiB"), bytes("3 MB")), (Ok(12), Ok(1 << 30), Ok(3_000_000)));
-        for text in ["", "d", "9", "-1d", "9é", "99999999999999999999d"] {
+        for text in ["", "d", "9", "0d", "-1d", "9é", "99999999999999999999d"] {
             assert!(age(text).is_err(), "{text}");
         }
         for text in ["", "GiB", "1.5GiB", "1TB", "99999999999GiB"] {

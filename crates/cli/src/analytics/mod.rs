@@ -105,6 +105,20 @@ impl Dataset {
         self.open_with(place, without_retention())
     }
 
+    /// Opens the dataset to import into it: one of the configuration is created where it does not exist.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), for a dataset that is not in the configuration.
+    fn make(&self, place: &Place) -> Result<LocalSink, Box<dyn Error>> {
+        let config = place.config()?;
+        let mut datasets = config.iter().flat_map(|config| &config.analytics_engine_datasets);
+        if datasets.any(|dataset| dataset.binding == self.dataset || dataset.local_name() == self.dataset) {
+            place.make_root(config.as_ref())?;
+            return Ok(LocalSink::open_with(place.dataset_folder(&self.dataset)?, without_retention())?);
+        }
+        self.open(place)
+    }
+
     /// As [`open`](Self::open), with options: `retention` alone sets limits.
     fn open_with(&self, place: &Place, options: LocalOptions) -> Result<LocalSink, Box<dyn Error>> {
         let folder = place.dataset_folder(&self.dataset)?;

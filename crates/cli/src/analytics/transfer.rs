@@ -4,6 +4,7 @@
 //! Arrow are for other programs. An import is not idempotent: a file that is imported twice has its
 //! points in the dataset twice.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
@@ -12,6 +13,7 @@ use isobar_analytics::ScanOptions;
 use isobar_analytics::local::ExportFormat;
 
 use super::{Dataset, counted, warn_of};
+use crate::d1::time_travel::timestamp;
 use crate::place::Place;
 use crate::{Outcome, say};
 
@@ -31,15 +33,20 @@ pub(crate) struct Export {
     ///
     /// Together with --until a month is exported without gap or overlap: --from 2026-11-01T00:00:00Z
     /// --until 2026-12-01T00:00:00Z.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
     from: Option<DateTime<Utc>>,
     /// Export only points before this time
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
     until: Option<DateTime<Utc>>,
 }
 
 impl Export {
     pub(super) async fn run(self, place: &Place) -> Outcome {
+        if let (Some(from), Some(until)) = (self.from, self.until)
+            && from >= until
+        {
+            return Err("--from is not before --until, so that no point would be exported".into());
+        }
         let mut options = ScanOptions::default();
         options.from = self.from;
         options.until = self.until;
@@ -51,6 +58,10 @@ impl Export {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A dataset of the configuration is created where it does not exist yet. An import adds points: a file that is imported twice \
+has its points in the dataset twice."
+)]
 pub(crate) struct Import {
     #[command(flatten)]
     dataset: Dataset,
@@ -62,7 +73,10 @@ pub(crate) struct Import {
 
 impl Import {
     pub(super) async fn run(self, place: &Place) -> Outcome {
-        let points = self.dataset.open(place)?.import(&self.file).await?;
+        // Before the dataset is created.
+        let file = File::open(&self.file);
+        drop(file.map_err(|error| format!("cannot read {}: {error}", self.file.display()))?);
+        let points = self.dataset.make(place)?.import(&self.file).await?;
         say!("imported {}", counted(points, "point"));
         Ok(())
     }

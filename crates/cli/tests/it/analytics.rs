@@ -81,3 +81,26 @@ fn dataset_is_compacted_exported_imported_erased_and_removed() {
     assert_ne!(ok(here, &["analytics", "retention", "EVENTS", "--max-bytes", "1kB"]), "removed 0 bytes\n");
     assert_eq!(export("csv", "rest.csv"), "exported 0 points to rest.csv\n");
 }
+
+#[test]
+fn dataset_of_the_configuration_is_imported_into_a_new_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fs::write(here.join("wrangler.toml"), CONFIG).unwrap();
+    write(here, 0..3);
+    let export = ["analytics", "export", "EVENTS", "--format", "parquet", "--output", "all.parquet"];
+    ok(here, &export);
+    assert!(refused(here, &[&export[..], &["--from", "yesterday"]].concat()).contains("RFC 3339"));
+    let reversed = ["--from", "2026-12-01T00:00:00Z", "--until", "2026-11-01T00:00:00Z"];
+    assert!(refused(here, &[&export[..], &reversed].concat()).contains("--from is not before --until"));
+
+    let import = ["--root", "new", "analytics", "import"];
+    let told = refused(here, &[&import[..], &["EVENTS", "none.parquet"]].concat());
+    assert!(told.contains("cannot read none.parquet"), "{told}");
+    assert!(!here.join("new").exists());
+    let told = refused(here, &[&import[..], &["EVENT", "all.parquet"]].concat());
+    assert!(told.contains("dataset EVENT not found"), "{told}");
+    assert_eq!(ok(here, &[&import[..], &["EVENTS", "all.parquet"]].concat()), "imported 3 points\n");
+    let query = ["--root", "new", "analytics", "query", "SELECT count() FROM visits", "--format", "TabSeparated"];
+    assert_eq!(ok(here, &query).trim(), "3");
+}
