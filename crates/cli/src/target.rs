@@ -37,7 +37,7 @@ impl Target {
     /// Opens a target: `r2://BUCKET/PREFIX`, or the path of a folder.
     ///
     /// # Errors
-    /// `--remote` with a folder; those of opening the bucket.
+    /// An empty text, such as an unset variable of a script; `--remote` with a folder; those of opening the bucket.
     pub(crate) async fn open(
         target: &str,
         place: &Place,
@@ -47,6 +47,9 @@ impl Target {
         let Some(bucket) = target.strip_prefix(BUCKET) else {
             if reach.is_remote() {
                 return Err(format!("--remote needs a bucket: {BUCKET}BUCKET/PREFIX").into());
+            }
+            if target.is_empty() {
+                return Err(format!("the target is empty: name a folder, or {BUCKET}BUCKET/PREFIX").into());
             }
             return Ok(Self::Folder(PathBuf::from(target)));
         };

@@ -150,6 +150,14 @@ async fn open(
     })
 }
 
+/// The message for an error of a restore or a check, with the target where the backup there is at fault.
+fn of_target(target: &str, error: &isobar_db::Error) -> String {
+    match error.kind() {
+        ErrorKind::History => format!("{target}: {error}"),
+        _ => error.to_string(),
+    }
+}
+
 impl Save {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let (database, known) = place.existing_database(&self.database).await?;
@@ -189,12 +197,16 @@ impl Save {
 impl Load {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let (file, known, config) = place.known_database(&self.database)?;
+        if file.exists() {
+            let message = "a backup is restored into a new file; use another --root, or move the database away";
+            return Err(format!("the database {} exists ({}): {message}", known.local_name(), file.display()).into());
+        }
         let target = open(&self.target, place, &self.reach, Access::Existing).await?;
         place.make_root(Some(&config))?;
         let mut options = RestoreOptions::default();
         options.bookmark = self.bookmark.map(Bookmark::new);
         options.time = self.timestamp;
-        let point = restore(&*target, &file, &options).await?;
+        let point = restore(&*target, &file, &options).await.map_err(|error| of_target(&self.target, &error))?;
         let time = shown(point.time);
         if self.json {
             let restored = json!({"bookmark": point.bookmark.as_str(), "time": time, "file": file});
@@ -209,7 +221,7 @@ impl Load {
 impl Verify {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let target = open(&self.target, place, &self.reach, Access::Existing).await?;
-        let verified = verify(&*target).await?;
+        let verified = verify(&*target).await.map_err(|error| of_target(&self.target, &error))?;
         if self.json {
             say!("{}", serde_json::to_string_pretty(&verified)?);
         } else {

@@ -236,7 +236,8 @@ impl Load {
             _ => OnExisting::Refuse,
         };
         options.run = self.run;
-        let report = restore(&*target, folder, &class, &options).await?;
+        let report = restore(&*target, folder, &class, &options).await;
+        let report = report.map_err(|error| format!("restoring from {}: {error}", self.target))?;
         if self.json {
             let printed = json!({
                 "run": report.run, "objects": report.objects, "bytes": report.bytes, "skipped": report.skipped,
@@ -266,7 +267,8 @@ impl Verify {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let (class, _) = place.session_class(&self.class.class)?;
         let target = open(&self.target, place, &self.reach, Access::Existing).await?;
-        let report = verify(&*target, &class, self.run.as_deref()).await?;
+        let report = verify(&*target, &class, self.run.as_deref()).await;
+        let report = report.map_err(|error| format!("{}: {error}", self.target))?;
         if self.json {
             let unread: Vec<_> = report.unread.iter().map(|(id, why)| json!({"id": id, "why": why})).collect();
             let printed = json!({

@@ -210,7 +210,9 @@ fn objects_are_backed_up_into_a_folder_and_a_bucket_and_come_back() {
             assert_eq!(restore(&["--replace"])["objects"], 2);
         }
     }
-    assert!(refused(here, &["sessions", "verify", "Room", "nowhere"]).contains("no complete backup of Room"));
+    let told = refused(here, &["sessions", "verify", "Room", "nowhere"]);
+    assert!(told.contains("nowhere: there is no complete backup of Room"), "{told}");
+    assert!(refused(here, &["sessions", "backup", "Room", ""]).contains("the target is empty"));
     assert!(refused(here, &["sessions", "backup", "Room", "saved", "--remote"]).contains("--remote needs a bucket"));
     let blocks = here.join("saved/Room/blocks");
     fs::remove_dir_all(blocks).unwrap();

@@ -83,6 +83,9 @@ fn a_database_is_backed_up_into_a_folder_and_a_bucket_and_comes_back_elsewhere()
             assert!(rows.contains("\"c\": 2"), "{rows}");
         }
     }
-    assert!(refused(here, &["d1", "verify", "nowhere"]).contains("there is no backup"));
+    assert!(refused(here, &["d1", "verify", "nowhere"]).contains("nowhere: there is no backup"));
+    let told = refused(here, &["--root", "new", "d1", "restore", "DB", "nowhere"]);
+    assert!(told.contains("nowhere: there is no backup"), "{told}");
+    assert!(refused(here, &["d1", "backup", "DB", ""]).contains("the target is empty"));
     assert!(refused(here, &["d1", "backup", "DB", "saved", "--remote"]).contains("--remote needs a bucket"));
 }
