@@ -115,8 +115,7 @@ impl Keys {
             Self::Create(create) => create.run(place).await,
             Self::List(listed) => listed.run(place).await,
             Self::Revoke { id, opened } => {
-                let keys = doors::store(place, opened.keyring).await?;
-                if !keys.revoke(&id).await? {
+                if !doors::has_keys(place)? || !doors::store(place, opened.keyring).await?.revoke(&id).await? {
                     return Err(format!("there is no key {id}; `isobar keys list` lists them").into());
                 }
                 say!("revoked the key {id}");
@@ -129,6 +128,7 @@ impl Keys {
 impl Create {
     async fn run(self, place: &Place) -> Outcome {
         let scope = self.bound_scope(place)?;
+        note_unknown(&scope, place)?;
         let keys = doors::store(place, self.opened.keyring).await?;
         let new = NewKey::new(self.name, scope);
         let new = match self.expires {
@@ -184,6 +184,39 @@ impl Create {
     }
 }
 
+/// Prints a note for each resource of a scope that is neither here nor in the configuration: it may be misspelt, or created later.
+///
+/// # Errors
+/// A name that no resource can have.
+fn note_unknown(scope: &KeyScope, place: &Place) -> Outcome {
+    let config = place.config()?;
+    let root = place.root(config.as_ref());
+    let note = |kind: &str, name: &str| {
+        eprintln!("note: the key is bound to the {kind} {name}, which is neither here nor in the configuration");
+    };
+    for name in &scope.buckets {
+        if !place.configured(name)? && !place.is_here(name)? {
+            note("bucket", name);
+        }
+    }
+    for name in &scope.databases {
+        let mut known = config.iter().flat_map(|config| &config.d1_databases);
+        // Ids are not looked up: those of databases outside the configuration are in files of their own.
+        let is_id = name.len() == 36 && name.matches('-').count() == 4;
+        let is_known = is_id || known.any(|one| one.local_name() == name);
+        if !is_known && !root.join("d1").join(format!("{name}.sqlite")).exists() {
+            note("database", name);
+        }
+    }
+    for name in &scope.datasets {
+        let mut known = config.iter().flat_map(|config| &config.analytics_engine_datasets);
+        if !known.any(|one| one.local_name() == name) && !place.dataset_folder(name)?.is_dir() {
+            note("dataset", name);
+        }
+    }
+    Ok(())
+}
+
 /// Names, those of bindings replaced by what is bound.
 fn named<'a>(given: &[String], bindings: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
     let bindings: Vec<_> = bindings.collect();
@@ -196,7 +229,10 @@ fn named<'a>(given: &[String], bindings: impl Iterator<Item = (&'a str, &'a str)
 
 impl Listed {
     async fn run(self, place: &Place) -> Outcome {
-        let keys = doors::store(place, self.opened.keyring).await?.list().await?;
+        let keys = match doors::has_keys(place)? {
+            true => doors::store(place, self.opened.keyring).await?.list().await?,
+            false => Vec::new(),
+        };
         if self.json {
             say!("{}", serde_json::to_string_pretty(&keys)?);
             return Ok(());

@@ -273,6 +273,11 @@ pub(crate) async fn store(place: &Place, file: Option<PathBuf>) -> Result<KeySto
     Box::pin(keyring::open(&folder, file)).await
 }
 
+/// Whether this place has a store of keys. Looking creates none.
+pub(crate) fn has_keys(place: &Place) -> Result<bool, Box<dyn Error>> {
+    Ok(place.root(place.config()?.as_ref()).join("keys").join("keys.sqlite").exists())
+}
+
 /// The explorer over what the REST door serves, the requests of the application, and the site's deploys.
 fn explorer_over(door: RestDoor, access: Access, config: &Config, site: Option<SiteDeploys>) -> ExplorerDoor {
     let mut explorer = ExplorerDoor::new(door);

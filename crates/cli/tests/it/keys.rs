@@ -33,6 +33,33 @@ fn key_is_created_listed_and_revoked() {
 }
 
 #[test]
+fn looking_for_keys_creates_nothing() {
+    let folder = folder();
+    let here = folder.path();
+    assert!(ok(here, &["keys", "list"]).starts_with("ID"));
+    assert_eq!(ok(here, &["keys", "list", "--json"]).trim(), "[]");
+    assert!(refused(here, &["keys", "revoke", "nothing"]).contains("there is no key nothing"));
+    assert!(!here.join(".isobar").exists());
+}
+
+#[test]
+fn key_for_an_unknown_resource_is_created_with_a_note() {
+    let folder = folder();
+    let here = folder.path();
+    for (scope, option, name) in
+        [("r2:read", "--bucket", "asets"), ("d1:read", "--database", "D"), ("analytics:read", "--dataset", "visit")]
+    {
+        let output = run(here, &["keys", "create", "--scope", scope, option, name]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && told.contains(&format!(" {name}, which is neither here")), "{told}");
+    }
+    let output =
+        run(here, &["keys", "create", "--scope", "r2:read,d1:read", "--bucket", "STORAGE", "--database", "DB"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && !told.contains("neither here"), "{told}");
+}
+
+#[test]
 fn wrong_keys_are_refused() {
     let folder = folder();
     let here = folder.path();
