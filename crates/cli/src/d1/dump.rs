@@ -76,6 +76,10 @@ pub(crate) struct Import {
 
 impl Export {
     pub(super) async fn run(self, place: &Place) -> Outcome {
+        let is_piped = self.output.as_os_str() == "-";
+        if self.json && is_piped {
+            return Err("--json is not for --output -, which prints the export itself".into());
+        }
         let (file, known, _) = place.known_database(&self.database)?;
         if !file.exists() {
             return Err(no_database(&known, &file).into());
@@ -91,7 +95,7 @@ impl Export {
         let output = self.output.clone();
         let done = tokio::task::spawn_blocking(move || {
             let mut progress = |report: &Report| show(&progress, report);
-            if output.as_os_str() == "-" {
+            if is_piped {
                 let mut output = BufWriter::new(std::io::stdout().lock());
                 return dump::export(&file, &mut output, &options, &mut progress).map_err(|error| error.to_string());
             }
@@ -101,7 +105,7 @@ impl Export {
         });
         let report = done.await??;
         bar.finish_and_clear();
-        if self.output.as_os_str() == "-" {
+        if is_piped {
             return Ok(());
         }
         summary(&report, self.json, &format!("exported to {}", self.output.display()))

@@ -182,12 +182,8 @@ impl Alarms {
 
 /// The classes to list, or the one that is named.
 fn sources(class: Option<&str>, place: &Place) -> Result<Vec<Source>, Box<dyn std::error::Error>> {
-    let classes = match class {
-        Some(class) => vec![place.session_class(class)?.0],
-        None => place.session_classes()?,
-    };
     let mut sources = Vec::new();
-    for class in classes {
+    for class in super::classes(class, place)? {
         let (_, folder) = place.session_class(&class)?;
         if !folder.is_dir() {
             continue; // configured, and not used yet

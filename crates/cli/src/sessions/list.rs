@@ -66,10 +66,7 @@ struct Lines<W: Write> {
 
 impl List {
     pub(super) fn run(self, place: &Place) -> Outcome {
-        let classes = match &self.class {
-            Some(class) => vec![place.session_class(class)?.0],
-            None => place.session_classes()?,
-        };
+        let classes = super::classes(self.class.as_deref(), place)?;
         let (begin, mut after) = match &self.cursor {
             Some(cursor) => begin(cursor, place)?,
             None => (String::new(), None),

@@ -7,7 +7,7 @@ mod object;
 mod transfer;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
@@ -86,11 +86,7 @@ impl Class {
     fn folder(&self, place: &Place) -> Result<(String, PathBuf), Box<dyn Error>> {
         let (class, folder) = place.session_class(&self.class)?;
         if !folder.is_dir() {
-            let known = place.session_classes()?;
-            let known = if known.is_empty() { String::new() } else { format!("; there are: {}", known.join(", ")) };
-            let message =
-                format!("there are no session objects of {class} here{known}; they would be in {}", folder.display());
-            return Err(message.into());
+            return Err(no_class(&class, &folder, place)?.into());
         }
         Ok((class, folder))
     }
@@ -106,6 +102,28 @@ impl Class {
         let (class, folder) = self.folder(place)?;
         Ok(CatalogWriter::open(folder, &class)?)
     }
+}
+
+/// The message for a class that has no objects here, with those that have.
+fn no_class(class: &str, folder: &Path, place: &Place) -> Result<String, Box<dyn Error>> {
+    let known = place.session_classes()?;
+    let known = if known.is_empty() { String::new() } else { format!("; there are: {}", known.join(", ")) };
+    Ok(format!("there are no session objects of {class} here{known}; they would be in {}", folder.display()))
+}
+
+/// Returns the classes of a list: the one that is named, or those that have objects.
+///
+/// # Errors
+/// A class that neither has objects nor is in the configuration, which is probably misspelt.
+fn classes(named: Option<&str>, place: &Place) -> Result<Vec<String>, Box<dyn Error>> {
+    let Some(named) = named else { return place.session_classes() };
+    let (class, folder) = place.session_class(named)?;
+    let config = place.config()?;
+    let mut bindings = config.iter().flat_map(|config| &config.durable_objects.bindings);
+    if !folder.is_dir() && !bindings.any(|binding| binding.class_name == class) {
+        return Err(no_class(&class, &folder, place)?.into());
+    }
+    Ok(vec![class])
 }
 
 /// The message for an object that is not there.

@@ -82,6 +82,10 @@ impl Export {
     /// An object that is not there, before anything is written; a file that cannot be written, and then
     /// there is none; damaged objects, after the export of the others has succeeded.
     pub(super) fn run(self, place: &Place) -> Outcome {
+        let is_piped = self.output.as_os_str() == "-";
+        if self.json && is_piped {
+            return Err("--json is not for --output -, which prints the export itself".into());
+        }
         let catalog = self.class.look(place)?;
         let mut ids = Vec::new();
         for object in &self.objects {
@@ -94,7 +98,6 @@ impl Export {
         let ids = if self.objects.is_empty() { None } else { Some(ids.as_slice()) };
         let bar = ProgressBar::new_spinner();
         let progress = |report: &ExportReport| tick(&bar, report.objects, report.bytes);
-        let is_piped = self.output.as_os_str() == "-";
         let report = if is_piped {
             catalog.export(ids, BufWriter::new(std::io::stdout().lock()), progress)?
         } else {
@@ -106,7 +109,7 @@ impl Export {
             eprintln!("damaged: {id}{name}: {why}");
         }
         let damaged: Vec<_> = report.damaged.iter().map(|(id, _)| id.to_string()).collect();
-        if self.json && !is_piped {
+        if self.json {
             let printed = json!({"objects": report.objects, "bytes": report.bytes, "damaged": damaged});
             say!("{}", serde_json::to_string_pretty(&printed)?);
         } else if !is_piped {

@@ -25,6 +25,7 @@ fn a_database_goes_out_and_comes_back() {
         "{sql}"
     );
     assert_eq!(ok(here, &["d1", "export", "DB", "--output", "-"]), sql);
+    assert!(refused(here, &["d1", "export", "DB", "--output", "-", "--json"]).contains("--json is not for --output -"));
     let rows = ok(here, &["d1", "export", "DB", "--output", "-", "--table", "users", "--no-schema"]);
     assert!(rows.contains("INSERT INTO") && !rows.contains("CREATE"), "{rows}");
     assert!(

@@ -61,6 +61,10 @@ fn objects_are_listed_shown_read_changed_and_deleted() {
     assert!(
         refused(here, &["sessions", "info", "ROOMS", "lobby"]).contains("there are no session objects of Room here")
     );
+    assert_eq!(ok(here, &["sessions", "list", "--class", "ROOMS"]).lines().count(), 1, "it is configured");
+    for misspelt in [&["sessions", "list", "--class", "Rom"][..], &["sessions", "alarms", "Rom"]] {
+        assert!(refused(here, misspelt).contains("there are no session objects of Rom here"));
+    }
     assert!(!here.join(".isobar").exists(), "looking makes nothing");
     let host = open(here);
     write(&host, &["lobby", "garden", "attic"]);
