@@ -207,6 +207,8 @@ pub(crate) struct Serve {
     #[arg(long)]
     no_watch: bool,
     /// Binding of the site's bucket; by default the first one of the configuration
+    ///
+    /// It is for a configuration without an assets directory, which is the site otherwise.
     #[arg(long)]
     bucket: Option<String>,
     /// Files to cache for a year because they never change, in place of those with a hash in the name
@@ -324,6 +326,11 @@ impl Serve {
         platform: &Platform,
     ) -> Result<Source, Box<dyn Error>> {
         if let Some(directory) = config.assets.as_ref().and_then(|assets| assets.directory.clone()) {
+            if let Some(bucket) = &self.bucket {
+                eprintln!(
+                    "warning: ignoring --bucket {bucket}: the site is the [assets] directory of the configuration"
+                );
+            }
             let walk = place.walk_options(self.follow_links)?;
             let copied = Copied::make(root, config.resolve(directory), walk).await?;
             let store = copied.store();

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use isobar_analytics::local::{CompactionOptions, LocalOptions};
 
 use super::{Dataset, counted, print_json, warn_of};
@@ -50,6 +50,7 @@ impl Compact {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("limits").required(true).multiple(true).args(["max_age", "max_bytes"])))]
 pub(crate) struct Retention {
     #[command(flatten)]
     dataset: Dataset,
@@ -57,7 +58,7 @@ pub(crate) struct Retention {
     ///
     /// Units are s, m, h and d. Points of the same segment go together, so that some that are older may
     /// stay.
-    #[arg(long, value_name = "AGE", value_parser = age, required_unless_present = "max_bytes")]
+    #[arg(long, value_name = "AGE", value_parser = age)]
     max_age: Option<Duration>,
     /// Remove the oldest segments until the dataset and its next log segment (64 MiB, or a quarter of this size if that is less) fit into
     /// this size, for example 1GiB or 500MB

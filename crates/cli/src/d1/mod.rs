@@ -43,7 +43,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use indicatif::ProgressBar;
 use isobar_cloudflare::client::Account;
 use isobar_cloudflare::wrangler::{Config, D1Database};
@@ -162,13 +162,14 @@ impl Opened {
   isobar d1 execute DB --command 'SELECT * FROM users LIMIT 5'
   isobar d1 execute inneranimalmedia-business --file ./seed.sql --json
   sqlite3 old.db .dump | isobar d1 execute DB --file -")]
+#[command(group(ArgGroup::new("sql").required(true).args(["command", "file"])))]
 pub(crate) struct Execute {
     /// The database's name or binding
     database: String,
     /// The SQL to run
     ///
     /// Several statements are divided by semicolons and run in one transaction.
-    #[arg(long, required_unless_present = "file", conflicts_with = "file")]
+    #[arg(long)]
     command: Option<String>,
     /// A file with SQL, or - for standard input; runs in one transaction
     ///

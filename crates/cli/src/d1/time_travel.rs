@@ -21,7 +21,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use indicatif::HumanBytes;
 use isobar_db::{Bookmark, Database, ErrorKind, History, HistoryOptions, SqliteDatabase, SqliteOptions, TimeTravel};
 use serde_json::json;
@@ -76,13 +76,14 @@ Examples:
   isobar d1 time-travel restore DB --timestamp 2026-07-13T08:46:42Z
   isobar d1 time-travel restore DB --bookmark 0006626a-00000002-00000000-01a2274e70083d86a6f3f6860a321a7c --yes"
 )]
+#[command(group(ArgGroup::new("state").required(true).args(["bookmark", "timestamp"])))]
 pub(crate) struct Restore {
     /// The database's name or binding
     database: String,
     /// The bookmark to restore
     ///
     /// `isobar d1 time-travel info` prints them. A bookmark belongs to one database.
-    #[arg(long, required_unless_present = "timestamp", conflicts_with = "timestamp")]
+    #[arg(long)]
     bookmark: Option<String>,
     /// The time to restore: RFC 3339, or seconds since 1970
     #[arg(long, value_name = "TIME", value_parser = timestamp)]

@@ -76,7 +76,8 @@ fn dataset_is_compacted_exported_imported_erased_and_removed() {
     assert_eq!((lines.len(), lines.iter().filter(|line| line["index1"] == "odd").count()), (20, 6));
     assert_eq!(lines[0]["blob1"], "a \"b\", c");
 
-    assert!(refused(here, &["analytics", "retention", "EVENTS"]).contains("--max-age"));
+    let told = refused(here, &["analytics", "retention", "EVENTS"]);
+    assert!(told.contains("--max-age") && told.contains("--max-bytes"), "{told}");
     assert_eq!(ok(here, &["analytics", "retention", "EVENTS", "--max-age", "1d"]), "removed 0 bytes\n");
     assert_ne!(ok(here, &["analytics", "retention", "EVENTS", "--max-bytes", "1kB"]), "removed 0 bytes\n");
     assert_eq!(export("csv", "rest.csv"), "exported 0 points to rest.csv\n");
