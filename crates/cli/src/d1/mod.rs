@@ -324,11 +324,15 @@ impl Copy {
         let text = std::fs::read_to_string(&self.map).map_err(|error| format!("cannot read {shown}: {error}"))?;
         let map: transfer::Map = toml::from_str(&text).map_err(|error| format!("{shown}: {error}"))?;
         let (from, old) = place.existing_database(&self.from).await?;
-        let (_, new, _) = place.known_database(&self.to)?;
+        let (file, new, _) = place.known_database(&self.to)?;
         if old.local_name() == new.local_name() {
             return Err("cannot copy a database into itself".into());
         }
-        let (to, ..) = place.database(&self.to).await?;
+        // A dry run creates nothing.
+        let to = match self.dry_run && !file.exists() {
+            true => SqliteDatabase::memory().await?,
+            false => place.database(&self.to).await?.0,
+        };
         let bar = ProgressBar::new_spinner();
         let progress = |table: &transfer::TableReport| {
             let transfer::TableReport { from, to, copied, present, skipped, .. } = table;

@@ -469,10 +469,12 @@ fn rows_are_copied_by_a_map() {
         INSERT INTO people VALUES (1, 'Ada@example.com'), (2, 'ada@example.com'), (3, 'bob@example.com')";
     ok(here, &["d1", "execute", "OLD", "--command", old]);
     let new = "CREATE TABLE users (id TEXT PRIMARY KEY, email TEXT NOT NULL UNIQUE)";
-    ok(here, &["d1", "execute", "DB", "--command", new]);
     let map = "[[table]]\nfrom = \"people\"\nto = \"users\"\n[table.columns]\nid = { id = true }\n\
         email = { column = \"mail\", as = \"lower\" }\n";
     fs::write(here.join("map.toml"), map).unwrap();
+    run(here, &["d1", "copy", "OLD", "DB", "--map", "map.toml", "--dry-run"]);
+    assert!(!here.join(".isobar/d1/business.sqlite").exists(), "a dry run creates no database");
+    ok(here, &["d1", "execute", "DB", "--command", new]);
     let copy = |more: &[&str]| ok(here, &[&["d1", "copy", "OLD", "DB", "--map", "map.toml"], more].concat());
     let dry = copy(&["--dry-run"]);
     assert!(dry.contains("WOULD COPY") && dry.contains("people 2: UNIQUE constraint failed: users.email"), "{dry}");
