@@ -269,7 +269,8 @@ impl Execute {
     /// Runs the script and prints its results, all of them after the transaction was committed.
     ///
     /// A script in which every statement reads is run on an empty database in memory where there is
-    /// none. `SELECT` from a table then fails as it would in a new database, and no file is left.
+    /// none, with a note. `SELECT` from a table then fails as it would in a new database, and no file is
+    /// left.
     ///
     /// # Errors
     /// Those of the script, with the file's name and the line; nothing of it has been done.
@@ -278,6 +279,9 @@ impl Execute {
         let script = self.script()?;
         // A read does not create the database.
         let reads = sql::split(&script).all(sql::is_read);
+        if reads && opened.database.is_none() {
+            eprintln!("note: {}: the SQL runs on an empty one", no_database(&opened.known, &opened.file));
+        }
         let database = if reads { opened.looked_at().await? } else { opened.made(place).await? };
         let results = database.run_script(&script).await.map_err(|error| match &self.file {
             Some(file) => error.in_file(&file.display().to_string()).to_string(),

@@ -89,6 +89,9 @@ impl List {
             }
         }
         lines.end(cursor.as_deref())?;
+        if self.check && lines.count == 0 {
+            eprintln!("note: there are no objects, so that none was checked");
+        }
         if self.check && lines.damaged > 0 {
             return Err(format!("{} of {} objects are damaged; see above", lines.damaged, lines.count).into());
         }

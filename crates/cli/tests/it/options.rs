@@ -215,3 +215,13 @@ fn a_served_bucket_without_a_site_is_warned_about() {
     ok(here, &["r2", "object", "put", "assets/static/a.html", "--file", "a.html"]);
     assert!(!crate::site::Served::start(here, &[], &[]).end().contains("has nothing under"));
 }
+
+#[test]
+fn sql_that_reads_a_missing_database_is_run_with_a_note() {
+    let folder = folder();
+    let here = folder.path();
+    let output = run(here, &["d1", "execute", "DB", "--command", "PRAGMA quick_check"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("note: there is no database business here yet"), "{told}");
+    assert!(!here.join(".isobar").exists());
+}

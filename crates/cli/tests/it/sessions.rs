@@ -62,6 +62,8 @@ fn objects_are_listed_shown_read_changed_and_deleted() {
         refused(here, &["sessions", "info", "ROOMS", "lobby"]).contains("there are no session objects of Room here")
     );
     assert_eq!(ok(here, &["sessions", "list", "--class", "ROOMS"]).lines().count(), 1, "it is configured");
+    let checked = run(here, &["sessions", "list", "--check"]);
+    assert!(checked.status.success() && String::from_utf8_lossy(&checked.stderr).contains("none was checked"));
     for misspelt in [&["sessions", "list", "--class", "Rom"][..], &["sessions", "alarms", "Rom"]] {
         assert!(refused(here, misspelt).contains("there are no session objects of Rom here"));
     }
