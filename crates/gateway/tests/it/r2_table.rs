@@ -27,21 +27,22 @@ async fn each_is_refused(client: &Client, operation: &str, call: Call, headers: 
     }
 }
 
+fn refused_on_writes() -> Vec<&'static str> {
+    let own = [OWNER, PAYER, "x-amz-tagging", "x-amz-website-redirect-location"];
+    own.into_iter().chain(GRANTS).chain(LOCKS).chain(KMS).collect()
+}
+
+fn refused_on_copies() -> Vec<&'static str> {
+    let more = ["x-amz-source-expected-bucket-owner", "x-amz-tagging-directive", "x-amz-checksum-algorithm"];
+    refused_on_writes().into_iter().chain(more).collect()
+}
+
 #[tokio::test]
 async fn headers_that_r2_has_not_are_refused() {
     let client = Setup::new().client("owner");
     client.put("/photos/k", "x").await.ok();
-    let writes: Vec<&str> = [OWNER, PAYER, "x-amz-tagging", "x-amz-website-redirect-location"]
-        .into_iter()
-        .chain(GRANTS)
-        .chain(LOCKS)
-        .chain(KMS)
-        .collect();
-    let copies: Vec<&str> = writes
-        .iter()
-        .copied()
-        .chain(["x-amz-source-expected-bucket-owner", "x-amz-tagging-directive", "x-amz-checksum-algorithm"])
-        .collect();
+    let writes = refused_on_writes();
+    let copies = refused_on_copies();
     let copy = Call::new(Method::PUT, "/photos/c").with("x-amz-copy-source", "/photos/k");
     let part_copy = Call::new(Method::PUT, "/photos/c?partNumber=1&uploadId=u").with("x-amz-copy-source", "/photos/k");
     let delete = "<Delete><Object><Key>k</Key></Object></Delete>";
