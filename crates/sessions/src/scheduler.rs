@@ -72,6 +72,20 @@ impl ScheduledTask {
 /// A session object that runs tasks on its alarm. It must not be reachable from outside.
 ///
 /// `POST /start` begins, and has no effect when it has begun already; `GET /` reports when each task ran, and its outcome.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_sessions::SessionNamespaceExt;
+/// use isobar_sessions::memory::MemoryHost;
+/// use isobar_sessions::scheduler::Scheduler;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let schedulers = MemoryHost::<Scheduler>::new("Scheduler", Vec::new)?;
+/// let report = schedulers.get(&schedulers.id("main"), "/").await?.into_body().text().await?;
+/// assert_eq!(report, "[]", "it has no tasks");
+/// # Ok::<_, isobar_sessions::Error>(()) }).unwrap();
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Scheduler {
     context: SessionContext,

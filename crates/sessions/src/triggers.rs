@@ -146,6 +146,23 @@ where
 ///
 /// `POST /start` with the expression begins, `GET /` reports the last run and the next one. A trigger whose expression is no longer among
 /// those of its environment ends.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_sessions::SessionNamespaceExt;
+/// use isobar_sessions::memory::MemoryHost;
+/// use isobar_sessions::triggers::{CronTrigger, CronTriggers};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let triggers = CronTriggers::new(&["0 3 * * *".to_owned()], |_| async { Ok::<(), String>(()) })?;
+/// let env = triggers.clone();
+/// let namespace = MemoryHost::<CronTrigger>::new("CronTrigger", move || env.clone())?;
+/// triggers.start(&namespace).await?;
+/// let report = namespace.get(&namespace.id("0 3 * * *"), "/").await?.into_body().text().await?;
+/// assert!(report.contains("T03:00:00"), "the next run");
+/// # Ok::<_, isobar_sessions::Error>(()) }).unwrap();
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct CronTrigger {
     context: SessionContext,

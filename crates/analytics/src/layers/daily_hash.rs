@@ -17,6 +17,19 @@ use crate::{Error, ErrorKind, Result};
 const SALT_BYTES: usize = 32;
 
 /// Options of a [`DailyHash`].
+///
+/// ```
+/// # #[cfg(not(target_arch = "wasm32"))] {
+/// use isobar_analytics::layers::{DailyHash, DailyHashOptions};
+///
+/// # let folder = tempfile::tempdir().unwrap();
+/// let options = DailyHashOptions::default().with_file(folder.path().join("salt"));
+/// let before = DailyHash::new(options.clone())?.hash(b"203.0.113.7")?;
+/// // Another start of the program on the same day:
+/// assert_eq!(DailyHash::new(options)?.hash(b"203.0.113.7")?, before);
+/// # }
+/// # Ok::<(), isobar_analytics::Error>(())
+/// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct DailyHashOptions {

@@ -42,6 +42,34 @@ impl DatabaseInfo {
 
 /// The databases of a door, by id and name. See [`FixedDatabases`] for a list that does not change, and
 /// [`BucketCatalog`](super::BucketCatalog) for the shape of one whose entries clients create.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use isobar_db::{Database, SqliteDatabase};
+/// use isobar_gateway::catalog::{CatalogError, DatabaseCatalog, DatabaseInfo};
+///
+/// const ID: &str = "6f1c2b3a-0000-4000-8000-000000000001";
+///
+/// /// One database, which clients call `main`.
+/// #[derive(Debug)]
+/// struct Main(Arc<SqliteDatabase>);
+///
+/// #[async_trait::async_trait]
+/// impl DatabaseCatalog for Main {
+///     async fn list(&self) -> Result<Vec<DatabaseInfo>, CatalogError> {
+///         Ok(vec![DatabaseInfo::new(ID, "main", chrono::DateTime::UNIX_EPOCH)])
+///     }
+///     async fn open(&self, id: &str) -> Result<Option<Arc<dyn Database>>, CatalogError> {
+///         Ok((id == ID).then(|| Arc::clone(&self.0) as Arc<dyn Database>))
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let catalog = Main(Arc::new(SqliteDatabase::memory().await?));
+/// assert!(catalog.find("main").await?.is_some());
+/// assert!(catalog.create("other").await.is_err(), "clients create none");
+/// # Ok(()) }
+/// ```
 #[async_trait]
 pub trait DatabaseCatalog: Debug + Send + Sync {
     /// Returns every database, in byte order of the names.

@@ -55,6 +55,40 @@ pub trait Disk: Debug + Send + Sync {
 }
 
 /// An open file.
+///
+/// A file of a test's disk that cannot be synced, around the system's:
+///
+/// ```
+/// use std::io;
+/// use std::sync::Arc;
+///
+/// use isobar_sqlite::journal::{Disk, DiskFile, SystemDisk};
+///
+/// #[derive(Debug)]
+/// struct Unsynced(Arc<dyn DiskFile>);
+///
+/// impl DiskFile for Unsynced {
+///     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+///         self.0.read_at(buffer, offset)
+///     }
+///     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+///         self.0.write_at(bytes, offset)
+///     }
+///     fn sync(&self) -> io::Result<()> {
+///         Err(io::Error::other("the disk is gone"))
+///     }
+///     fn length(&self) -> io::Result<u64> {
+///         self.0.length()
+///     }
+/// }
+///
+/// # let folder = tempfile::tempdir()?;
+/// let file = Unsynced(SystemDisk.create(&folder.path().join("0-a.log"))?);
+/// file.write_at(b"frames", 0)?;
+/// assert_eq!(file.length()?, 6);
+/// assert!(file.sync().is_err());
+/// # Ok::<(), io::Error>(())
+/// ```
 pub trait DiskFile: Debug + Send + Sync {
     /// Fills the buffer from the bytes at this offset.
     ///

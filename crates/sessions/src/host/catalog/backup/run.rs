@@ -24,6 +24,21 @@ use crate::{Error, ErrorKind, Result};
 const BROKEN: usize = 4;
 
 /// A backup of the objects in a host's folder into a target. One process at a time runs it, beside the host or while none runs.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+///
+/// use isobar_sessions::backup::{Backup, FolderTarget};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let target = Arc::new(FolderTarget::new(folder.join("backup")));
+/// // A folder that is not there is an error, rather than a backup of nothing.
+/// let missing = Backup::new(folder.join("sessions"), "Counter", target);
+/// assert!(missing.run().await.is_err());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Backup {
     root: PathBuf,
