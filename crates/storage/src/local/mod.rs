@@ -437,7 +437,7 @@ impl Shared {
             Content::Blobs(segments, _) => {
                 let is_whole = range.length == meta.size;
                 let checking = match self.verify_on_read {
-                    true => Checking::On(is_whole.then(|| Verify::of(&meta))),
+                    true => Checking::On(is_whole.then_some(&meta)),
                     false => Checking::Off,
                 };
                 self.blobs.read(segments, range, checking)?

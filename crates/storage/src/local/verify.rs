@@ -17,22 +17,22 @@ pub(super) struct Verify {
     running: Md5,
     /// Of a multipart object: the digests of the segments that are over, and their number.
     segments: Option<(Md5, usize)>,
-    /// Segments to come that have no bytes.
+    /// Segments without bytes, which no chunk ends.
     empty: usize,
 }
 
 impl Verify {
-    /// Expects the body that the metadata describe.
-    pub(super) fn of(meta: &ObjectMeta) -> Self {
+    /// Expects the body that the metadata describe; `empty` of its segments have no bytes: the last part may be empty.
+    pub(super) fn of(meta: &ObjectMeta, empty: usize) -> Self {
         let md5 = meta.checksum(ChecksumAlgorithm::Md5).map(|md5| md5.hex.clone());
         let segments = md5.is_none().then(|| (Md5::new(), 0));
         let expected = md5.unwrap_or_else(|| meta.etag.clone());
-        Self { key: meta.key.to_string(), expected, running: Md5::new(), segments, empty: 0 }
+        Self { key: meta.key.to_string(), expected, running: Md5::new(), segments, empty }
     }
 
     /// Compares a body that is at hand, and was put whole.
     pub(super) fn whole(meta: &ObjectMeta, body: &[u8]) -> Result<()> {
-        let mut verify = Self::of(meta);
+        let mut verify = Self::of(meta, 0);
         verify.update(body, true);
         verify.finish()
     }
@@ -44,11 +44,6 @@ impl Verify {
             digests.update(std::mem::take(&mut self.running).finalize());
             *count += 1;
         }
-    }
-
-    /// A segment without bytes: a last part may be empty.
-    pub(super) fn expect_empty(&mut self) {
-        self.empty += 1;
     }
 
     /// Compares.

@@ -33,7 +33,7 @@ use super::sums::{NewSums, Sums, trailer_bytes};
 use super::verify::Verify;
 use crate::checksum::Digests;
 use crate::files::blocking;
-use crate::{Body, ByteRange, Error, ErrorKind, Result};
+use crate::{Body, ByteRange, Error, ErrorKind, ObjectMeta, Result};
 
 pub(super) use self::pieces::Pieces;
 use self::pieces::{How, OpenFile, Piece};
@@ -52,14 +52,14 @@ pub(super) struct BlobPart {
 }
 
 /// How what is read is verified.
-#[derive(Debug)]
-pub(super) enum Checking {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Checking<'m> {
     /// Not at all.
     Off,
-    /// By the sums of the blobs; by the digest of the whole body, if one is given, where a blob has none.
-    On(Option<Verify>),
+    /// By the sums of the blobs; by the digest of the whole body, if its metadata are given, where a blob has none.
+    On(Option<&'m ObjectMeta>),
     /// By both, whatever was verified a moment ago.
-    Full(Verify),
+    Full(&'m ObjectMeta),
 }
 
 /// The folder of blobs.
@@ -123,7 +123,7 @@ impl Blobs {
 
     /// A body of these bytes of the joined segments. The files are opened here: what is unlinked later can still be read. What is
     /// short is read at once, which is quicker than to come back for it.
-    pub(super) fn read(&self, segments: &[BlobPart], range: ByteRange, checking: Checking) -> Result<Body> {
+    pub(super) fn read(&self, segments: &[BlobPart], range: ByteRange, checking: Checking<'_>) -> Result<Body> {
         let pieces = self.open_pieces(segments, range, checking)?;
         if range.length <= AT_ONCE_BYTES {
             Ok(pieces.read_all()?.into())
@@ -132,20 +132,22 @@ impl Blobs {
         }
     }
 
-    pub(super) fn open_pieces(&self, segments: &[BlobPart], range: ByteRange, checking: Checking) -> Result<Pieces> {
-        let (how, mut verify) = match checking {
+    pub(super) fn open_pieces(
+        &self,
+        segments: &[BlobPart],
+        range: ByteRange,
+        checking: Checking<'_>,
+    ) -> Result<Pieces> {
+        let (how, meta) = match checking {
             Checking::Off => (How::Off, None),
-            Checking::On(verify) => (How::Recent, verify),
-            Checking::Full(verify) => (How::Always, Some(verify)),
+            Checking::On(meta) => (How::Recent, meta),
+            Checking::Full(meta) => (How::Always, Some(meta)),
         };
         let mut pieces = Vec::new();
         let mut bare = Vec::new();
         let mut offset = range.offset;
         let mut length = range.length;
         for segment in segments {
-            if let Some(verify) = verify.as_mut().filter(|_| segment.size == 0) {
-                verify.expect_empty();
-            }
             if offset >= segment.size {
                 offset -= segment.size;
                 continue;
@@ -164,7 +166,7 @@ impl Blobs {
                     Piece::Open(piece)
                 }
                 false => {
-                    if verify.is_some() && !self.has_sums(segment) {
+                    if meta.is_some() && !self.has_sums(segment) {
                         bare.push(None);
                     }
                     Piece::Later(self.clone(), segment.clone(), offset, take, how)
@@ -174,9 +176,11 @@ impl Blobs {
             length -= take;
         }
         // A digest is needed where a blob has no sums, unless it was compared a moment ago.
-        if how == How::Recent && bare.iter().all(|mark| mark.is_some_and(|mark| self.recent.has(mark))) {
-            verify = None;
-        }
+        let is_needed = how == How::Always || !bare.iter().all(|mark| mark.is_some_and(|mark| self.recent.has(mark)));
+        let verify = meta.filter(|_| is_needed).map(|meta| {
+            let empty = segments.iter().filter(|segment| segment.size == 0).count();
+            Verify::of(meta, empty)
+        });
         pieces.reverse();
         let marks = bare.into_iter().flatten().map(|mark| (Arc::clone(&self.recent), mark)).collect();
         Ok(Pieces::new(pieces, range.length, verify, marks))

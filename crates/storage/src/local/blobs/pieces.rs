@@ -285,7 +285,7 @@ mod tests {
         let mut meta = ObjectMeta::new(key, "v".to_owned(), body.len() as u64, etag.clone(), Default::default());
         meta.checksums = vec![Checksum { algorithm: ChecksumAlgorithm::Md5, hex: etag }];
         let all = ByteRange { offset: 0, length: meta.size };
-        let opened = || blobs.open_pieces(&segments, all, Checking::On(Some(Verify::of(&meta)))).expect("it is there");
+        let opened = || blobs.open_pieces(&segments, all, Checking::On(Some(&meta))).expect("it is there");
         // A file that was changed just now is not remembered.
         std::thread::sleep(std::time::Duration::from_millis(50));
         assert!(opened().verify.is_some());

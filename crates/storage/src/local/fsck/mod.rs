@@ -291,7 +291,7 @@ impl Shared {
                     return Err(Error::new(ErrorKind::Corrupt, message));
                 }
                 let range = ByteRange { offset: 0, length: meta.size };
-                let checking = if bodies { Checking::Full(Verify::of(meta)) } else { Checking::Off };
+                let checking = if bodies { Checking::Full(meta) } else { Checking::Off };
                 let pieces = self.blobs.open_pieces(segments, range, checking)?;
                 if bodies {
                     pieces.read_through()?;
