@@ -70,12 +70,12 @@ fn lines(select: &Select, depth: usize, request: &dyn Fn(&Select) -> Option<Scan
 
 /// The gaps that are filled: of which column, and within which bounds.
 fn filled(gap_fill: &GapFill, output: &[Output]) -> String {
-    let GapFill { fill: Fill { from, to, step }, parts, .. } = gap_fill;
-    let columns = parts.iter().zip(output).filter(|(part, _)| **part == FillPart::Value).map(|(_, output)| output);
-    let names: Vec<&str> = columns.clone().map(|output| output.name.as_str()).collect();
+    let GapFill { fill: Fill { from, to, step }, column, parts, .. } = gap_fill;
+    let columns = parts.iter().zip(output).filter(|(part, _)| **part == FillPart::Value);
+    let names: Vec<&str> = columns.map(|(_, output)| output.name.as_str()).collect();
     let value = |value: i128| {
         let mut text = Vec::new();
-        columns.clone().take(1).for_each(|output| plain(&Scalar::Int(value as i64), &output.expr.ty, &mut text));
+        plain(&Scalar::Int(value as i64), &output[*column].expr.ty, &mut text);
         String::from_utf8_lossy(&text).into_owned()
     };
     let mut text = names.join(", ");

@@ -131,6 +131,8 @@ pub(super) enum FillStep {
 pub(super) struct GapFill {
     pub(super) fill: Fill,
     pub(super) is_descending: bool,
+    /// The first column of the answer with the values that are filled.
+    pub(super) column: usize,
     /// The values that these rows have in the columns of the answer.
     pub(super) parts: Vec<FillPart>,
 }

@@ -108,13 +108,17 @@ pub(super) fn gap_fill(order_by: &[SortKey], output: &[Output]) -> Result<Option
     if let Some((_, other, _)) = filled.next() {
         return Err(error_at(other.expr.position, "WITH FILL is for one column of ORDER BY"));
     }
-    let groups = &order_by[..at];
-    for needed in groups.iter().chain([key]) {
-        if !output.iter().any(|output| output.expr == needed.expr) {
+    let column_of = |needed: &SortKey| {
+        output.iter().position(|output| output.expr == needed.expr).ok_or_else(|| {
             let message = "WITH FILL needs this expression in the list of SELECT, as those before it in ORDER BY";
-            return Err(error_at(needed.expr.position, message));
-        }
+            error_at(needed.expr.position, message)
+        })
+    };
+    let groups = &order_by[..at];
+    for group in groups {
+        column_of(group)?;
     }
+    let column = column_of(key)?;
     let part = |output: &Output| {
         if output.expr == key.expr {
             FillPart::Value
@@ -125,5 +129,5 @@ pub(super) fn gap_fill(order_by: &[SortKey], output: &[Output]) -> Result<Option
         }
     };
     let parts = output.iter().map(part).collect();
-    Ok(Some(GapFill { fill: fill.clone(), is_descending: key.is_descending, parts }))
+    Ok(Some(GapFill { fill: fill.clone(), is_descending: key.is_descending, column, parts }))
 }

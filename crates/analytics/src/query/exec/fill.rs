@@ -23,11 +23,9 @@ pub(super) fn fill<'m>(
     budget: &'m Budget,
 ) -> Result<HeldRows<'m>> {
     let mut filler = Filler::new(select, gap_fill, budget);
-    let column = gap_fill.parts.iter().position(|part| *part == FillPart::Value);
-    let column = column.expect("the analysis has found the column");
     let mut last = None;
     for (rows, row) in rows.into_iter().flat_map(|rows| (0..rows.len).map(move |row| (rows, row))) {
-        let value = whole(&rows.columns[column], row, filler.ty);
+        let value = whole(&rows.columns[gap_fill.column], row, filler.ty);
         if row == 0 || filler.begins_group(rows, row) {
             if last.is_some() {
                 filler.put_until(None, last)?;
@@ -75,12 +73,11 @@ impl<'s, 'm> Filler<'s, 'm> {
     fn new(select: &'s Select, gap_fill: &'s GapFill, budget: &'m Budget) -> Self {
         let output = &select.output[..];
         let types = output.iter().map(|output| &output.expr.ty);
-        let filled = gap_fill.parts.iter().zip(types.clone()).find(|(part, _)| **part == FillPart::Value);
         let width = |ty: &Type| if matches!(ty, Type::Array(_)) { size_of::<Vec<Scalar>>() } else { size_of::<i64>() };
         Self {
             gap_fill,
             output,
-            ty: filled.expect("the analysis has found the column").1,
+            ty: &output[gap_fill.column].expr.ty,
             builders: types.clone().map(Builder::new).collect(),
             width: types.map(width).sum(),
             budget,
