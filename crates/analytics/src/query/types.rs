@@ -182,6 +182,11 @@ impl Type {
         *self == Self::UInt64
     }
 
+    /// Returns the value of an integer or a time, out of the 64 bits in which it is kept.
+    pub(super) fn widen(&self, bits: i64) -> i128 {
+        if self.is_u64() { i128::from(bits as u64) } else { i128::from(bits) }
+    }
+
     /// Cuts an integer to the width of the type, as two's complement.
     pub(super) fn wrap(&self, value: i64) -> i64 {
         match self {

@@ -49,7 +49,7 @@ fn bound(scope: &mut Scope<'_>, expr: &ast::Expr, clause: &str, ty: &Type) -> Re
         let what = if value.constant().is_some() { value.ty.to_string() } else { "no constant".to_owned() };
         return Err(error_at(at, format!("{clause} of WITH FILL takes a constant for {ty}; this is {what}")));
     };
-    let number = whole(*number, &value.ty);
+    let number = value.ty.widen(*number);
     let is_in_range = match ty.integer() {
         Some((64, false)) => u64::try_from(number).is_ok(),
         _ => i64::try_from(number).is_ok_and(|number| ty.wrap(number) == number),
@@ -77,7 +77,7 @@ fn step(scope: &mut Scope<'_>, expr: &ast::Expr, ty: &Type, is_descending: bool)
             return Err(error_at(at, "STEP of WITH FILL is of days, months or years for a Date"));
         }
         Type::Interval(unit) => FillStep::Interval(*number, *unit),
-        number_type if number_type.is_integer() => FillStep::Number(whole(*number, number_type)),
+        number_type if number_type.is_integer() => FillStep::Number(number_type.widen(*number)),
         other => {
             return Err(error_at(
                 at,
@@ -94,11 +94,6 @@ fn step(scope: &mut Scope<'_>, expr: &ast::Expr, ty: &Type, is_descending: bool)
         return Err(error_at(at, format!("STEP of WITH FILL has to be {sign}")));
     }
     Ok(step)
-}
-
-/// The value of an integer by its type.
-fn whole(bits: i64, ty: &Type) -> i128 {
-    if ty.is_u64() { i128::from(bits as u64) } else { bits.into() }
 }
 
 /// The gaps that the sort keys fill, if one of them does: which columns of the answer have the values.

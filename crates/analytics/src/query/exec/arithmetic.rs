@@ -36,8 +36,7 @@ impl Pair<'_> {
     fn try_ints(&self, len: usize, function: impl Fn(i128, i128) -> Result<i64, String>) -> Result<Vector, String> {
         let left = self.left.ints();
         let right = self.right.ints();
-        let wide = |value: i64, ty: &Type| if ty.is_u64() { i128::from(value as u64) } else { i128::from(value) };
-        let value = |row| function(wide(left.get(row), self.left_type), wide(right.get(row), self.right_type));
+        let value = |row| function(self.left_type.widen(left.get(row)), self.right_type.widen(right.get(row)));
         Ok(Vector::from_ints((0..len).map(value).collect::<Result<_, _>>()?))
     }
 

@@ -64,22 +64,21 @@ pub(super) fn compare(comparison: Comparison, sides: [&Vector; 2], types: [&Type
         let right = right.numbers(right_type);
         return rows(&|row| left.get(row).partial_cmp(&right.get(row)));
     }
-    let wide = |value: i64, ty: &Type| if ty.is_u64() { i128::from(value as u64) } else { i128::from(value) };
     match (is_float(left_type), is_float(right_type)) {
         (false, true) => {
             let left = left.ints();
             let right = right.numbers(right_type);
-            rows(&|row| mixed(wide(left.get(row), left_type), right.get(row)))
+            rows(&|row| mixed(left_type.widen(left.get(row)), right.get(row)))
         }
         (true, false) => {
             let left = left.numbers(left_type);
             let right = right.ints();
-            rows(&|row| mixed(wide(right.get(row), right_type), left.get(row)).map(Ordering::reverse))
+            rows(&|row| mixed(right_type.widen(right.get(row)), left.get(row)).map(Ordering::reverse))
         }
         _ if left_type.is_u64() || right_type.is_u64() => {
             let left = left.ints();
             let right = right.ints();
-            rows(&|row| Some(wide(left.get(row), left_type).cmp(&wide(right.get(row), right_type))))
+            rows(&|row| Some(left_type.widen(left.get(row)).cmp(&right_type.widen(right.get(row)))))
         }
         _ => {
             let left = left.ints();

@@ -9,7 +9,7 @@ use super::compare::order;
 use super::eval::add;
 use crate::Result;
 use crate::query::plan::{FillPart, FillStep, GapFill, Output, Select};
-use crate::query::vector::{Builder, Rows, Scalar, Vector};
+use crate::query::vector::{Builder, Rows, Scalar};
 use crate::query::{Type, Unit, time};
 
 /// Number of rows after which the time of the query is looked at.
@@ -25,7 +25,7 @@ pub(super) fn fill<'m>(
     let mut filler = Filler::new(select, gap_fill, budget);
     let mut last = None;
     for (rows, row) in rows.into_iter().flat_map(|rows| (0..rows.len).map(move |row| (rows, row))) {
-        let value = whole(&rows.columns[gap_fill.column], row, filler.ty);
+        let value = filler.ty.widen(rows.columns[gap_fill.column].ints().get(row));
         if row == 0 || filler.begins_group(rows, row) {
             if last.is_some() {
                 filler.put_until(None, last)?;
@@ -173,10 +173,4 @@ fn after(value: i64, count: i64, unit: Unit, ty: &Type) -> i64 {
         }
     }
     add(value, count, unit, ty)
-}
-
-/// The value of an integer or a time.
-fn whole(vector: &Vector, row: usize, ty: &Type) -> i128 {
-    let bits = vector.ints().get(row);
-    if ty.is_u64() { i128::from(bits as u64) } else { bits.into() }
 }
