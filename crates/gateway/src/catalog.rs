@@ -211,33 +211,33 @@ pub trait BucketCatalog: Debug + Send + Sync {
 
     /// Returns the bucket of this name, or `None`.
     ///
-    /// # Errors
-    /// [`CatalogErrorKind::Unavailable`] where it cannot be opened.
-    ///
     /// A name that cannot be a bucket's has none: it is `None` and not an error. Called for every
     /// request to the bucket.
+    ///
+    /// # Errors
+    /// [`CatalogErrorKind::Unavailable`] where it cannot be opened.
     async fn open(&self, name: &str) -> Result<Option<Arc<dyn ObjectStore>>, CatalogError>;
 
     /// Creates an empty bucket.
     ///
+    /// The REST API checks R2's rule for names before; S3 lets any name through, so that a catalog has
+    /// to check it. Default: unsupported.
+    ///
     /// # Errors
     /// [`CatalogErrorKind::InvalidName`], [`AlreadyExists`](CatalogErrorKind::AlreadyExists),
     /// [`Unsupported`](CatalogErrorKind::Unsupported), [`Unavailable`](CatalogErrorKind::Unavailable).
-    ///
-    /// The REST API checks R2's rule for names before; S3 lets any name through, so that a catalog has
-    /// to check it. Default: unsupported.
     async fn create(&self, _name: &str) -> Result<BucketInfo, CatalogError> {
         Err(CatalogError::fixed(format_args!("the buckets")))
     }
 
     /// Deletes an empty bucket.
     ///
+    /// One that a request still uses is [`Unavailable`](CatalogErrorKind::Unavailable), which clients
+    /// repeat. Default: unsupported.
+    ///
     /// # Errors
     /// [`CatalogErrorKind::NotFound`], [`NotEmpty`](CatalogErrorKind::NotEmpty), [`Unsupported`](CatalogErrorKind::Unsupported),
     /// [`Unavailable`](CatalogErrorKind::Unavailable).
-    ///
-    /// One that a request still uses is [`Unavailable`](CatalogErrorKind::Unavailable), which clients
-    /// repeat. Default: unsupported.
     async fn delete(&self, _name: &str) -> Result<(), CatalogError> {
         Err(CatalogError::fixed(format_args!("the buckets")))
     }

@@ -18,11 +18,11 @@ use isobar_api::{HttpClient, HttpClientError};
 /// # Ok(()) }
 /// ```
 ///
-/// # Errors
-/// When the system's certificates cannot be used, or the crate is built for neither server.
-///
 /// A request that fails is not repeated: only the caller knows whether that is safe. Natively each call
 /// makes a pool of connections, so call it once and clone the client.
+///
+/// # Errors
+/// When the system's certificates cannot be used, or the crate is built for neither server.
 pub fn http_client() -> Result<Arc<dyn HttpClient>, HttpClientError> {
     #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
     return Ok(Arc::new(crate::native::Client::new()?));

@@ -63,10 +63,10 @@ impl DatasetQueries {
 
     /// Runs a query.
     ///
+    /// Values belong into the query's parameters, never into its text: see [`Query::with`].
+    ///
     /// # Errors
     /// As [`QueryExecutor::query`].
-    ///
-    /// Values belong into the query's parameters, never into its text: see [`Query::with`].
     pub async fn query(&self, query: &Query) -> Result<Answer> {
         self.executor.query(query).await
     }

@@ -216,10 +216,10 @@ pub enum Verified {
 impl KeyStore {
     /// Opens the store in a database of its own, and creates its tables where they are missing.
     ///
+    /// Two processes may open one database at once, and share the account and the keys.
+    ///
     /// # Errors
     /// [`KeysError`] where the database cannot be read or written, or the keyring is not the one of its secrets.
-    ///
-    /// Two processes may open one database at once, and share the account and the keys.
     pub async fn open(database: Arc<dyn Database>, keyring: Keyring) -> Result<Self, KeysError> {
         let migrations = [Migration::new("0001_vault.sql", vault::SCHEMA), Migration::new("0002_keys.sql", SCHEMA)];
         Migrator::default().apply(&*database, &migrations).await.map_err(failed)?;
@@ -254,10 +254,6 @@ impl KeyStore {
 
     /// Creates a key.
     ///
-    /// # Errors
-    /// [`KeysError`] for a scope without a permission, a name that is empty or has more than 200 characters, or where the store
-    /// cannot be written.
-    ///
     /// The key is durable when this returns. Its secrets are in the returned value alone.
     ///
     /// ```
@@ -277,6 +273,10 @@ impl KeyStore {
     /// assert_eq!(error.to_string(), "access keys: a key needs a permission");
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Errors
+    /// [`KeysError`] for a scope without a permission, a name that is empty or has more than 200 characters, or where the store
+    /// cannot be written.
     pub async fn create(&self, new: NewKey) -> Result<IssuedKey, KeysError> {
         let NewKey { name, scope, expires } = new;
         if scope.permissions.is_empty() {
@@ -301,11 +301,11 @@ impl KeyStore {
 
     /// Returns every key, the newest first.
     ///
-    /// # Errors
-    /// [`KeysError`] where the store cannot be read.
-    ///
     /// Revoked and expired keys are among them. All are read at once: a store has tens of keys, not
     /// millions.
+    ///
+    /// # Errors
+    /// [`KeysError`] where the store cannot be read.
     pub async fn list(&self) -> Result<Vec<Key>, KeysError> {
         let sql = format!("SELECT {COLUMNS} ORDER BY created_at DESC, id");
         let rows = self.inner.database.query(Statement::new(sql).rows_only()).await.map_err(failed)?.rows;
@@ -313,9 +313,6 @@ impl KeyStore {
     }
 
     /// Revokes a key. Returns whether there is one of this id.
-    ///
-    /// # Errors
-    /// [`KeysError`] where the store cannot be written.
     ///
     /// It is durable when this returns, and for good; the time of the first revocation stays.
     ///
@@ -332,6 +329,9 @@ impl KeyStore {
     /// assert!(keys.list().await?[0].revoked.is_some());
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Errors
+    /// [`KeysError`] where the store cannot be written.
     pub async fn revoke(&self, id: &str) -> Result<bool, KeysError> {
         let sql = "UPDATE gateway_keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?";
         let revoke = Statement::new(sql).bind(text(Utc::now())).bind(id);

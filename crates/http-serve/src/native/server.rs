@@ -87,9 +87,6 @@ impl Server {
     /// Serves a router, or an [`App`](crate::App) as a [service](crate::App::into_service), until `shutdown` is done; then takes
     /// no more connections and lets requests in flight finish.
     ///
-    /// # Errors
-    /// [`ServerError::Serve`].
-    ///
     /// Routes run on the runtime that this is called on. Requests in flight have the time of
     /// [`drain`](Self::drain); those that take longer are broken off.
     ///
@@ -105,6 +102,9 @@ impl Server {
     /// serving.await??;
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Errors
+    /// [`ServerError::Serve`].
     pub async fn serve(
         self,
         app: impl Into<AppService>,
