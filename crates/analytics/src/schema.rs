@@ -242,7 +242,7 @@ fn numbered(names: &[Option<String>]) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// Whether a name needs no quotes in SQL: ASCII letters, digits and `_`, not a digit first.
-fn is_identifier(name: &str) -> bool {
+pub(crate) fn is_identifier(name: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
     name.bytes().next().is_some_and(is_letter) && name.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit())
 }

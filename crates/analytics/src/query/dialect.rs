@@ -8,6 +8,8 @@
 //! | parameters | put into the text here | sent beside the text |
 //! | `SHOW` | yes | no |
 
+use crate::schema::is_identifier;
+
 /// The SQL that an executor reads. Sources: Cloudflare's documentation, "Workers Analytics Engine SQL Reference" and "SQL API".
 ///
 /// A query that is the same in both names its dataset by [`table`](Self::table), weighs its sums by
@@ -53,10 +55,8 @@ impl Dialect {
     /// ```
     #[must_use]
     pub fn table(self, dataset: &str) -> String {
-        let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
-        let is_word = dataset.as_bytes().first().is_some_and(is_letter)
-            && dataset.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let name = if is_word { dataset.to_owned() } else { format!("\"{}\"", dataset.replace('"', "\"\"")) };
+        let name =
+            if is_identifier(dataset) { dataset.to_owned() } else { format!("\"{}\"", dataset.replace('"', "\"\"")) };
         match self {
             Self::AnalyticsEngine => name,
             Self::AnalyticsSql => format!("events.analyticsEngine.{name}"),
