@@ -15,13 +15,13 @@
 //! | `quarantine/` | damaged segments, kept for inspection |
 //! | `*.tmp` | what is being written; leftovers of a crash are removed |
 //!
-//! The way of a point: [`EventSink::write`] checks its limits, `buffer` encodes it, `writer` takes the buffer and has `segment` append and
-//! sync it. The way back: `snapshot` opens the files of one moment, `reader` (events) or `maintenance` (columns) reads them. `compact` moves
-//! points from the first tier to the second, `retention` removes the oldest of both.
+//! The way of a point: [`EventSink::write`] checks its limits, `sampling` may leave it out, `buffer` encodes it, `writer` takes the buffer and
+//! has `segment` append and sync it. The way back: `snapshot` opens the files of one moment, `reader` (events) or `maintenance` (columns)
+//! reads them. `compact` moves points from the first tier to the second, `retention` removes the oldest of both.
 //!
-//! Locks, none of which is taken while another one is held: the buffer's mutex, for a copy of a frame; the mutex of the durable end, for a copy
-//! of a path. Between processes: a log segment is locked by the one that writes to it, the manifest by the one that changes it, in this
-//! order: compaction takes the manifest first, and segments only where it need not wait.
+//! Locks, none of which is taken while another one is held: the sampler's mutex, for a count; the buffer's, for a copy of a frame; that of the
+//! durable end, for a copy of a path. Between processes: a log segment is locked by the one that writes to it, the manifest by the one that
+//! changes it, in this order: compaction takes the manifest first, and segments only where it need not wait.
 
 mod buffer;
 #[cfg(feature = "query")]
