@@ -14,23 +14,19 @@
 //!
 //! wrangler has no counterpart: D1's Time Travel is its backup, and ends with the account.
 
-use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use indicatif::HumanBytes;
-use isobar_db::backup::{Backup, BackupTarget, FolderTarget, RestoreOptions, restore, verify};
+use isobar_db::backup::{Backup, BackupTarget, RestoreOptions, restore, verify};
 use isobar_db::{Bookmark, ErrorKind};
 use serde_json::json;
 
 use super::time_travel::{shown, timestamp};
 use crate::place::{Access, Place};
 use crate::remote::Where;
-use crate::target::{BucketTarget, Target};
+use crate::target::open;
 use crate::{Outcome, say};
 
 #[derive(Debug, Args)]
@@ -107,49 +103,6 @@ pub(crate) struct Verify {
     reach: Where,
 }
 
-/// An error of a store, in a database's kinds. Everything but a full or forbidden target may pass, and
-/// `--every` tries again.
-fn failed(error: isobar_storage::Error) -> isobar_db::Error {
-    let kind = match error.kind() {
-        isobar_storage::ErrorKind::StorageFull => ErrorKind::StorageFull,
-        isobar_storage::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
-        _ => ErrorKind::Unavailable,
-    };
-    isobar_db::Error::new(kind, error.to_string()).with_source(error)
-}
-
-#[async_trait]
-impl BackupTarget for BucketTarget {
-    async fn put(&self, name: &str, bytes: Bytes) -> isobar_db::Result<()> {
-        self.write(name, bytes).await.map_err(failed)
-    }
-
-    async fn get(&self, name: &str) -> isobar_db::Result<Option<Bytes>> {
-        self.read(name).await.map_err(failed)
-    }
-
-    async fn list(&self, prefix: &str) -> isobar_db::Result<Vec<String>> {
-        self.names(prefix).await.map_err(failed)
-    }
-
-    async fn delete(&self, name: &str) -> isobar_db::Result<()> {
-        self.remove(name).await.map_err(failed)
-    }
-}
-
-/// Opens a target, for a backup of a database.
-async fn open(
-    target: &str,
-    place: &Place,
-    reach: &Where,
-    access: Access,
-) -> Result<Arc<dyn BackupTarget>, Box<dyn Error>> {
-    Ok(match Target::open(target, place, reach, access).await? {
-        Target::Folder(folder) => Arc::new(FolderTarget::new(folder)),
-        Target::Bucket(bucket) => Arc::new(bucket),
-    })
-}
-
 /// The message for an error of a restore or a check, with the target where the backup there is at fault.
 fn of_target(target: &str, error: &isobar_db::Error) -> String {
     match error.kind() {
@@ -161,7 +114,7 @@ fn of_target(target: &str, error: &isobar_db::Error) -> String {
 impl Save {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let (database, known) = place.existing_database(&self.database).await?;
-        let target = open(&self.target, place, &self.reach, Access::Write).await?;
+        let target = open::<dyn BackupTarget>(&self.target, place, &self.reach, Access::Write).await?;
         let backup = Backup::new(database, target);
         let name = known.local_name();
         loop {
@@ -201,7 +154,7 @@ impl Load {
             let message = "a backup is restored into a new file; use another --root, or move the database away";
             return Err(format!("the database {} exists ({}): {message}", known.local_name(), file.display()).into());
         }
-        let target = open(&self.target, place, &self.reach, Access::Existing).await?;
+        let target = open::<dyn BackupTarget>(&self.target, place, &self.reach, Access::Existing).await?;
         place.make_root(Some(&config))?;
         let mut options = RestoreOptions::default();
         options.bookmark = self.bookmark.map(Bookmark::new);
@@ -220,7 +173,7 @@ impl Load {
 
 impl Verify {
     pub(super) async fn run(self, place: &Place) -> Outcome {
-        let target = open(&self.target, place, &self.reach, Access::Existing).await?;
+        let target = open::<dyn BackupTarget>(&self.target, place, &self.reach, Access::Existing).await?;
         let verified = verify(&*target).await.map_err(|error| of_target(&self.target, &error))?;
         if self.json {
             say!("{}", serde_json::to_string_pretty(&verified)?);

@@ -8,18 +8,12 @@
 //! cron job notices; with `--every` it is a warning, as is a failure that may pass. One process at a
 //! time backs up into a target.
 
-use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
 use isobar_sessions::ErrorKind;
-use isobar_sessions::backup::{
-    Backup, BackupOptions, BackupReport, BackupTarget, FolderTarget, RestoreOptions, restore, verify,
-};
+use isobar_sessions::backup::{Backup, BackupOptions, BackupReport, BackupTarget, RestoreOptions, restore, verify};
 use isobar_sessions::local::OnExisting;
 use serde_json::json;
 
@@ -27,7 +21,7 @@ use super::{Class, time};
 use crate::place::{Access, Place};
 use crate::remote::Where;
 use crate::table::one_line;
-use crate::target::{BucketTarget, Target};
+use crate::target::open;
 use crate::{Outcome, say};
 
 #[derive(Debug, Args)]
@@ -117,53 +111,10 @@ pub(crate) struct Verify {
     reach: Where,
 }
 
-/// An error of a store, in the kinds of session objects. Everything but a forbidden target may pass, and
-/// `--every` tries again.
-fn failed(error: isobar_storage::Error) -> isobar_sessions::Error {
-    let kind = match error.kind() {
-        isobar_storage::ErrorKind::StorageFull => ErrorKind::StorageFull,
-        isobar_storage::ErrorKind::PermissionDenied => ErrorKind::NotAuthorized,
-        _ => ErrorKind::Storage,
-    };
-    isobar_sessions::Error::new(kind, error.to_string()).with_source(error)
-}
-
-#[async_trait]
-impl BackupTarget for BucketTarget {
-    async fn put(&self, name: &str, bytes: Bytes) -> isobar_sessions::Result<()> {
-        self.write(name, bytes).await.map_err(failed)
-    }
-
-    async fn get(&self, name: &str) -> isobar_sessions::Result<Option<Bytes>> {
-        self.read(name).await.map_err(failed)
-    }
-
-    async fn list(&self, prefix: &str) -> isobar_sessions::Result<Vec<String>> {
-        self.names(prefix).await.map_err(failed)
-    }
-
-    async fn delete(&self, name: &str) -> isobar_sessions::Result<()> {
-        self.remove(name).await.map_err(failed)
-    }
-}
-
-/// Opens a target, for a backup of session objects.
-async fn open(
-    target: &str,
-    place: &Place,
-    reach: &Where,
-    access: Access,
-) -> Result<Arc<dyn BackupTarget>, Box<dyn Error>> {
-    Ok(match Target::open(target, place, reach, access).await? {
-        Target::Folder(folder) => Arc::new(FolderTarget::new(folder)),
-        Target::Bucket(bucket) => Arc::new(bucket),
-    })
-}
-
 impl Save {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let (class, folder) = self.class.folder(place)?;
-        let target = open(&self.target, place, &self.reach, Access::Write).await?;
+        let target = open::<dyn BackupTarget>(&self.target, place, &self.reach, Access::Write).await?;
         let mut options = BackupOptions::default().with_keep(usize::try_from(self.keep)?);
         options.full = self.full;
         let backup = Backup::new(folder, &class, target).with_options(options);
@@ -226,7 +177,7 @@ fn may_pass(kind: ErrorKind) -> bool {
 impl Load {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let (class, folder) = place.session_class(&self.class.class)?;
-        let target = open(&self.target, place, &self.reach, Access::Existing).await?;
+        let target = open::<dyn BackupTarget>(&self.target, place, &self.reach, Access::Existing).await?;
         place.make_root(place.config()?.as_ref())?;
         let mut options = RestoreOptions::default();
         options.objects = Some(self.objects).filter(|objects| !objects.is_empty());
@@ -266,7 +217,7 @@ impl Load {
 impl Verify {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let (class, _) = place.session_class(&self.class.class)?;
-        let target = open(&self.target, place, &self.reach, Access::Existing).await?;
+        let target = open::<dyn BackupTarget>(&self.target, place, &self.reach, Access::Existing).await?;
         let report = verify(&*target, &class, self.run.as_deref()).await;
         let report = report.map_err(|error| format!("{}: {error}", self.target))?;
         if self.json {
