@@ -9,7 +9,7 @@ use clap::Args;
 use isobar_sessions::local::{AlarmCursor, AlarmListOptions, Catalog, ObjectAlarm, TimerDetails};
 use serde_json::json;
 
-use super::{Class, no_object, shown, time};
+use super::{Class, named, no_object, shown, time};
 use crate::Outcome;
 use crate::d1::time_travel::timestamp;
 use crate::place::Place;
@@ -122,8 +122,7 @@ impl Alarms {
             if let Some(why) = &found.entry.damage {
                 damaged += 1;
                 output.flush()?; // in the order of the list
-                let name = found.entry.id.name().map(|name| format!(" ({})", one_line(name))).unwrap_or_default();
-                eprintln!("damaged: {}/{}{name}: {why}", source.class, found.entry.id);
+                eprintln!("damaged: {}/{}: {why}", source.class, named(&found.entry.id));
             }
         }
         if self.json {

@@ -17,10 +17,9 @@ use isobar_sessions::backup::{Backup, BackupOptions, BackupReport, BackupTarget,
 use isobar_sessions::local::OnExisting;
 use serde_json::json;
 
-use super::{Class, time};
+use super::{Class, named, time};
 use crate::place::{Access, Place};
 use crate::remote::Where;
-use crate::table::one_line;
 use crate::target::open;
 use crate::{Outcome, say};
 
@@ -144,8 +143,7 @@ impl Save {
     fn print(&self, class: &str, report: &BackupReport) -> Outcome {
         let BackupReport { run, objects, read, blocks, bytes, removed, .. } = report;
         for (id, why) in &report.unread {
-            let name = id.name().map(|name| format!(" ({})", one_line(name))).unwrap_or_default();
-            eprintln!("unread: {class}/{id}{name}: {why}");
+            eprintln!("unread: {class}/{}: {why}", named(id));
         }
         if let Some(problem) = &report.problem {
             eprintln!("warning: {problem}");

@@ -14,7 +14,7 @@ use clap::Args;
 use isobar_sessions::ObjectId;
 use isobar_sessions::local::{Catalog, CatalogEntry, CatalogListOptions};
 
-use super::{shown, time};
+use super::{named, shown, time};
 use crate::Outcome;
 use crate::place::Place;
 use crate::table::one_line;
@@ -173,8 +173,7 @@ impl<W: Write> Lines<W> {
         if let Some(why) = &entry.damage {
             self.damaged += 1;
             self.output.flush()?; // in the order of the list
-            let name = entry.id.name().map(|name| format!(" ({})", one_line(name))).unwrap_or_default();
-            eprintln!("damaged: {class}/{}{name}: {why}", entry.id);
+            eprintln!("damaged: {class}/{}: {why}", named(&entry.id));
         }
         Ok(())
     }

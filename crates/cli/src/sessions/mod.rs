@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::Outcome;
 use crate::place::Place;
+use crate::table::one_line;
 
 /// Commands on the session objects (Durable Objects) of this machine.
 #[derive(Debug, Subcommand)]
@@ -130,6 +131,11 @@ fn classes(named: Option<&str>, place: &Place) -> Result<Vec<String>, Box<dyn Er
 fn no_object(class: &Class, object: &str, id: &ObjectId) -> String {
     let shown = if id.to_string() == object { String::new() } else { format!(" (id {id})") };
     format!("there is no object {object:?}{shown} of {} here; `isobar sessions list` has those there are", class.class)
+}
+
+/// An object's id, with its name where that is known.
+fn named(id: &ObjectId) -> String {
+    id.name().map_or_else(|| id.to_string(), |name| format!("{id} ({})", one_line(name)))
 }
 
 /// An object as JSON.

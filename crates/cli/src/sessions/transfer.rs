@@ -16,10 +16,9 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use isobar_sessions::local::{CatalogWriter, ExportReport, ImportReport, OnExisting};
 use serde_json::json;
 
-use super::{Class, no_object};
+use super::{Class, named, no_object};
 use crate::output::whole;
 use crate::place::Place;
-use crate::table::one_line;
 use crate::{Outcome, say};
 
 #[derive(Debug, Args)]
@@ -105,8 +104,7 @@ impl Export {
         };
         bar.finish_and_clear();
         for (id, why) in &report.damaged {
-            let name = id.name().map(|name| format!(" ({})", one_line(name))).unwrap_or_default();
-            eprintln!("damaged: {id}{name}: {why}");
+            eprintln!("damaged: {}: {why}", named(id));
         }
         let damaged: Vec<_> = report.damaged.iter().map(|(id, _)| id.to_string()).collect();
         if self.json {
