@@ -45,6 +45,13 @@ pub(super) struct Entry {
     pub(super) unread: Option<String>,
 }
 
+impl Entry {
+    /// Whether the files with this mark are those that were copied. Files that are too fresh have none.
+    pub(super) fn is_of(&self, stamp: Option<&str>) -> bool {
+        self.unread.is_none() && stamp.is_some() && self.stamp.as_deref() == stamp
+    }
+}
+
 /// The end of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Manifest {

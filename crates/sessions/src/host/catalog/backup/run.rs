@@ -165,8 +165,7 @@ fn is_unchanged(catalog: &Catalog, remote: &Remote, entries: Entries) -> Result<
     each_object(catalog, |entry| {
         let known = earlier.find(remote, &entry.id.to_string())?;
         let stamp = stamp_of(catalog, &entry)?;
-        is_same = !earlier.is_other
-            && known.is_some_and(|known| known.unread.is_none() && known.stamp.is_some() && known.stamp == stamp);
+        is_same = !earlier.is_other && known.is_some_and(|known| known.is_of(stamp.as_deref()));
         Ok(is_same)
     })?;
     Ok(is_same && !earlier.has_more(remote)? && !earlier.is_other)
@@ -192,9 +191,8 @@ impl Running<'_> {
         }
         // Before the copy: what changes afterwards has another mark.
         let stamp = stamp_of(self.catalog, &entry)?;
-        let is_same = |known: &Entry| known.unread.is_none() && known.stamp.is_some() && known.stamp == stamp;
         let added = match known {
-            Some(known) if !self.is_full && is_same(&known) => known,
+            Some(known) if !self.is_full && known.is_of(stamp.as_deref()) => known,
             known => {
                 let guard = self.catalog.guard()?;
                 match self.open(&entry, &guard) {
