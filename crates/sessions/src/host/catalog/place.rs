@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::archive::Hashed;
 use super::reader::Reader;
@@ -90,7 +90,7 @@ impl<'w> Placing<'w> {
         let path = catalog.file(&id);
         let object = Indexed { id: *id.as_bytes(), name: None, alarm: None, made: None };
         let mut draft = Draft { object, file: None, path, bytes: 0, sha256: String::new() };
-        if is_there(&draft.path) || disk::has_log(&draft.path) {
+        if is_occupied(&draft.path) {
             match self.existing {
                 OnExisting::Refuse => {
                     let message = format!("the object {shown} is there already, and was left as it is");
@@ -163,6 +163,11 @@ impl<'w> Placing<'w> {
         self.bytes += ready.iter().map(|draft| draft.bytes).sum::<u64>();
         Ok(())
     }
+}
+
+/// Whether an object, or the log of one, is at the path of an object's file.
+pub(super) fn is_occupied(path: &Path) -> bool {
+    is_there(path) || disk::has_log(path)
 }
 
 /// The side of a copy that has failed.

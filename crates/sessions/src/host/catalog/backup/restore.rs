@@ -8,8 +8,7 @@ use super::format::{Entry, Manifest, Names};
 use super::lists::{self, Entries};
 use super::remote::{Remote, with_target};
 use super::{BackupTarget, RestoreOptions, RestoreReport};
-use crate::host::catalog::place::Placing;
-use crate::host::catalog::writer::is_there;
+use crate::host::catalog::place::{Placing, is_occupied};
 use crate::host::catalog::{CatalogWriter, OnExisting};
 use crate::host::disk;
 use crate::{Error, ErrorKind, IdScheme, Result};
@@ -104,7 +103,7 @@ impl<'a> Restore<'a> {
                     entry.id
                 ));
             }
-            if self.options.existing == OnExisting::Refuse && exists(root, &entry.id) {
+            if self.options.existing == OnExisting::Refuse && exists(root, &entry) {
                 let name = entry.name.map(|name| format!(" ({name:?})")).unwrap_or_default();
                 return wrong(format!("the object {}{name} is there already; nothing was restored", entry.id));
             }
@@ -137,7 +136,7 @@ impl<'a> Restore<'a> {
                 report.missing.push(entry.id.clone());
                 return false;
             }
-            let is_skipped = self.options.existing == OnExisting::Skip && exists(root, &entry.id);
+            let is_skipped = self.options.existing == OnExisting::Skip && exists(root, entry);
             report.skipped += u64::from(is_skipped);
             !is_skipped
         };
@@ -165,7 +164,7 @@ pub(super) fn id_of(entry: &Entry) -> Result<[u8; 32]> {
     bytes.ok_or_else(|| Error::new(ErrorKind::Decode, format!("invalid id in the backup: {:?}", entry.id)))
 }
 
-fn exists(root: &Path, id: &str) -> bool {
-    let path = root.join(disk::OBJECTS).join(&id[..2]).join(format!("{id}.db"));
-    is_there(&path) || disk::has_log(&path)
+/// Whether an object is in the folder of a host. One with an invalid id is not.
+fn exists(root: &Path, entry: &Entry) -> bool {
+    id_of(entry).is_ok_and(|id| is_occupied(&disk::object_file(&root.join(disk::OBJECTS), &id)))
 }
