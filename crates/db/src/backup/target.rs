@@ -3,6 +3,8 @@
 //! Four operations, which any object storage has: R2 and S3 by a few lines of the platform, a folder here. Nothing
 //! is renamed or appended to, and a listing need not be sorted. What is put must be seen by a listing afterwards,
 //! as R2 and S3 promise.
+//!
+//! `isobar_sessions::backup` has a trait of the same name for errors of its own; its module says why there are two.
 
 use std::fmt::Debug;
 use std::io;

@@ -1,4 +1,9 @@
 //! Where a backup is kept.
+//!
+//! `isobar_db::backup` has a trait of the same name and operations. They are two because their results are: an implementation states
+//! the kinds of its crate's errors, and by them a run is tried again or not. One trait for both would be generic over the error, as
+//! would each `dyn BackupTarget`, or have an error of its own that both crates translate. The files themselves are shared:
+//! [`NamedFiles`].
 
 use std::fmt::Debug;
 use std::io;
