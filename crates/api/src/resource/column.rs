@@ -465,30 +465,6 @@ mod tests {
     }
 
     #[test]
-    fn formats_accept_valid_texts_only() {
-        for (format, text, fits) in [
-            (Format::Email, "ada@example.com", true),
-            (Format::Email, "ada@example", false),
-            (Format::Email, "a b@example.com", false),
-            (Format::Email, "a@b@example.com", false),
-            (Format::Email, "@example.com", false),
-            (Format::Email, "a@example..com", false),
-            (Format::Url, "https://example.com/a?b=c#d", true),
-            (Format::Url, "http://localhost:8787", true),
-            (Format::Url, "http://localhost:50123/hook", true),
-            (Format::Url, "http://localhost:65535", true),
-            (Format::Url, "http://localhost:65536", false),
-            (Format::Url, "http://localhost:", false),
-            (Format::Url, "javascript:alert(1)", false),
-            (Format::Url, "https://", false),
-            (Format::Url, "https://user@host/", false),
-            (Format::Url, "https://host/<script>", false),
-        ] {
-            assert_eq!(format.fits(text), fits, "{text}");
-        }
-    }
-
-    #[test]
     fn secrets_are_shown_as_sealed() {
         let secret = Column::secret("token");
         assert_eq!(secret.json_of(&Value::from("plain")), json!({"sealed": true}));

@@ -99,3 +99,51 @@ impl Shape {
 fn is_port(text: &str) -> bool {
     text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has_pattern(format: Format, text: &str) -> bool {
+        regex_lite::Regex::new(format.pattern()).expect("the pattern is valid").is_match(text)
+    }
+
+    #[test]
+    fn formats_accept_valid_texts_only() {
+        for (format, text, fits) in [
+            (Format::Slug, "a-quick-start-2", true),
+            (Format::Slug, "A-quick-start", false),
+            (Format::Slug, "", false),
+            (Format::Email, "ada@example.com", true),
+            (Format::Email, "ada@example", false),
+            (Format::Email, "a b@example.com", false),
+            (Format::Email, "a@b@example.com", false),
+            (Format::Email, "@example.com", false),
+            (Format::Email, "a@example..com", false),
+            (Format::Url, "https://example.com/a?b=c#d", true),
+            (Format::Url, "http://localhost:8787", true),
+            (Format::Url, "http://localhost:50123/hook", true),
+            (Format::Url, "http://localhost:65535", true),
+            (Format::Url, "http://localhost:65536", false),
+            (Format::Url, "http://localhost:", false),
+            (Format::Url, "javascript:alert(1)", false),
+            (Format::Url, "https://", false),
+            (Format::Url, "https://user@host/", false),
+            (Format::Url, "https://host/<script>", false),
+        ] {
+            assert_eq!(format.fits(text), fits, "{text}");
+            assert_eq!(has_pattern(format, text), fits, "{text}");
+        }
+    }
+
+    #[test]
+    fn ports_of_the_pattern_are_those_of_the_format() {
+        let edges =
+            [0, 9, 10, 59_999, 60_000, 64_999, 65_000, 65_499, 65_500, 65_529, 65_530, 65_535, 65_536, 66_000, 70_000];
+        let ports = edges.iter().map(u32::to_string).chain(["00080", "000080", "+80", "8a"].map(str::to_owned));
+        for port in ports {
+            let url = format!("http://localhost:{port}/");
+            assert_eq!(has_pattern(Format::Url, &url), Format::Url.fits(&url), "{url}");
+        }
+    }
+}
