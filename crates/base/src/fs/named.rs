@@ -96,7 +96,7 @@ impl NamedFiles {
         Ok(names)
     }
 
-    /// Removes a file, if there is one of this name.
+    /// Removes a file, if there is one of this name. The removal is not synced: after a power loss the file may be there again.
     ///
     /// # Errors
     /// As [`path`](Self::path), and the system's.
