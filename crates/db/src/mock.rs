@@ -40,7 +40,7 @@ use crate::{InteractiveOptions, InteractiveTransaction};
 /// ```
 ///
 /// Clones share the script and the record. Sessions, and [`time_travel`](Database::time_travel), are the backend's
-/// own; the operations of a session go through the script, those of time travel do not.
+/// own; the operations of a session and of an interactive transaction go through the script, those of time travel do not.
 #[derive(Debug, Clone)]
 pub struct MockDatabase {
     inner: Arc<dyn Database>,
@@ -82,22 +82,30 @@ fn joined(statements: &[Statement]) -> String {
     statements.iter().map(Statement::sql).collect::<Vec<_>>().join("; ")
 }
 
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl Queryable for MockDatabase {
-    async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        enter(&self.script, Operation::Query, statement.sql()).await?;
-        self.inner.query(statement).await
-    }
-    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
-        enter(&self.script, Operation::Batch, joined(&statements)).await?;
-        self.inner.batch(statements).await
-    }
-    async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
-        enter(&self.script, Operation::Batch, script).await?;
-        self.inner.batch_script(script).await
-    }
+/// Runs statements behind the script of a wrapper.
+macro_rules! scripted {
+    ($($wrapper:ty),*) => {$(
+        #[async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl Queryable for $wrapper {
+            async fn query(&self, statement: Statement) -> Result<QueryResult> {
+                enter(&self.script, Operation::Query, statement.sql()).await?;
+                self.inner.query(statement).await
+            }
+            async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
+                enter(&self.script, Operation::Batch, joined(&statements)).await?;
+                self.inner.batch(statements).await
+            }
+            async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
+                enter(&self.script, Operation::Batch, script).await?;
+                self.inner.batch_script(script).await
+            }
+        }
+    )*};
 }
+scripted!(MockDatabase, MockSession);
+#[cfg(not(target_arch = "wasm32"))]
+scripted!(MockTransaction);
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
@@ -144,23 +152,6 @@ struct MockSession {
     script: Script<Error>,
 }
 
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl Queryable for MockSession {
-    async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        enter(&self.script, Operation::Query, statement.sql()).await?;
-        self.inner.query(statement).await
-    }
-    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
-        enter(&self.script, Operation::Batch, joined(&statements)).await?;
-        self.inner.batch(statements).await
-    }
-    async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
-        enter(&self.script, Operation::Batch, script).await?;
-        self.inner.batch_script(script).await
-    }
-}
-
 #[deny(clippy::missing_trait_methods)]
 impl DatabaseSession for MockSession {
     fn bookmark(&self) -> Option<Bookmark> {
@@ -174,24 +165,6 @@ impl DatabaseSession for MockSession {
 struct MockTransaction {
     inner: Box<dyn InteractiveTransaction>,
     script: Script<Error>,
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl Queryable for MockTransaction {
-    async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        enter(&self.script, Operation::Query, statement.sql()).await?;
-        self.inner.query(statement).await
-    }
-    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
-        enter(&self.script, Operation::Batch, joined(&statements)).await?;
-        self.inner.batch(statements).await
-    }
-    async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
-        enter(&self.script, Operation::Batch, script).await?;
-        self.inner.batch_script(script).await
-    }
 }
 
 #[cfg(not(target_arch = "wasm32"))]
