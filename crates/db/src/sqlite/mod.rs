@@ -10,6 +10,7 @@
 //! connection       one connection with D1's rules, and what may interrupt it
 //! disk, fault      room on the disk, modes of files; SQLite's errors in D1's words
 //! history          every commit of a file, kept for a time
+//! pages            copies of all pages of a database
 //! replica          a copy that stays behind, for tests of bookmarks
 //! ```
 //!
@@ -27,6 +28,7 @@ mod fault;
 #[cfg(feature = "local")]
 mod history;
 mod lane;
+mod pages;
 mod replica;
 #[cfg(feature = "local")]
 mod threads;

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use rusqlite::backup::{Backup, StepResult};
 
 use super::Engine;
+use crate::Result;
 use crate::sqlite::fault;
 use crate::sqlite::lane::Slot;
-use crate::{Error, ErrorKind, Result};
+use crate::sqlite::pages::copy_pages;
 
 impl Engine {
     /// Returns a copy of the newest state.
     pub(in crate::sqlite) async fn copy(&self) -> Result<Connection> {
         let copy = |slot: &mut Slot| {
             let mut into = Connection::open_in_memory().map_err(|error| fault::of_open(&error))?;
-            copy_pages(slot.connection()?.connection(), &mut into)?;
+            let copied = copy_pages(slot.connection()?.connection(), &mut into, || false);
+            copied.map_err(|error| fault::of_open(&error))?;
             Ok(into)
         };
         self.writer.run(self.shared.options.time_limit, copy).await
@@ -26,19 +27,10 @@ impl Engine {
         let shared = Arc::clone(&self.shared);
         let replace = move |slot: &mut Slot| {
             let connection = slot.connection()?;
-            copy_pages(&copy, connection.connection_mut())?;
+            let copied = copy_pages(&copy, connection.connection_mut(), || false);
+            copied.map_err(|error| fault::of_open(&error))?;
             shared.look(connection).map_err(|failure| fault::of(&failure))
         };
         self.writer.run(self.shared.options.time_limit, replace).await
-    }
-}
-
-/// Copies all pages in one step, which is one state.
-fn copy_pages(from: &Connection, into: &mut Connection) -> Result<()> {
-    let failed = |error: rusqlite::Error| fault::of_open(&error);
-    let backup = Backup::new(from, into).map_err(failed)?;
-    match backup.step(-1).map_err(failed)? {
-        StepResult::Done => Ok(()),
-        _ => Err(Error::new(ErrorKind::Unavailable, "the database is busy, and was not copied: try again")),
     }
 }

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use isobar_base::fs::parent;
 use isobar_sqlite::journal::Disk;
 use rusqlite::Connection;
-use rusqlite::backup::{Backup, StepResult};
 
 use super::fault;
 use super::folder::Folder;
@@ -20,9 +19,7 @@ use super::format::{BLOCK, BlockBuilder, HEADER, Header, Kind};
 use super::position::Position;
 use super::span::Point;
 use crate::Result;
-
-/// Pages that are copied at a time.
-const STEP: i32 = 1024;
+use crate::sqlite::pages::copy_pages;
 
 /// A base that is whole.
 #[derive(Debug, Clone, Copy)]
@@ -86,30 +83,6 @@ impl Drop for Temporary {
         // What is left is removed when the history is opened next.
         drop(self.disk.remove(&self.path));
     }
-}
-
-/// Copies all pages of a database into another one, in one transaction there. It is undone where `must_stop` says so.
-pub(super) fn copy_pages(
-    from: &Connection,
-    into: &mut Connection,
-    must_stop: impl Fn() -> bool,
-) -> rusqlite::Result<()> {
-    let backup = Backup::new(from, into)?;
-    loop {
-        match backup.step(STEP)? {
-            StepResult::Done => return Ok(()),
-            _ if must_stop() => {
-                return Err(of_code(rusqlite::ffi::SQLITE_INTERRUPT));
-            }
-            StepResult::More => {}
-            // SQLite has waited for the lock, as long as the connection's handler does.
-            _ => return Err(of_code(rusqlite::ffi::SQLITE_BUSY)),
-        }
-    }
-}
-
-fn of_code(code: i32) -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
 }
 
 /// Writes the pages of a database's file. Returns the bytes of the base.

@@ -5,11 +5,12 @@
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::base::{Temporary, copy_pages};
+use super::base::Temporary;
 use super::fault;
 use super::index::{Limit, time};
 use super::position::{Position, of_bookmark};
 use super::recorder::Recorder;
+use crate::sqlite::pages::copy_pages;
 use crate::{Bookmark, Error, ErrorKind, Restored, Result};
 
 /// The error of a database that is not restored.

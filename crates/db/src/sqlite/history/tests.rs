@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::archiver::Archiver;
-use super::base::{Temporary, copy_pages};
+use super::base::Temporary;
 use super::folder::Folder;
 use super::follow::WalFile;
 use super::format::{HEADER, Kind};
@@ -23,6 +23,7 @@ use super::index::{Index, Limit};
 use super::marks::Marks;
 use super::position::HistoryId;
 use super::recorder::{Keeper, Recorder};
+use crate::sqlite::pages::copy_pages;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
