@@ -118,6 +118,10 @@ impl Engine {
         Ok(engine)
     }
 
+    pub(super) fn options(&self) -> &SqliteOptions {
+        &self.shared.options
+    }
+
     pub(super) fn name(&self) -> String {
         self.shared.path.as_ref().map_or_else(|| "memory".to_owned(), |path| path.display().to_string())
     }

@@ -140,8 +140,7 @@ impl SqliteDatabase {
     /// As [`memory`](Self::memory).
     #[cfg(feature = "memory")]
     pub async fn memory_with(options: SqliteOptions) -> Result<Self> {
-        let engine = Engine::open(None, options.clone()).await?;
-        Self::of(engine, &options).await
+        Self::of(Engine::open(None, options).await?).await
     }
 
     /// The database in this file, created if need be, its folder too. WAL, `synchronous=FULL`: what is answered
@@ -195,13 +194,13 @@ impl SqliteDatabase {
                 .with_source(error)
                 .in_file(&path.display().to_string())
         })?;
-        let engine = Engine::open(Some(path), options.clone()).await;
-        Self::of(engine.map_err(|error| error.in_file(&path.display().to_string()))?, &options).await
+        let engine = Engine::open(Some(path), options).await;
+        Self::of(engine.map_err(|error| error.in_file(&path.display().to_string()))?).await
     }
 
-    async fn of(engine: Engine, options: &SqliteOptions) -> Result<Self> {
-        let replica = match options.replica_lag {
-            Some(ReplicaLag::UntilAdvanced) => Some(Arc::new(Replica::open(&engine, options).await?)),
+    async fn of(engine: Engine) -> Result<Self> {
+        let replica = match engine.options().replica_lag {
+            Some(ReplicaLag::UntilAdvanced) => Some(Arc::new(Replica::open(&engine).await?)),
             None => None,
         };
         Ok(Self { engine: Arc::new(engine), replica })
@@ -235,8 +234,7 @@ impl SqliteDatabase {
         options: SqliteOptions,
         disk: Arc<dyn isobar_sqlite::journal::Disk>,
     ) -> Result<Self> {
-        let engine = Engine::open_on(path.as_ref(), options.clone(), disk).await?;
-        Self::of(engine, &options).await
+        Self::of(Engine::open_on(path.as_ref(), options, disk).await?).await
     }
 }
 

@@ -18,9 +18,9 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    /// Copies the database, of which these are the options.
-    pub(super) async fn open(primary: &Engine, options: &SqliteOptions) -> Result<Self> {
-        let options = SqliteOptions::default().with_time_limit(options.time_limit);
+    /// Copies the database.
+    pub(super) async fn open(primary: &Engine) -> Result<Self> {
+        let options = SqliteOptions::default().with_time_limit(primary.options().time_limit);
         let engine = Engine::open(None, options).await?;
         let position = Mutex::new(primary.bookmark());
         let replica = Self { engine, position, advancing: tokio::sync::Mutex::default() };
