@@ -1,8 +1,8 @@
 //! The traits.
 //!
-//! Three traits, each the smallest that its user needs: [`Queryable`] runs statements, [`Database`] adds the rest
-//! of D1's interface, [`DatabaseSession`] is a `Queryable` with a bookmark. All are dyn-safe; conveniences that
-//! need generics stand in [`QueryableExt`](crate::QueryableExt).
+//! Four traits, each the smallest that its user needs: [`Queryable`] runs statements, [`Database`] adds the rest
+//! of D1's interface, [`DatabaseSession`] is a `Queryable` with a bookmark, `InteractiveTransaction` one with an
+//! end. All are dyn-safe; conveniences that need generics stand in [`QueryableExt`](crate::QueryableExt).
 //!
 //! Methods with a default body are those that a backend can do better but need not. A wrapper forwards all of them
 //! (`#[deny(clippy::missing_trait_methods)]`), or it would silently give up what its backend does better.
@@ -22,7 +22,7 @@ use crate::{
     Result, Statement, TimeTravel, sql,
 };
 
-/// A runner of statements: a database, or a session on one. Code that needs nothing else takes this trait, and runs on both.
+/// A runner of statements: a database, a session on one, a transaction. Code that needs nothing else takes this trait, and runs on all.
 ///
 /// ```
 /// # #[cfg(feature = "memory")]
@@ -352,7 +352,8 @@ pub trait InteractiveTransaction: Queryable {
     /// # Errors
     /// [`ErrorKind::Constraint`](crate::ErrorKind::Constraint) for a deferred foreign key that is broken;
     /// [`Unavailable`](crate::ErrorKind::Unavailable) where the transaction was over before, by its time limit, say; those of writes. It
-    /// is rolled back then.
+    /// is rolled back then; a commit whose sync has failed may be there when the database is opened again
+    /// ([`Error::is_retryable`](crate::Error::is_retryable)).
     async fn commit(self: Box<Self>) -> Result<()>;
 
     /// Rolls back, and returns when others can write again; a drop does not wait for that.
