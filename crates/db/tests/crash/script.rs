@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use isobar_db::{
-    Bookmark, Consistency, Database, HistoryOptions, QueryableExt, SqliteDatabase, SqliteOptions, Statement,
+    Bookmark, Consistency, Database, HistoryOptions, InteractiveOptions, InteractiveTransaction, QueryableExt,
+    SqliteDatabase, SqliteOptions, Statement,
 };
 use isobar_sqlite::journal::{Disk, SystemDisk};
 
@@ -44,9 +46,27 @@ pub(crate) async fn content(db: &SqliteDatabase) -> isobar_db::Result<Content> {
 /// Writes a number with so many bytes behind it. Returns the bookmark that the session has then.
 pub(crate) async fn write(db: &SqliteDatabase, number: i64, bytes: i64) -> isobar_db::Result<Bookmark> {
     let session = db.session(Consistency::FirstPrimary);
-    let insert = Statement::new("INSERT OR REPLACE INTO t VALUES (?, ?, randomblob(?))");
-    session.query(insert.bind(number % SLOTS).bind(number).bind(bytes)).await?;
+    session.query(insert(number, bytes)).await?;
     Ok(session.bookmark().expect("the session has written"))
+}
+
+/// As [`write`], in an interactive transaction.
+async fn write_interactively(db: &SqliteDatabase, number: i64, bytes: i64) -> isobar_db::Result<Bookmark> {
+    let tx = begin(db).await?;
+    tx.query(insert(number, bytes)).await?;
+    tx.commit().await?;
+    let session = db.session(Consistency::FirstPrimary);
+    session.query("SELECT 1".into()).await?;
+    Ok(session.bookmark().expect("the session has read"))
+}
+
+pub(crate) async fn begin(db: &SqliteDatabase) -> isobar_db::Result<Box<dyn InteractiveTransaction>> {
+    db.begin(InteractiveOptions::default().with_time_limit(Duration::from_secs(60))).await
+}
+
+pub(crate) fn insert(number: i64, bytes: i64) -> Statement {
+    let insert = Statement::new("INSERT OR REPLACE INTO t VALUES (?, ?, randomblob(?))");
+    insert.bind(number % SLOTS).bind(number).bind(bytes)
 }
 
 /// Records a script of this many steps. Returns what it has done, and what was answered when.
@@ -90,6 +110,7 @@ pub(crate) async fn run(root: &Path, seed: u64, steps: usize, lies: bool) -> (Ve
             }
             // A write-ahead log is long after a few of them.
             1..5 => write(&db, number, 300_000).await.unwrap(),
+            7 | 8 => write_interactively(&db, number, 9_000).await.unwrap(),
             _ => write(&db, number, 9_000).await.unwrap(),
         };
         now = next;

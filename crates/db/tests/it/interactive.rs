@@ -102,6 +102,29 @@ async fn a_call_that_is_dropped_with_its_answer_unread_rolls_back() {
 }
 
 #[tokio::test]
+async fn a_commit_that_is_dropped_is_done_or_rolled_back_and_holds_up_nothing() {
+    let db = SqliteDatabase::memory().await.unwrap();
+    db.exec("CREATE TABLE t (a)").await.unwrap();
+    let start = Instant::now();
+    let tx = begun(&db).await;
+    tx.batch(vec![INSERT.into(), INSERT.into()]).await.unwrap();
+    drop(tx.commit());
+    assert_eq!(counted(&db).await, 0, "it was not sent");
+    for wait in [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(20)] {
+        let before = counted(&db).await;
+        let tx = begun(&db).await;
+        tx.batch(vec![INSERT.into(), INSERT.into()]).await.unwrap();
+        let mut commit = tx.commit();
+        let answer = futures_util::future::poll_immediate(&mut commit).await;
+        std::thread::sleep(wait);
+        drop(commit);
+        let rows = counted(&db).await - before;
+        assert!(rows == 2 || rows == 0 && answer.is_none(), "{rows} rows after {answer:?}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn a_begin_that_waits_too_long_is_refused() {
     let options = SqliteOptions::default().with_time_limit(Duration::from_millis(100));
     let db = SqliteDatabase::memory_with(options).await.unwrap();

@@ -6,7 +6,8 @@ use std::time::Duration;
 use isobar_db::mock::MockDatabase;
 use isobar_db::slow_queries::{Outcome, SlowQueries, SlowQuery, SlowQueryOptions};
 use isobar_db::{
-    Consistency, Database, ErrorKind, Operation, Queryable, QueryableExt, SqliteDatabase, SqliteOptions, Statement,
+    Consistency, Constraint, Database, ErrorKind, Operation, Queryable, QueryableExt, SqliteDatabase, SqliteOptions,
+    Statement,
 };
 
 const FOREVER: &str = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
@@ -60,6 +61,32 @@ async fn each_slow_statement_is_reported_once_without_its_values() {
     session.query(select).await.unwrap();
     assert!(session.bookmark().is_some());
     assert_eq!(reports.sql(), ["SELECT a FROM t WHERE a = ?"]);
+}
+
+#[tokio::test]
+async fn no_report_has_a_bound_value_however_its_statement_ends() {
+    let reports = Reports::default();
+    let db = reports.of(SqliteDatabase::memory().await.unwrap(), Duration::ZERO);
+    let schema = "CREATE TABLE t (a TEXT COLLATE NOCASE UNIQUE); CREATE VIRTUAL TABLE f USING fts5 (a);";
+    db.run_script(schema).await.unwrap();
+    reports.take();
+    let bound = |sql: &'static str| Statement::new(sql).bind("secret");
+    db.query(bound("INSERT INTO t VALUES (?)")).await.unwrap();
+    // SQLite looks at the values of these when it plans.
+    db.query(bound("SELECT a FROM t WHERE a LIKE ?")).await.unwrap();
+    db.query(bound("SELECT a FROM f WHERE f MATCH ?")).await.unwrap();
+    db.query(bound("INSERT INTO t VALUES (?)")).await.unwrap_err();
+    db.query(bound("SELECT a FROM f WHERE f MATCH ? || '\"'")).await.unwrap_err();
+    let endless = bound("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT 1 FROM c WHERE n = ?");
+    assert!(tokio::time::timeout(Duration::from_millis(50), db.query(endless)).await.is_err());
+
+    let slow = reports.take();
+    let outcomes: Vec<_> = slow.iter().map(|slow| slow.outcome).collect();
+    let unique = Outcome::Failed(ErrorKind::Constraint(Constraint::Unique));
+    let syntax = Outcome::Failed(ErrorKind::Sql);
+    assert_eq!(outcomes, [Outcome::Done, Outcome::Done, Outcome::Done, unique, syntax, Outcome::Dropped]);
+    assert!(slow[..3].iter().all(|slow| slow.plan.is_some()), "{slow:?}");
+    assert!(!format!("{slow:?}").contains("secret"), "{slow:?}");
 }
 
 #[tokio::test]
