@@ -299,4 +299,29 @@ mod tests {
         assert_eq!(opened().read_through().expect_err("it was changed").kind(), ErrorKind::Corrupt);
         assert!(opened().verify.is_some(), "a failure is not remembered");
     }
+
+    #[tokio::test]
+    async fn the_digest_of_a_multipart_body_counts_its_empty_last_part() {
+        use sha2::Digest;
+        let folder = tempfile::tempdir().expect("a folder");
+        let blobs = Blobs::open(&folder.path().join("blobs"), Arc::new(SystemDisk)).expect("folders");
+        let mut segments = Vec::new();
+        let mut digests = md5::Md5::new();
+        for (name, body) in [("a", "first"), ("b", "second"), ("c", "")] {
+            let blob = name.repeat(32);
+            std::fs::write(blobs.path(&blob), body).expect("there is room");
+            segments.push(BlobPart { blob, size: body.len() as u64 });
+            digests.update(md5::Md5::digest(body));
+        }
+        let key = Key::new("k").expect("a key");
+        let etag = format!("{}-3", hex::encode(digests.finalize()));
+        let meta = ObjectMeta::new(key, "v".to_owned(), 11, etag, Default::default());
+        let all = ByteRange { offset: 0, length: meta.size };
+        let opened =
+            |segments: &[BlobPart]| blobs.open_pieces(segments, all, Checking::Full(&meta)).expect("they are there");
+        opened(&segments).read_through().expect("it is as stored");
+        assert!(opened(&segments).read_all().expect("it is as stored") == "firstsecond");
+        let without = opened(&segments[..2]).read_through();
+        assert_eq!(without.expect_err("a part is missing").kind(), ErrorKind::Corrupt);
+    }
 }
