@@ -2,7 +2,7 @@
 //!
 //! | of a message | revision with sessions | revision without |
 //! |---|---|---|
-//! | told by | neither of the marks on the right | `params._meta`, or its headers without `Mcp-Session-Id` |
+//! | recognized by | neither of the marks on the right | `params._meta`, or its headers without `Mcp-Session-Id` |
 //! | unknown method | an error in a 200 | an error in a 404 |
 //! | headers that differ from the body | not looked at | 400, `HEADER_MISMATCH` |
 //! | `initialize`, `ping`, `logging/setLevel`, `resources/subscribe` | answered | 404 |

@@ -1,6 +1,6 @@
 //! The service that an application offers to MCP clients.
 //!
-//! A service is shared by the objects of all users, natively by all threads, and is told the caller with each call: rights are
+//! A service is shared by the objects of all users, natively by all threads, and gets the caller with each call: rights are
 //! looked at there. It knows the newest revision of the protocol alone. Panics reset the object of the user whose call it was.
 
 use std::fmt::Debug;
