@@ -26,18 +26,6 @@
 //! Natively: `isobar-server` accepts, limits and parses; what the site has in memory is answered at
 //! once; all else goes through the router of [`App`], whose outermost layer observes it. Inside
 //! Workers: the data centre's cache is looked into, then the same router runs on the bindings of `env`.
-//!
-//! # Features
-//!
-//! | feature | adds |
-//! |---|---|
-//! | `native` | local backends (`WranglerPlatform`), the server, the log |
-//! | `workers` | `workers`: bindings of `env`, `serve`, `scheduled`, `session_class!` |
-//! | `memory` | `WranglerPlatform::memory`, for tests |
-//! | `query` | local datasets can be queried; without it queries say so |
-//! | `metrics`, `otel` | `Metrics` for Prometheus; `Telemetry` for OpenTelemetry |
-//! | `gateway` | `native::Server::serve_door` |
-//! | `browser`, `mcp` | browsers among the bindings; `ApiTools` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod app;
