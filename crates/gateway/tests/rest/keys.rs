@@ -146,6 +146,27 @@ async fn store_opens_again_with_its_keyring_alone() {
     assert!(KeyStore::open(database, keyring()).await.is_err(), "another keyring");
 }
 
+/// As by two processes that start: each has the database open for itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn stores_that_open_one_database_at_once_share_account_and_keys() {
+    let home = tempfile::tempdir().unwrap();
+    let ring = keyring();
+    let opening = [(); 4].map(|()| {
+        let path = home.path().join("keys.sqlite");
+        let ring = ring.clone();
+        tokio::spawn(async move {
+            let database = SqliteDatabase::open(path).await.unwrap();
+            KeyStore::open(Arc::new(database), ring).await.unwrap()
+        })
+    });
+    let stores = futures_util::future::try_join_all(opening).await.unwrap();
+    let issued = stores[0].create(NewKey::new("ci", reader())).await.unwrap();
+    for store in &stores {
+        assert_eq!(store.account_id(), stores[0].account_id());
+        assert_eq!(active(store.verify(issued.token()).await.unwrap()), issued.key);
+    }
+}
+
 #[tokio::test]
 async fn keys_without_a_permission_or_a_name_are_refused() {
     let (keys, _) = store().await;
