@@ -21,6 +21,7 @@ use clap::{Args, Subcommand};
 use isobar_gateway::keys::{Key, KeyScope, NewKey, Permission};
 use serde_json::json;
 
+use crate::duration::duration;
 use crate::place::Place;
 use crate::{Outcome, doors, say, table};
 
@@ -272,16 +273,9 @@ fn expiry(text: &str) -> Result<DateTime<Utc>, String> {
         return Ok(time.to_utc());
     }
     let invalid = || format!("{text:?} is neither like 90m, 12h or 30d nor a time like 2027-01-01T00:00:00Z");
-    let unit = text.chars().next_back().ok_or_else(invalid)?;
-    let number: i64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| invalid())?;
-    let time = match unit {
-        'm' => TimeDelta::try_minutes(number),
-        'h' => TimeDelta::try_hours(number),
-        'd' => TimeDelta::try_days(number),
-        _ => None,
-    };
-    let time = time.filter(|time| *time > TimeDelta::zero()).ok_or_else(invalid)?;
-    Utc::now().checked_add_signed(time).ok_or_else(invalid)
+    let time = duration(text, &["m", "h", "d"]).filter(|time| !time.is_zero());
+    let time = time.and_then(|time| TimeDelta::from_std(time).ok());
+    time.and_then(|time| Utc::now().checked_add_signed(time)).ok_or_else(invalid)
 }
 
 #[cfg(test)]

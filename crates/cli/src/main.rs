@@ -8,7 +8,7 @@
 //! | `d1` | migrations, SQL, dumps, backups, time travel |
 //! | `analytics`, `sessions`, `keys`, `vault` | datasets, session objects, keys of the doors, sealed values |
 //! | `place`, `remote`, `target` | where a name leads: to a folder of this machine, or to the account; where backups are |
-//! | `confirm`, `output`, `table` | questions, files that appear whole, aligned columns |
+//! | `confirm`, `duration`, `output`, `table` | questions, durations in options, files that appear whole, aligned columns |
 //!
 //! # Streams and exit codes
 //!
@@ -43,6 +43,7 @@ mod copy;
 mod d1;
 mod deploy;
 mod doors;
+mod duration;
 mod ignored;
 mod keys;
 mod names;

@@ -50,6 +50,7 @@ use isobar_storage::{ListOptions, ObjectStore};
 use crate::copy::Copied;
 use crate::deploy::warn_of;
 use crate::doors::{Doors, OpenDoors, SiteDeploys};
+use crate::duration::duration;
 use crate::place::Place;
 use crate::{Outcome, say};
 
@@ -394,8 +395,8 @@ impl Serve {
         let mut slow = self.slow_queries;
         let text = std::env::var_os("ISOBAR_SLOW_QUERIES").filter(|text| slow.is_none() && !text.is_empty());
         if let Some(text) = text {
-            let duration = threshold(&text.to_string_lossy());
-            slow = Some(duration.map_err(|error| format!("ISOBAR_SLOW_QUERIES: {error}"))?);
+            let read = threshold(&text.to_string_lossy());
+            slow = Some(read.map_err(|error| format!("ISOBAR_SLOW_QUERIES: {error}"))?);
         }
         let slow = slow.map(|threshold| SlowQueryOptions::default().with_threshold(threshold));
         Ok(WranglerPlatform::new(config.clone()).events(self.event_options()).slow_queries(slow))
@@ -439,18 +440,9 @@ impl Serve {
     }
 }
 
-/// Reads a duration: a number with its unit.
+/// Reads the duration from which a statement is slow: a number followed by ms, s or m.
 fn threshold(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("invalid duration {text:?}: use 100ms, 2s or 1m");
-    let (number, unit) = text.split_at(text.trim_end_matches(|char: char| char.is_ascii_alphabetic()).len());
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(wrong)
+    duration(text, &["ms", "s", "m"]).ok_or_else(|| format!("invalid duration {text:?}: use 100ms, 2s or 1m"))
 }
 
 /// Closes what has something to write, however the serving has ended: the doors, and the stores.

@@ -12,6 +12,7 @@ use isobar_analytics::local::{CompactionOptions, LocalOptions};
 
 use super::{Dataset, counted, print_json, warn_of};
 use crate::confirm::{Unattended, confirm};
+use crate::duration::duration;
 use crate::place::Place;
 use crate::{Outcome, say};
 
@@ -118,21 +119,14 @@ impl Erase {
 /// Reads an age: a number followed by s, m, h or d.
 ///
 /// # Errors
-/// Another form, an age of 0, and ages beyond 2^64 seconds.
+/// Another form, an age of 0, and ages beyond 2^64 milliseconds.
 fn age(text: &str) -> Result<Duration, String> {
     let wrong = || format!("invalid age {text:?}: use a number followed by s, m, h or d, for example 90d");
-    let unit = match text.chars().last() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 60 * 60,
-        Some('d') => 24 * 60 * 60,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    if number == 0 {
+    let age = duration(text, &["s", "m", "h", "d"]).ok_or_else(wrong)?;
+    if age.is_zero() {
         return Err(format!("invalid age {text:?}: it would remove every point"));
     }
-    number.checked_mul(unit).map(Duration::from_secs).ok_or_else(wrong)
+    Ok(age)
 }
 
 /// Reads a size: a number of bytes, or a number followed by kB, MB, GB, KiB, MiB or GiB.

@@ -16,6 +16,7 @@ use clap::{Args, ValueEnum};
 use isobar_storage::{ObjectStore, PresignMethod, PresignOptions};
 
 use super::object;
+use crate::duration::duration;
 use crate::place::{Access, Place};
 use crate::remote::Where;
 use crate::{Outcome, say};
@@ -47,7 +48,7 @@ pub(crate) struct Presign {
     /// Validity: 90s, 15m, 1h; at most 7d
     ///
     /// It counts from now, by the clock of this machine; the server's may differ by little.
-    #[arg(long, default_value = "1h", value_parser = duration)]
+    #[arg(long, default_value = "1h", value_parser = validity)]
     expires: Duration,
     /// Base URL of `isobar serve`
     ///
@@ -78,16 +79,6 @@ impl Presign {
 
 /// Reads a number with `s`, `m`, `h` or `d`. The limit of seven days, R2's, is checked by whatever
 /// signs.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("invalid duration {text:?}: use 90s, 15m, 1h or 7d");
-    let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 24 * 3600,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+fn validity(text: &str) -> Result<Duration, String> {
+    duration(text, &["s", "m", "h", "d"]).ok_or_else(|| format!("invalid duration {text:?}: use 90s, 15m, 1h or 7d"))
 }
