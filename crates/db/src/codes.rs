@@ -1,6 +1,6 @@
 //! SQLite's result codes as kinds of errors.
 //!
-//! The only place that knows SQLite's numbers. An extended code says more than the primary one (which constraint,
+//! An extended code says more than the primary one (which constraint,
 //! which I/O step), so it is looked at first; unknown extended codes fall back to their primary one.
 
 use rusqlite::ffi;

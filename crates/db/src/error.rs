@@ -4,7 +4,8 @@
 //! D1's texts work unchanged, and [`ErrorKind`] is what new code decides by. Places within a statement, a batch or a script are kept as
 //! numbers and shown where a person reads them ([`Error::in_file`]).
 //!
-//! The SQL is kept, its parameters never are: they may be a user's secrets, and errors are logged.
+//! The SQL is kept without its parameters, which may be a user's secrets: errors are logged. SQLite's own message may quote a part of
+//! one all the same: of a `MATCH` expression, a path of JSON.
 
 use std::error::Error as StdError;
 use std::fmt;
