@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::{Method, Request, StatusCode, header};
 use isobar_db::mock::MockDatabase;
 use isobar_db::{Operation, SqliteDatabase};
@@ -270,20 +270,21 @@ async fn uploads_share_the_room_while_they_come() {
     let path = door.database("d").await;
     let file = vec![b' '; 100];
     let (_, url) = begun(&door, &path, &etag(&file)).await;
-    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
-    let chunks = stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|chunk| (Ok::<_, Infallible>(chunk), receiver))
-    });
+    let (asks_for_more, asked_for_more) = tokio::sync::oneshot::channel();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let first = stream::iter([Ok::<_, Infallible>(Bytes::from(file))]);
+    let chunks = first.chain(stream::once(async move {
+        asks_for_more.send(()).unwrap();
+        drop(ended.await);
+        Ok(Bytes::new())
+    }));
     let request = Request::put(url).body(Body::from_stream(chunks)).unwrap();
     let slow = tokio::spawn(door.router.clone().oneshot(request));
-    sender.send(file.into()).unwrap();
-    for _ in 0..100 {
-        tokio::task::yield_now().await; // the chunk comes in
-    }
+    asked_for_more.await.unwrap(); // so the first chunk is in its file
     let other = vec![b' '; 60];
     let (_, url) = begun(&door, &path, &etag(&other)).await;
     assert_eq!(sent(&door, &url, &other).await.error(), (400, 7500), "100 bytes are there, though not all has come");
-    drop(sender);
+    drop(end);
     assert_eq!(slow.await.unwrap().unwrap().status(), 200);
     assert_eq!(sent(&door, &url, &other).await.error(), (400, 7500));
 }
