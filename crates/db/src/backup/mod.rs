@@ -39,11 +39,13 @@
 //! | a run that breaks off | leaves a consistent backup of an older state |
 //! | several histories in one target | the newest one is restored, or that of the bookmark |
 
+mod list;
 mod names;
 mod restore;
 mod run;
 mod target;
 
+pub use self::list::{BackupStretch, stretches};
 pub use self::restore::{RestoreOptions, Verified, restore, verify};
 pub use self::run::{Backup, BackupReport};
 pub use self::target::{BackupTarget, FolderTarget};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use isobar_db::backup::{Backup, BackupTarget, FolderTarget, RestoreOptions, restore, verify};
+use isobar_db::backup::{Backup, BackupTarget, FolderTarget, RestoreOptions, restore, stretches, verify};
 use isobar_db::{
     Bookmark, Database, Error, ErrorKind, HistoryOptions, QueryableExt, Result, SqliteDatabase, SqliteOptions,
 };
@@ -217,4 +217,32 @@ async fn without_a_history_there_is_no_backup() {
     let db = SqliteDatabase::open(folder.path().join("db.sqlite")).await.unwrap();
     let refused = Backup::new(db, Arc::new(Memory::default())).run().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn stretches_are_the_states_that_can_be_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = Arc::new(Memory::default());
+    assert_eq!(stretches(&*target).await.unwrap(), []);
+    let mut newest = Vec::new();
+    for name in ["first.sqlite", "second.sqlite"] {
+        let db = opened(&folder.path().join(name)).await;
+        db.run_script("CREATE TABLE t (n, bytes)").await.unwrap();
+        write(&db, 1, 10).await;
+        Backup::new(db.clone(), target.clone()).run().await.unwrap();
+        newest.push(write(&db, 2, 10).await);
+        Backup::new(db, target.clone()).run().await.unwrap();
+    }
+    let found = stretches(&*target).await.unwrap();
+    let mut ends: Vec<_> = found.iter().map(|stretch| stretch.to.bookmark.clone()).collect();
+    ends.sort();
+    newest.sort();
+    assert_eq!(ends, newest, "one for each history");
+    for stretch in &found {
+        assert!(stretch.from.time <= stretch.to.time && stretch.objects >= 2, "{stretch:?}");
+        let oldest = RestoreOptions::default().with_bookmark(stretch.from.bookmark.clone());
+        restore(&*target, &folder.path().join(stretch.from.bookmark.as_str()), &oldest).await.unwrap();
+        let latest = RestoreOptions::default().with_bookmark(stretch.to.bookmark.clone());
+        assert_eq!(restored(&*target, &latest).await.unwrap(), [1, 2]);
+    }
 }

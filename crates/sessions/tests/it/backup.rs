@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use isobar_base::sync::IgnorePoison;
 use isobar_sessions::backup::{
-    Backup, BackupOptions, BackupReport, BackupTarget, RestoreOptions, RestoreReport, VerifyReport, restore, verify,
+    Backup, BackupOptions, BackupReport, BackupTarget, RestoreOptions, RestoreReport, VerifyReport, restore, runs,
+    verify,
 };
 use isobar_sessions::local::{Catalog, CatalogListOptions, CatalogWriter, OnExisting};
 use isobar_sessions::{Error, ErrorKind, Result};
@@ -472,4 +473,24 @@ async fn a_restore_overwrites_only_when_told_and_takes_single_objects() {
     assert_eq!(restored(&target, to.path(), RestoreOptions::default().with_objects([id])).await.unwrap().objects, 1);
     let error = restore(&*target, to.path(), "Other", &RestoreOptions::default()).await.unwrap_err();
     assert!(error.to_string().contains("no complete backup of Other"), "{error}");
+}
+
+#[tokio::test]
+async fn runs_are_listed_the_newest_first_with_damage_in_their_entries() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = Memory::new();
+    assert_eq!(runs(&*target, "Probe", 10).await.unwrap(), []);
+    let mut names = Vec::new();
+    for name in ["Ada", "Bob", "Cid"] {
+        put_in(folder.path(), name, name).await;
+        names.insert(0, run(folder.path(), &target).await.run);
+    }
+    target.change(&target.names("manifest")[0], |bytes| bytes.truncate(10)); // of the oldest
+    let found = runs(&*target, "Probe", 10).await.unwrap();
+    assert_eq!(found.iter().map(|run| run.name.clone()).collect::<Vec<_>>(), names);
+    assert_eq!(found.iter().map(|run| run.objects).collect::<Vec<_>>(), [3, 2, 0]);
+    assert!(found[0].ended > found[1].ended && found[0].bytes > found[1].bytes && found[0].problem.is_none());
+    assert!(found[2].ended.is_none() && found[2].problem.is_some(), "{found:?}");
+    assert_eq!(runs(&*target, "Probe", 2).await.unwrap(), found[..2]);
+    assert_eq!(runs(&*target, "Other", 2).await.unwrap(), []);
 }

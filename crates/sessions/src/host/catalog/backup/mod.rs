@@ -58,6 +58,7 @@ mod prune;
 mod remote;
 mod restore;
 mod run;
+mod runs;
 mod stamp;
 mod target;
 mod types;
@@ -65,6 +66,7 @@ mod verify;
 
 pub use restore::restore;
 pub use run::Backup;
+pub use runs::runs;
 pub use target::{BackupTarget, FolderTarget};
-pub use types::{BackupOptions, BackupReport, RestoreOptions, RestoreReport, VerifyReport};
+pub use types::{BackupOptions, BackupReport, BackupRun, RestoreOptions, RestoreReport, VerifyReport};
 pub use verify::verify;

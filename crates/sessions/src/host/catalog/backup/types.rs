@@ -67,6 +67,24 @@ pub struct BackupReport {
     pub problem: Option<String>,
 }
 
+/// A complete run of a backup, as its manifest describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackupRun {
+    /// Its name, by which [`RestoreOptions::run`] and [`verify`](super::verify) choose it.
+    pub name: String,
+    /// Time at which it ended; `None` where its manifest is damaged.
+    pub ended: Option<DateTime<Utc>>,
+    /// Number of objects that it has; 0 where its manifest is damaged.
+    pub objects: u64,
+    /// Bytes of their databases; 0 where its manifest is damaged.
+    pub bytes: u64,
+    /// Number of objects that it could not read: of each it has what an earlier one has read, or nothing. Default: 0.
+    pub unread: u64,
+    /// Damage of its manifest; `None` where nothing is known to be wrong.
+    pub problem: Option<String>,
+}
+
 /// Options of [`restore`](super::restore).
 ///
 /// ```
