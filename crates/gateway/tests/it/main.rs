@@ -4,6 +4,7 @@
 mod bad_input;
 mod client;
 mod fuzz;
+mod object_store;
 mod objects;
 mod r2_table;
 mod scopes;
