@@ -7,7 +7,7 @@
 //! | [`BucketCatalog`] | buckets | `ObjectStore` | yes | `s3`, `rest`, `explorer` |
 //! | `DatabaseCatalog` | databases | `Database` | yes | `rest`, `explorer` |
 //! | `DeployCatalog` | deploys of one site | | rolls back | `explorer` |
-//! | `SessionCatalog` | classes and objects | | no | `explorer` |
+//! | `SessionCatalog` | classes and objects | | no | `rest`, `explorer` |
 //!
 //! A catalog does not check permissions: doors have asked the key's scope before. It is asked for each
 //! request, so that opening has to be quick for what is open already; doors keep nothing of what it
@@ -26,7 +26,7 @@ mod databases;
 mod deploys;
 #[cfg(feature = "rest")]
 mod namespaces;
-#[cfg(feature = "explorer")]
+#[cfg(feature = "rest")]
 mod sessions;
 
 #[cfg(feature = "rest")]
@@ -35,7 +35,7 @@ pub use databases::{DatabaseCatalog, DatabaseInfo, FixedDatabases};
 pub use deploys::{DeployCatalog, DeployInfo};
 #[cfg(feature = "rest")]
 pub use namespaces::NamespaceEntry;
-#[cfg(feature = "explorer")]
+#[cfg(feature = "rest")]
 pub use sessions::{SessionCatalog, SessionDetails, SessionInfo, SessionPage, SessionRows, SessionTable};
 
 /// Kind of a catalog's error.

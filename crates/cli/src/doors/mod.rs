@@ -203,16 +203,19 @@ impl BoundDoors {
         if rest.is_some() || explorer.is_some() {
             let databases = LocalDatabases::open(&root, config, platform)?;
             let datasets = LocalDatasets::open(root.join("analytics"));
+            let sessions = Arc::new(LocalSessions::new(&root));
+            let program = config.name.as_deref().unwrap_or("isobar");
             let door = RestDoor::new(keys.clone())
                 .with_buckets(buckets)
                 .with_databases(Arc::new(databases))
                 .with_datasets(Arc::new(datasets))
+                .with_sessions(program, sessions.clone())
                 .with_attempts(attempts)
                 .with_audit(audit);
             if let Some(server) = explorer {
                 announce_explorer(&server.url(), explorer_access)?;
                 let explorer = explorer_over(door.clone(), explorer_access, config, site);
-                let router = explorer.with_sessions(Arc::new(LocalSessions::new(&root))).into_router();
+                let router = explorer.with_sessions(sessions).into_router();
                 served.push(tokio::spawn(serve("the explorer", server, router, opened.clone())));
             }
             if let Some(server) = rest {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::jobs::Jobs;
 use super::room::{NewFile, Room};
-use crate::catalog::{BucketCatalog, DatabaseCatalog, FixedBuckets, FixedDatabases, NamespaceEntry};
+use crate::catalog::{BucketCatalog, DatabaseCatalog, FixedBuckets, FixedDatabases, NamespaceEntry, SessionCatalog};
 use crate::keys::{Audit, FailedAttempts, KeyStore};
 
 /// Limits of the door.
@@ -149,6 +149,8 @@ pub struct RestDoor {
     pub(crate) buckets: Arc<dyn BucketCatalog>,
     pub(super) databases: Arc<dyn DatabaseCatalog>,
     pub(super) namespaces: Arc<[NamespaceEntry]>,
+    /// Session objects in their files, with the name of their program.
+    pub(super) sessions: Option<(String, Arc<dyn SessionCatalog>)>,
     #[cfg(feature = "analytics")]
     pub(crate) datasets: Option<Arc<dyn isobar_analytics::query::ScanSource>>,
     pub(crate) options: RestOptions,
@@ -170,6 +172,7 @@ impl RestDoor {
             buckets: Arc::new(FixedBuckets::new()),
             databases: Arc::new(FixedDatabases::new()),
             namespaces: Arc::new([]),
+            sessions: None,
             #[cfg(feature = "analytics")]
             datasets: None,
             options: RestOptions::default(),
@@ -225,6 +228,14 @@ impl RestDoor {
     #[must_use]
     pub fn with_namespaces(mut self, namespaces: impl IntoIterator<Item = NamespaceEntry>) -> Self {
         self.namespaces = namespaces.into_iter().collect();
+        self
+    }
+
+    /// Lists the session objects of a catalog, too: each of its classes is a namespace of this program's, whose id is made from both
+    /// names. Default: none.
+    #[must_use]
+    pub fn with_sessions(mut self, program: impl Into<String>, sessions: Arc<dyn SessionCatalog>) -> Self {
+        self.sessions = Some((program.into(), sessions));
         self
     }
 

@@ -162,7 +162,6 @@ pub(super) const DATABASES: ResourceCodes = ResourceCodes {
 };
 
 /// Of deploys, and of session objects.
-#[cfg(feature = "explorer")]
 pub(crate) const OTHERS: ResourceCodes = ResourceCodes {
     invalid_name: code::MALFORMED,
     exists: code::MALFORMED,

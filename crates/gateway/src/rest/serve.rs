@@ -111,7 +111,7 @@ impl RestDoor {
             Route::Export(id) => transfer::export(self, call, key, &id, body).await,
             Route::Bookmark(id) => time_travel::bookmark(self, call, key, &id).await,
             Route::Restore(id) => time_travel::restore(self, call, key, &id).await,
-            Route::ListNamespaces => sessions::list(self, call, key),
+            Route::ListNamespaces => sessions::list(self, call, key).await,
             Route::ListNamespaceObjects(id) => sessions::objects(self, call, key, &id).await,
             #[cfg(feature = "analytics")]
             Route::Analytics => analytics::query(self, key, body).await,

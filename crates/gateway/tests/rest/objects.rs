@@ -1,10 +1,13 @@
 //! Buckets, their objects, and namespaces of session objects.
 
+use async_trait::async_trait;
 use axum::body::Body;
 use http::{Method, Request, header};
-use isobar_gateway::catalog::NamespaceEntry;
+use isobar_gateway::catalog::{
+    CatalogError, NamespaceEntry, SessionCatalog, SessionDetails, SessionInfo, SessionPage, SessionRows,
+};
 use isobar_gateway::keys::{KeyScope, Permission};
-use isobar_gateway::rest::RestOptions;
+use isobar_gateway::rest::{RestDoor, RestOptions};
 use isobar_sessions::memory::MemoryHost;
 use isobar_sessions::{
     Response, Result as SessionResult, SessionContext, SessionNamespace, SessionNamespaceExt, SessionObject,
@@ -206,5 +209,61 @@ async fn namespaces_and_their_objects_are_listed() {
     assert_eq!(second.json()["result_info"]["cursors"]["after"], "");
     assert_eq!(door.get(&format!("{path}/nothing/objects")).await.error().0, 404);
     let reader = door.issue(KeyScope::new([Permission::D1Read])).await;
+    assert_eq!(door.call_as(&reader, Method::GET, path, "").await.error(), (403, 10000));
+}
+
+/// The classes `Lobby`, without objects, and `Room`, with five.
+#[derive(Debug)]
+struct Rooms;
+
+#[async_trait]
+impl SessionCatalog for Rooms {
+    async fn classes(&self) -> Result<Vec<String>, CatalogError> {
+        Ok(vec!["Lobby".to_owned(), "Room".to_owned()])
+    }
+
+    async fn list(&self, class: &str, after: Option<&str>, limit: usize) -> Result<Option<SessionPage>, CatalogError> {
+        let count = if class == "Room" { 5 } else { 0 };
+        let from = after.map_or(0, |after| usize::from_str_radix(after, 16).unwrap() + 1);
+        let page: Vec<_> = (from..count).take(limit).map(|number| SessionInfo::new(format!("{number:064x}"))).collect();
+        let cursor = page.last().map(|last| last.id.clone()).filter(|_| from + limit < count);
+        Ok(Some(SessionPage::new(page, cursor)))
+    }
+
+    async fn details(&self, _class: &str, _id: &str) -> Result<Option<SessionDetails>, CatalogError> {
+        Ok(None)
+    }
+
+    async fn query(&self, _class: &str, _id: &str, _sql: &str) -> Result<Option<SessionRows>, CatalogError> {
+        Ok(None)
+    }
+}
+
+#[tokio::test]
+async fn classes_of_a_catalog_are_namespaces_with_the_objects_in_their_files() {
+    let door = Door::new().await;
+    let router = RestDoor::new(door.keys.clone()).with_sessions("platform", Arc::new(Rooms)).into_router();
+    let door = Door { router, ..door };
+    let path = "/workers/durable_objects/namespaces";
+    let listed = door.get(path).await.result();
+    let names: Vec<&Json> = listed.as_array().unwrap().iter().map(|namespace| &namespace["name"]).collect();
+    assert_eq!(names, ["platform_Lobby", "platform_Room"]);
+    let [lobby, room] = [0, 1].map(|at: usize| listed[at]["id"].as_str().unwrap().to_owned());
+    assert!(lobby != room && room.len() == 32, "{lobby} {room}");
+    assert_eq!(door.get(&format!("{path}/{lobby}/objects")).await.result(), json!([]));
+    let mut ids = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = door.get(&format!("{path}/{room}/objects?limit=2&cursor={cursor}")).await;
+        ids.extend(page.result().as_array().unwrap().iter().map(|object| object["id"].clone()));
+        cursor = page.json()["result_info"]["cursors"]["after"].as_str().unwrap().to_owned();
+        if cursor.is_empty() {
+            break;
+        }
+    }
+    let expected: Vec<String> = (0..5).map(|number| format!("{number:064x}")).collect();
+    assert_eq!(ids, expected);
+    assert_eq!(door.get(&format!("{path}/{}/objects", "0".repeat(32))).await.error().0, 404);
+    let reader = door.issue(KeyScope::new([Permission::R2Read])).await;
     assert_eq!(door.call_as(&reader, Method::GET, path, "").await.error(), (403, 10000));
 }
