@@ -1,11 +1,11 @@
-//! Clients of S3: boto3, awscli, s3cmd, minio-py, s3fs, rclone, object_store's S3 store and OpenDAL.
+//! Clients of S3: boto3, awscli, s3cmd, minio-py, s3fs, rclone, object_store's S3 store, OpenDAL and chDB.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::project::{Project, Result};
-use crate::{Outcome, python, run as execute};
+use crate::{Outcome, python, readers, run as execute};
 
 const COMMON: &str = include_str!("../../py/doors/common.py");
 /// Packages of PyPI with the scripts that use them.
@@ -16,6 +16,8 @@ const LIBRARIES: [(&str, &str, &str); 5] = [
     ("obstore", "0.12.1", include_str!("../../py/doors/with_obstore.py")),
     ("opendal", "0.47.12", include_str!("../../py/doors/with_opendal.py")),
 ];
+/// ClickHouse in a Python process, of the environment that has it for `analytics`, too.
+const CHDB: &str = include_str!("../../py/doors/with_chdb.py");
 const AWSCLI: &str = "1.46.3";
 const S3CMD: &str = "2.4.0";
 /// A name that would be a path of the application, had the door no listener of its own.
@@ -34,12 +36,12 @@ pub(super) fn run() -> Outcome {
     fs::write(folder.join("common.py"), COMMON)?;
     let mut clients = 0;
     for (name, version, script) in LIBRARIES {
-        let file = folder.join(format!("with_{name}.py"));
-        fs::write(&file, script)?;
         let python = python::package(name, "", version)?.join("python");
-        print!("{}", door.client(name, &file.display().to_string(), Command::new(python).arg(&file))?);
+        door.script(name, &python, script)?;
         clients += 1;
     }
+    door.script("chdb", &readers::python()?, CHDB)?;
+    clients += 1;
     let tree = tree(folder)?;
     for with in [Door::awscli, Door::s3cmd, Door::rclone] {
         with(&door, &tree)?;
@@ -80,6 +82,14 @@ impl Door {
         }
         let errors = String::from_utf8_lossy(&output.stderr);
         Err(format!("{name}: {operation} failed, expected success:\n{shown}{errors}").into())
+    }
+
+    /// Runs the script of a library, which prints what it did.
+    fn script(&self, name: &str, python: &Path, script: &str) -> Outcome {
+        let file = self.project.folder.join(format!("with_{name}.py"));
+        fs::write(&file, script)?;
+        print!("{}", self.client(name, &path(&file), Command::new(python).arg(&file))?);
+        Ok(())
     }
 
     /// Runs the steps of a command; each is an operation and its arguments, and what its output must contain.

@@ -4,6 +4,8 @@
 mod bad_input;
 mod client;
 mod fuzz;
+#[cfg(feature = "keys")]
+mod keys;
 mod object_store;
 mod objects;
 mod r2_table;
