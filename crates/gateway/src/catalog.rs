@@ -4,6 +4,7 @@
 //!
 //! | catalog | lists | opens | creates, deletes | for |
 //! |---|---|---|---|---|
+//! | `BackupCatalog` | databases and classes with a backup | | runs and verifies | `explorer` |
 //! | [`BucketCatalog`] | buckets | `ObjectStore` | yes | `s3`, `rest`, `explorer` |
 //! | `DatabaseCatalog` | databases | `Database` | yes | `rest`, `explorer` |
 //! | `DeployCatalog` | deploys of one site | | rolls back | `explorer` |
@@ -20,6 +21,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use isobar_storage::ObjectStore;
 
+#[cfg(feature = "explorer")]
+mod backups;
 #[cfg(feature = "rest")]
 mod databases;
 #[cfg(feature = "explorer")]
@@ -29,6 +32,8 @@ mod namespaces;
 #[cfg(feature = "rest")]
 mod sessions;
 
+#[cfg(feature = "explorer")]
+pub use backups::{BackupCatalog, BackupInfo, BackupReport, BackupSource, BackupState};
 #[cfg(feature = "rest")]
 pub use databases::{DatabaseCatalog, DatabaseInfo, FixedDatabases};
 #[cfg(feature = "explorer")]

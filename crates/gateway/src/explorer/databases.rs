@@ -1,11 +1,11 @@
-//! The schema of a database, its rows, and plans of statements.
+//! The schema of a database, its rows, plans of statements, and its history.
 //!
-//! All three run read-only, by SQLite's own protection. The schema is read anew each time: it is small,
+//! Statements run read-only, by SQLite's own protection. The schema is read anew each time: it is small,
 //! and others may change it.
 
 use axum::body::Body;
 use isobar_db::schema::Schema;
-use isobar_db::{Statement, Value, sql};
+use isobar_db::{History, Statement, Value, sql};
 use serde::{Deserialize, Serialize};
 
 use super::door::ExplorerDoor;
@@ -50,6 +50,20 @@ pub(super) async fn explain(door: &ExplorerDoor, key: &Key, id: &str, body: Body
     let asked: Asked = json(body, door.rest.options.json_bytes).await?;
     let plan = database.query(explained(&asked.sql)?).await.and_then(|result| result.rows_as::<Step>());
     success(&plan.map_err(|error| failed(&error, Kind::Read))?)
+}
+
+/// The extent of the history by which the database goes back in time; null where it keeps none.
+pub(super) async fn history(door: &ExplorerDoor, key: &Key, id: &str) -> Answer {
+    require(key, Permission::D1Read)?;
+    let (info, database) = open_database(&door.rest, key, id).await?;
+    let Some(travel) = database.time_travel() else { return success(&None::<History>) };
+    let mut history = travel.history().await.map_err(|error| failed(&error, Kind::Read))?;
+    if let Some(reason) = history.failure.take() {
+        // It may name files of the server.
+        tracing::warn!(database = %info.name, %reason, "commits of a database are not kept");
+        history.failure = Some("commits are not kept at the moment; the server's log says why".to_owned());
+    }
+    success(&history)
 }
 
 /// The statement that plans another one, without running it.

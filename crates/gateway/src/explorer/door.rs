@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{DeployCatalog, SessionCatalog};
+use super::operations::Backups;
+use crate::catalog::{BackupCatalog, DeployCatalog, SessionCatalog};
 use crate::rest::RestDoor;
 
 /// The explorer over everything that a [`RestDoor`] serves, with its keys, limits and audit.
@@ -32,6 +33,7 @@ use crate::rest::RestDoor;
 #[derive(Debug, Clone)]
 pub struct ExplorerDoor {
     pub(super) rest: RestDoor,
+    pub(super) backups: Option<Backups>,
     pub(super) deploys: Option<Arc<dyn DeployCatalog>>,
     pub(super) requests: Option<String>,
     pub(super) sessions: Option<Arc<dyn SessionCatalog>>,
@@ -42,11 +44,18 @@ impl ExplorerDoor {
     /// Returns an explorer that only reads.
     #[must_use]
     pub fn new(rest: RestDoor) -> Self {
-        Self { rest: rest.named("explorer"), deploys: None, requests: None, sessions: None, is_writable: false }
+        Self {
+            rest: rest.named("explorer"),
+            backups: None,
+            deploys: None,
+            requests: None,
+            sessions: None,
+            is_writable: false,
+        }
     }
 
-    /// Allows what the caller's token allows: uploads, deletions, statements that write, rollbacks. Default: reading alone. A door that
-    /// is [read-only](RestDoor::read_only) stays so.
+    /// Allows what the caller's token allows: uploads, deletions, statements that write, rollbacks, runs of backups. Default: reading
+    /// alone. A door that is [read-only](RestDoor::read_only) stays so.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -78,6 +87,14 @@ impl ExplorerDoor {
     #[must_use]
     pub fn with_writes(mut self) -> Self {
         self.is_writable = true;
+        self
+    }
+
+    /// Shows these backups, to tokens that may read what is backed up; such a token verifies them, and where the door allows writes runs
+    /// them, a database's with `d1:write`. Nothing is restored from them. Default: none.
+    #[must_use]
+    pub fn with_backups(mut self, backups: Arc<dyn BackupCatalog>) -> Self {
+        self.backups = Some(Backups::new(backups));
         self
     }
 

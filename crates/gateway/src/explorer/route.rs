@@ -2,6 +2,8 @@
 
 use http::{Method, StatusCode};
 
+use super::operations::Action;
+use crate::catalog::BackupSource;
 use crate::rest::parts::{Answer, ApiError, code, decoded};
 
 /// Prefix of the explorer's own routes.
@@ -14,10 +16,14 @@ pub(super) enum Route {
     Schema(String),
     Explain(String),
     Read(String),
+    History(String),
     SignLink,
     Link(Link),
     Deploys,
     Rollback(String),
+    Backups,
+    Backup(BackupSource),
+    BeginBackup(BackupSource, Action),
     Classes,
     Objects(String),
     Object(String, String),
@@ -46,6 +52,7 @@ pub(super) fn read(method: &Method, path: &str) -> Answer<Route> {
         ["databases", id, "schema"] => (Method::GET, Route::Schema(decoded(id)?)),
         ["databases", id, "explain"] => (Method::POST, Route::Explain(decoded(id)?)),
         ["databases", id, "read"] => (Method::POST, Route::Read(decoded(id)?)),
+        ["databases", id, "history"] => (Method::GET, Route::History(decoded(id)?)),
         ["links"] => (Method::POST, Route::SignLink),
         ["links", key_id, bucket, object @ ..] if !object.is_empty() => {
             let object = decoded(&object.join("/"))?;
@@ -57,6 +64,12 @@ pub(super) fn read(method: &Method, path: &str) -> Answer<Route> {
         ["sessions", class, id] => (Method::GET, Route::Object(decoded(class)?, decoded(id)?)),
         ["sessions", class, id, "query"] => (Method::POST, Route::QueryObject(decoded(class)?, decoded(id)?)),
         ["deploys", id, "rollback"] => (Method::POST, Route::Rollback(decoded(id)?)),
+        ["backups"] => (Method::GET, Route::Backups),
+        ["backups", kind, name] => (Method::GET, Route::Backup(source(path, kind, name)?)),
+        ["backups", kind, name, "run"] => (Method::POST, Route::BeginBackup(source(path, kind, name)?, Action::Run)),
+        ["backups", kind, name, "verify"] => {
+            (Method::POST, Route::BeginBackup(source(path, kind, name)?, Action::Verify))
+        }
         _ => return Err(ApiError::no_route(path)),
     };
     if *method == allowed {
@@ -64,6 +77,15 @@ pub(super) fn read(method: &Method, path: &str) -> Answer<Route> {
     }
     let message = format!("Method {method} is not allowed here");
     Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, code::METHOD_NOT_ALLOWED, message))
+}
+
+/// The source of a backup in a path.
+fn source(path: &str, kind: &str, name: &str) -> Answer<BackupSource> {
+    match kind {
+        "databases" => Ok(BackupSource::Database(decoded(name)?)),
+        "sessions" => Ok(BackupSource::Sessions(decoded(name)?)),
+        _ => Err(ApiError::no_route(path)),
+    }
 }
 
 #[cfg(test)]
@@ -93,11 +115,15 @@ mod tests {
             "/explorer/v1/links/k/b",
             "/explorer/v1/databases/x",
             "/explorer/v10/session",
+            "/explorer/v1/backups/buckets/photos",
+            "/explorer/v1/backups/databases/orders/restore",
         ] {
             assert_eq!(route(&Method::GET, path), Err(404), "{path}");
         }
         assert_eq!(route(&Method::POST, "/explorer/v1/session"), Err(405));
         assert_eq!(route(&Method::PUT, "/explorer/v1/links/k/b/o"), Err(405));
+        assert_eq!(route(&Method::GET, "/explorer/v1/backups/databases/orders/run"), Err(405));
+        assert_eq!(route(&Method::GET, "/explorer/v1/backups/sessions/%FF"), Err(400));
         assert_eq!(route(&Method::GET, "/explorer/v1/databases/%FF/schema"), Err(400));
     }
 }

@@ -15,8 +15,9 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::door::ExplorerDoor;
+use super::operations::Action;
 use super::route::{self, PREFIX, Route};
-use super::{databases, deploys, links, page, sessions};
+use super::{backups, databases, deploys, links, page, sessions};
 use crate::keys::Key;
 use crate::rest::parts::{Answer, ApiError, Call, answer, authenticate, refused, success};
 
@@ -43,14 +44,20 @@ impl ExplorerDoor {
             Route::Schema(id) => databases::schema(self, &caller, &id).await,
             Route::Explain(id) => databases::explain(self, &caller, &id, body).await,
             Route::Read(id) => databases::read(self, &caller, &id, body).await,
+            Route::History(id) => databases::history(self, &caller, &id).await,
             Route::SignLink => links::sign(self, &caller, body).await,
             Route::Deploys => deploys::list(self, &caller).await,
-            Route::Rollback(_) if self.rest.is_read_only => Err(ApiError::read_only()),
+            Route::Rollback(_) | Route::BeginBackup(_, Action::Run) if self.rest.is_read_only => {
+                Err(ApiError::read_only())
+            }
             Route::Classes => sessions::classes(self, &caller).await,
             Route::Objects(class) => sessions::list(self, call, &caller, &class).await,
             Route::Object(class, id) => sessions::details(self, &caller, &class, &id).await,
             Route::QueryObject(class, id) => sessions::query(self, &caller, (&class, &id), body).await,
             Route::Rollback(id) => deploys::rollback(self, &caller, &id).await,
+            Route::Backups => backups::list(self, &caller).await,
+            Route::Backup(path) => backups::describe(self, &caller, &path).await,
+            Route::BeginBackup(path, action) => backups::begin(self, &caller, &path, action).await,
             // Opened above.
             Route::Link(_) => Err(ApiError::no_route(&call.path)),
         }
@@ -65,6 +72,7 @@ impl ExplorerDoor {
             "is_writable": !self.rest.is_read_only,
             "key": {"id": key.id, "name": key.name, "expires_on": key.expires},
             "scope": key.scope,
+            "has_backups": self.backups.is_some(),
             "has_sessions": self.sessions.is_some(),
             "has_datasets": self.rest.datasets.is_some(),
             "requests": requests,

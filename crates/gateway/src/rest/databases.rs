@@ -82,7 +82,7 @@ pub(super) async fn current_bookmark(database: &dyn Database) -> Answer<String> 
 }
 
 /// Finds a database by its id or name.
-pub(super) async fn find(door: &RestDoor, key: &Key, id: &str) -> Answer<DatabaseInfo> {
+pub(crate) async fn find(door: &RestDoor, key: &Key, id: &str) -> Answer<DatabaseInfo> {
     let found = door.databases.find(id).await.map_err(|error| ApiError::of_catalog(&error, DATABASES))?;
     match found {
         Some(info) if is_known(key, &info) => Ok(info),

@@ -68,7 +68,7 @@ pub use door::{RestDoor, RestOptions};
 pub(crate) mod parts {
     pub(crate) use super::authenticate::authenticate;
     pub(crate) use super::call::{Call, json, require};
-    pub(crate) use super::databases::open as open_database;
+    pub(crate) use super::databases::{find as find_database, open as open_database};
     pub(crate) use super::envelope::{Answer, ApiError, BUCKETS, OTHERS, code, success};
     pub(crate) use super::failure::{Kind, failed};
     pub(crate) use super::objects::{failed as object_failed, read as read_object};

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod access;
+mod backups;
 mod data;
 #[allow(dead_code, reason = "the tests of the REST door use all of it")]
 #[path = "../rest/door.rs"]
