@@ -50,8 +50,6 @@ pub(super) async fn begin(door: &ExplorerDoor, key: &Key, path: &BackupSource, a
         require(key, Permission::D1Write)?;
     }
     let (source, id) = known(door, backups, key, path).await?;
-    let busy =
-        || ApiError::new(StatusCode::CONFLICT, code::MALFORMED, "a backup or a check is in flight: wait for its end");
     if backups.begin(&source, action) {
         return success(&entry(backups, &source, &id));
     }
