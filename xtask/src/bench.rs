@@ -78,7 +78,9 @@ struct Measured {
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     if arguments.first().map(String::as_str) != Some("serve") {
-        return Err("there are `cargo xtask bench serve [--against PROGRAM]` and `bench db [--rounds N]`".into());
+        return Err(
+            "there are `cargo xtask bench serve [--against PROGRAM]`, `bench db`, `bench s3` and `bench rest`".into()
+        );
     }
     let earlier = arguments.iter().skip_while(|argument| *argument != "--against").nth(1);
     let folder = std::path::absolute(target().join("bench-serve"))?;
@@ -213,7 +215,7 @@ fn milliseconds(time: &str) -> Option<f64> {
 }
 
 /// Returns a process and its children.
-fn family(pid: u32) -> Vec<u32> {
+pub(crate) fn family(pid: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     std::iter::once(pid).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
 }
@@ -247,7 +249,7 @@ impl Spent {
 }
 
 /// Returns the processor time of a server and its children in seconds.
-fn processor_time(pid: u32) -> Result<f64, Box<dyn std::error::Error>> {
+pub(crate) fn processor_time(pid: u32) -> Result<f64, Box<dyn std::error::Error>> {
     let mut ticks = 0;
     for pid in family(pid) {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;

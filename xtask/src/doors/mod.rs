@@ -1,6 +1,6 @@
 //! Runs clients that others wrote, unmodified, against the doors of `isobar serve`.
 
-mod project;
+pub(crate) mod project;
 mod rest;
 mod s3;
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::http::{Server, free_port};
 use crate::{cargo, run as execute, target};
 
-pub(super) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const CONFIG: &str = r#"name = "doors"
 compatibility_date = "2026-11-01"
@@ -31,14 +31,14 @@ database_id = "6f1c2b3a-0000-4000-8000-00000000d001"
 "#;
 
 /// A served project with an empty state.
-pub(super) struct Project {
-    pub(super) folder: PathBuf,
+pub(crate) struct Project {
+    pub(crate) folder: PathBuf,
     isobar: PathBuf,
     /// Base URL of the REST API.
-    pub(super) rest: String,
+    pub(crate) rest: String,
     /// Endpoint of S3.
-    pub(super) s3: String,
-    _server: Server,
+    pub(crate) s3: String,
+    server: Server,
 }
 
 impl Project {
@@ -46,14 +46,19 @@ impl Project {
     pub(super) fn serve(name: &str) -> Result<Self> {
         execute(cargo().args(["build", "--quiet", "--package", "isobar-cli"]))?;
         let folder = std::path::absolute(target().join("doors").join(name))?;
+        Self::serve_built(&target().join("debug/isobar"), folder, CONFIG)
+    }
+
+    /// Serves a new project of this configuration by a built program. Replaces the folder.
+    pub(crate) fn serve_built(program: &Path, folder: PathBuf, config: &str) -> Result<Self> {
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
         fs::create_dir_all(&folder)?;
         // A copy, which a later build does not replace while it runs.
         let isobar = folder.join("isobar");
-        fs::copy(target().join("debug/isobar"), &isobar)?;
-        fs::write(folder.join("wrangler.toml"), CONFIG)?;
+        fs::copy(program, &isobar)?;
+        fs::write(folder.join("wrangler.toml"), config)?;
         let address = format!("127.0.0.1:{}", free_port()?);
         let s3 = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(&isobar);
@@ -73,7 +78,12 @@ impl Project {
                 format!("isobar serve --s3: expected it to print {s3}, and it printed {:?}", server.printed()).into()
             );
         }
-        Ok(Self { folder, isobar, rest, s3, _server: server })
+        Ok(Self { folder, isobar, rest, s3, server })
+    }
+
+    /// Returns the process id of the server.
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
     }
 
     /// Runs the command in the project. Returns its output, which must be a success.
@@ -83,7 +93,7 @@ impl Project {
     }
 
     /// Creates a key. Returns its secrets.
-    pub(super) fn key(&self, arguments: &[&str]) -> Result<Value> {
+    pub(crate) fn key(&self, arguments: &[&str]) -> Result<Value> {
         let printed = self.isobar(&[&["keys", "create", "--json"], arguments].concat())?;
         Ok(serde_json::from_str(&printed)?)
     }

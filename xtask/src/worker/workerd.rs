@@ -200,6 +200,11 @@ impl Workerd {
         Ok(Self { address: server.address.clone(), events, server, started_in: start.elapsed() })
     }
 
+    /// Returns the process id of Node, whose child workerd is.
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
     /// Returns the lines that it has printed.
     pub(crate) fn printed(&self) -> Vec<String> {
         self.server.printed()
