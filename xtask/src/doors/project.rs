@@ -92,11 +92,29 @@ impl Project {
         succeeded("isobar", &arguments.join(" "), &output)
     }
 
+    /// Returns the line that the server has printed for a client, with values in the place of words.
+    pub(super) fn line(&self, client: &str, values: &[(&str, &str)]) -> Result<String> {
+        let line = self.server.said(&format!("  {client} "));
+        let line = line.ok_or_else(|| format!("isobar serve: expected it to print a line for {client}"))?;
+        Ok(filled(line.trim_start(), values))
+    }
+
     /// Creates a key. Returns its secrets.
     pub(crate) fn key(&self, arguments: &[&str]) -> Result<Value> {
         let printed = self.isobar(&[&["keys", "create", "--json"], arguments].concat())?;
         Ok(serde_json::from_str(&printed)?)
     }
+}
+
+/// Puts values in the place of words. A word has no letter, digit or `_` beside it.
+fn filled(line: &str, values: &[(&str, &str)]) -> String {
+    let is_outside = |letter: char| !letter.is_ascii_alphanumeric() && letter != '_';
+    let fill = |piece: &str| {
+        let word = piece.trim_end_matches(is_outside);
+        let value = values.iter().find(|(known, _)| *known == word).map_or(word, |(_, value)| *value);
+        format!("{value}{}", &piece[word.len()..])
+    };
+    line.split_inclusive(is_outside).map(fill).collect()
 }
 
 /// Returns the output of a client whose operation must have succeeded.
@@ -128,4 +146,16 @@ pub(super) fn place(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
     let path = folder.join(name);
     fs::write(&path, text)?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_replaced_and_parts_of_words_are_not() {
+        let line = "API_TOKEN=TOKEN x --id ID 'Bearer TOKEN' TOKENS ID";
+        let filled = filled(line, &[("TOKEN", "t"), ("ID", "1")]);
+        assert_eq!(filled, "API_TOKEN=t x --id 1 'Bearer t' TOKENS 1");
+    }
 }

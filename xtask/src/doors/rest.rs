@@ -14,6 +14,7 @@ const PACKAGES: [&str; 5] =
 const PYTHON: &str = "5.9.0";
 const SDK: &str = include_str!("../../js/doors/sdk.mjs");
 const PRISMA: &str = include_str!("../../js/doors/prisma.mjs");
+const DRIZZLE: &str = include_str!("../../js/doors/drizzle.mjs");
 const REDIRECT: &str = include_str!("../../js/doors/redirect.cjs");
 const SDK_PYTHON: &str = include_str!("../../py/doors_sdk.py");
 /// Name and id of the configuration's database.
@@ -27,6 +28,7 @@ pub(crate) fn run() -> Result<()> {
     let project = Project::serve("rest")?;
     let key = project.key(&["--name", "doors", "--scope", "r2:read,r2:write,d1:write,sessions:read"])?;
     let clients = Clients { project: &project, folder: clients, key };
+    clients.printed()?;
     clients.wrangler()?;
     clients.sdk()?;
     let mut command = Command::new(python.join("python"));
@@ -194,6 +196,24 @@ impl Clients<'_> {
             }
             println!("drizzle-kit 0.31.11 (d1-http): {operation}");
         }
+        let mut command = Command::new("node");
+        command.arg(place(&self.folder, "drizzle.mjs", DRIZZLE)?).current_dir(&self.folder);
+        command.env("PRINTED_LINE", self.project.line("Drizzle", &[("TOKEN", self.secret("token"))])?);
+        script("drizzle-orm 0.45.4 (sqlite-proxy)", &mut command, 6)
+    }
+
+    /// wrangler by the line that the server has printed, as it is.
+    fn printed(&self) -> Result<()> {
+        let line = self.project.line("wrangler", &[("TOKEN", self.secret("token"))])?;
+        let commands = self.folder.join("node_modules/.bin");
+        let path = format!("{}:{}", commands.display(), std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]).current_dir(&self.project.folder).env("PATH", path).env("CI", "1");
+        let printed = succeeded("wrangler 4.164.0", "the printed line", &command.output()?)?;
+        if !printed.contains(DATABASE_ID) {
+            return Err(format!("wrangler 4.164.0: {line}: expected {DATABASE_ID} in its output:\n{printed}").into());
+        }
+        println!("wrangler 4.164.0: the line that isobar serve prints");
         Ok(())
     }
 

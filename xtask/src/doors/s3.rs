@@ -92,6 +92,18 @@ impl Door {
         Ok(())
     }
 
+    /// Runs the line that the server has printed for a client, as it is, with these commands on the path.
+    fn printed(&self, client: &str, commands: &Path) -> Outcome {
+        let line = self.project.line(client, &[("ID", &self.id), ("SECRET", &self.secret)])?;
+        let path = format!("{}:{}", commands.display(), std::env::var("PATH").unwrap_or_default());
+        let shown = self.client(client, &line, Command::new("sh").args(["-c", &line]).env("PATH", path))?;
+        if !shown.contains(BUCKET) {
+            return Err(format!("{client}: {line}: expected {BUCKET:?} in {shown:?}").into());
+        }
+        println!("{client}: the line that isobar serve prints");
+        Ok(())
+    }
+
     /// Runs the steps of a command; each is an operation and its arguments, and what its output must contain.
     fn steps(&self, name: &str, program: &Path, options: &[&str], steps: &[(&str, &[&str], &str)]) -> Outcome {
         for (operation, arguments, expected) in steps {
@@ -106,7 +118,8 @@ impl Door {
     }
 
     fn awscli(&self, tree: &Path) -> Outcome {
-        let aws = python::package("awscli", "", AWSCLI)?.join("aws");
+        let commands = python::package("awscli", "", AWSCLI)?;
+        let aws = commands.join("aws");
         let from = path(tree);
         let back = path(&self.project.folder.join("back-aws"));
         let to = format!("s3://{BUCKET}/aws");
@@ -129,6 +142,7 @@ impl Door {
                 ("s3 rm", &["s3", "rm", "--recursive", &to], "delete"),
             ],
         )?;
+        self.printed("aws", &commands)?;
         same("awscli", tree, Path::new(&back))
     }
 
@@ -220,6 +234,7 @@ impl Door {
                 ("purge", &["purge", &remote], ""),
             ],
         )?;
+        self.printed("rclone", Path::new("/usr/bin"))?;
         same("rclone", tree, &back)
     }
 }

@@ -357,8 +357,16 @@ fn announce(url: &str, account: &str, config: &Config) -> Outcome {
         "  wrangler  CLOUDFLARE_API_BASE_URL={base} CLOUDFLARE_ACCOUNT_ID={account} CLOUDFLARE_API_TOKEN=TOKEN wrangler d1 list"
     );
     let id = config.d1_databases.first().and_then(|database| database.database_id.as_deref()).unwrap_or("DATABASE_ID");
-    say!(
-        "  Drizzle   drizzle((sql, params, method) => fetch('{base}/accounts/{account}/d1/database/{id}/raw', ...)), see the guide"
-    );
+    say!("  Drizzle   {}", drizzle(&format!("{base}/accounts/{account}/d1/database/{id}/raw")));
     Ok(())
+}
+
+/// Returns the call of `drizzle-orm/sqlite-proxy` for a database, with the word TOKEN in the token's place.
+fn drizzle(url: &str) -> String {
+    format!(
+        "drizzle(async (sql, params, method) => {{ const request = {{ method: 'POST', headers: {{ Authorization: 'Bearer TOKEN' }}, body: \
+         JSON.stringify({{ sql, params }}) }}; const answer = await (await fetch('{url}', request)).json(); if (!answer.success) throw \
+         new Error(answer.errors[0].message); const {{ rows }} = answer.result[0].results; return {{ rows: method === 'get' ? rows[0] : \
+         rows }}; }})"
+    )
 }
