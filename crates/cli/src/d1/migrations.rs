@@ -21,6 +21,8 @@
 //! | an existing database | its records by hand | `baseline` |
 //! | a new file's name | `0001_the message as it is` with `_` for blanks | in lower case, letters and digits, `_` between the words |
 
+mod rebuild;
+
 use std::error::Error;
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
@@ -64,6 +66,8 @@ pub(crate) enum Migrations {
     Down(Down),
     /// Record migrations as applied without running them, and their files as they are
     Baseline(Baseline),
+    /// Create a migration that gives a table another definition, and keeps all rows
+    Rebuild(rebuild::Rebuild),
 }
 
 #[derive(Debug, Args)]
@@ -169,6 +173,7 @@ impl Migrations {
             Self::Apply(apply) => apply.run(place).await,
             Self::Down(down) => down.run(place).await,
             Self::Baseline(baseline) => baseline.run(place).await,
+            Self::Rebuild(rebuild) => rebuild.run(place).await,
         }
     }
 }
@@ -220,17 +225,7 @@ fn location(
 impl Create {
     fn run(self, place: &Place) -> Outcome {
         let (_, known, config) = place.known_database(&self.database)?;
-        let (folder, pattern) = location(&known, &config)?;
-        if pattern != migrations::PATTERN {
-            let message = format!("migrations_pattern is {pattern}: only files that match *.sql are created here");
-            return Err(message.into());
-        }
-        let words = self.message.to_lowercase();
-        let words: Vec<_> = words.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
-        if words.is_empty() {
-            return Err(format!("invalid description {:?}: use at least one letter or digit", self.message).into());
-        }
-        let stem = format!("{:04}_{}", next_number(&folder)?, words.join("_"));
+        let (folder, stem) = next_file(location(&known, &config)?, &self.message)?;
         write_new(&folder.join(format!("{stem}.sql")), &format!("-- Migration: {}\n", self.message.trim()))?;
         if self.down {
             let text = format!("-- Undoes: {}\n", self.message.trim());
@@ -238,6 +233,24 @@ impl Create {
         }
         Ok(())
     }
+}
+
+/// Returns the folder, and the name of its next file without `.sql`, made from a description.
+///
+/// # Errors
+/// A pattern that would not match the file; a description without letters and digits; a folder that cannot be read.
+fn next_file((folder, pattern): (PathBuf, String), description: &str) -> Result<(PathBuf, String), Box<dyn Error>> {
+    if pattern != migrations::PATTERN {
+        let message = format!("migrations_pattern is {pattern}: only files that match *.sql are created here");
+        return Err(message.into());
+    }
+    let words = description.to_lowercase();
+    let words: Vec<_> = words.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    if words.is_empty() {
+        return Err(format!("invalid description {description:?}: use at least one letter or digit").into());
+    }
+    let stem = format!("{:04}_{}", next_number(&folder)?, words.join("_"));
+    Ok((folder, stem))
 }
 
 /// Returns the number after the highest one of the folder's files.

@@ -57,3 +57,26 @@ fn migrations_are_created_tried_applied_and_undone() {
     assert!(told.contains("0001_add_users.sql changed after being applied"), "{told}");
     assert!(ok(here, &["d1", "migrations", "status", "DB"]).contains("changed after being applied"));
 }
+
+#[test]
+fn rebuild_writes_a_migration_that_keeps_the_rows_of_children() {
+    let folder = folder();
+    let here = folder.path();
+    let told = refused(here, &["d1", "migrations", "rebuild", "DB", "--sql", "CREATE TABLE t (a)"]);
+    assert!(told.contains("there is no database"), "{told}");
+    let script = "CREATE TABLE teams (id INTEGER PRIMARY KEY, name, nick); \
+                  CREATE TABLE people (team REFERENCES teams (id) ON DELETE CASCADE); \
+                  INSERT INTO teams VALUES (1, 'a', 'b'); INSERT INTO people VALUES (1);";
+    ok(here, &["d1", "execute", "DB", "--command", script]);
+    let definition = "CREATE TABLE teams (id INTEGER PRIMARY KEY, title TEXT NOT NULL)";
+    fs::write(here.join("teams.sql"), definition).unwrap();
+    let file = here.join("teams.sql");
+    let rebuild = ["d1", "migrations", "rebuild", "DB", "--file", file.to_str().unwrap(), "--set", "title = name"];
+    assert!(refused(here, &rebuild).contains("teams.nick would be lost"));
+    let told = ok(here, &[&rebuild[..], &["--drop", "nick"]].concat());
+    assert!(told.contains("0001_rebuild_teams.sql") && told.contains("people"), "{told}");
+    ok(here, &["d1", "migrations", "apply", "DB"]);
+    let select = "SELECT title, (SELECT count(*) FROM people) AS n FROM teams";
+    let rows = json(&ok(here, &["d1", "execute", "DB", "--json", "--command", select]));
+    assert_eq!(rows[0]["results"], serde_json::json!([{ "title": "a", "n": 1 }]));
+}

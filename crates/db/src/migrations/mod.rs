@@ -11,12 +11,15 @@
 //! | apply what is pending | [`apply`]; [`Migrator::apply`] with another table |
 //! | see first what would be done | [`Migrator::dry_run`] |
 //! | undo the last ones | files `NAME.down.sql` and [`Migrator::undo`] |
+//! | give a table another definition, with its foreign keys | `rebuild` (feature `memory`) |
 //! | compare files and table, or the schema | [`Migrator::status`] (feature `checksums`), [`Migrator::drift`] |
 
 mod down;
 #[cfg(all(feature = "memory", not(target_arch = "wasm32")))]
 mod drift;
 mod dry_run;
+#[cfg(all(feature = "memory", not(target_arch = "wasm32")))]
+mod rebuild;
 mod records;
 #[cfg(feature = "checksums")]
 mod status;
@@ -26,6 +29,8 @@ use std::cmp::Ordering;
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 pub use self::down::down_file;
 pub use self::dry_run::Planned;
+#[cfg(all(feature = "memory", not(target_arch = "wasm32")))]
+pub use self::rebuild::{Rebuild, RebuildOptions, rebuild};
 use self::records::Records;
 #[cfg(feature = "checksums")]
 pub use self::records::checksum;

@@ -8,6 +8,7 @@ mod faults;
 mod history;
 mod interactive;
 mod migrations;
+mod rebuild;
 mod replica;
 mod restrictions;
 mod slow_queries;
