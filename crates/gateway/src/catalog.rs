@@ -5,7 +5,7 @@
 //! | catalog | lists | opens | creates, deletes | for |
 //! |---|---|---|---|---|
 //! | `BackupCatalog` | databases and classes with a backup | | runs and verifies | `explorer` |
-//! | [`BucketCatalog`] | buckets | `ObjectStore` | yes | `s3`, `rest`, `explorer` |
+//! | [`BucketCatalog`] | buckets and their rules | `ObjectStore` | yes | `s3`, `rest`, `explorer` |
 //! | `DatabaseCatalog` | databases | `Database` | yes | `rest`, `explorer` |
 //! | `DeployCatalog` | deploys of one site | | rolls back | `explorer` |
 //! | `SessionCatalog` | classes and objects | | no | `rest`, `explorer` |
@@ -14,6 +14,7 @@
 //! request, so that opening has to be quick for what is open already; doors keep nothing of what it
 //! gives.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use isobar_storage::ObjectStore;
 
 #[cfg(feature = "explorer")]
 mod backups;
+mod cors;
 #[cfg(feature = "rest")]
 mod databases;
 #[cfg(feature = "explorer")]
@@ -34,6 +36,7 @@ mod sessions;
 
 #[cfg(feature = "explorer")]
 pub use backups::{BackupCatalog, BackupInfo, BackupReport, BackupSource, BackupState};
+pub use cors::{CorsAllowed, CorsPolicy, CorsRule};
 #[cfg(feature = "rest")]
 pub use databases::{DatabaseCatalog, DatabaseInfo, FixedDatabases};
 #[cfg(feature = "explorer")]
@@ -132,6 +135,11 @@ impl CatalogError {
             CatalogErrorKind::Unsupported,
             format!("{what} of this server cannot be created or deleted by clients"),
         )
+    }
+
+    /// The error of a catalog whose buckets keep their rules.
+    fn fixed_rules() -> Self {
+        Self::new(CatalogErrorKind::Unsupported, "the rules of this server's buckets cannot be changed by clients")
     }
 }
 
@@ -246,25 +254,44 @@ pub trait BucketCatalog: Debug + Send + Sync {
     async fn delete(&self, _name: &str) -> Result<(), CatalogError> {
         Err(CatalogError::fixed(format_args!("the buckets")))
     }
+
+    /// Returns the CORS rules of a bucket: none where there is no such bucket. Asked for every request to the bucket. Default: none.
+    ///
+    /// # Errors
+    /// [`CatalogErrorKind::Unavailable`] where they cannot be read.
+    async fn cors(&self, _name: &str) -> Result<CorsPolicy, CatalogError> {
+        Ok(CorsPolicy::default())
+    }
+
+    /// Replaces the CORS rules of a bucket, which end with the bucket. They are durable when this returns. Default: unsupported.
+    ///
+    /// # Errors
+    /// [`CatalogErrorKind::NotFound`], [`Unsupported`](CatalogErrorKind::Unsupported), [`Unavailable`](CatalogErrorKind::Unavailable).
+    async fn set_cors(&self, _name: &str, _policy: CorsPolicy) -> Result<(), CatalogError> {
+        Err(CatalogError::fixed_rules())
+    }
 }
 
-/// A list of buckets that does not change.
+/// A list of buckets that does not change, and whose rules clients do not change either.
 ///
 /// ```
 /// # futures_util::FutureExt::now_or_never(async {
 /// use std::sync::Arc;
 ///
-/// use isobar_gateway::catalog::{BucketCatalog, CatalogErrorKind, FixedBuckets};
+/// use isobar_gateway::catalog::{BucketCatalog, CatalogErrorKind, CorsPolicy, CorsRule, FixedBuckets};
 /// use isobar_storage::memory::MemoryStore;
 ///
 /// let buckets = FixedBuckets::new().with_bucket("photos", Arc::new(MemoryStore::new()));
+/// let buckets = buckets.with_cors("photos", CorsPolicy::new(vec![CorsRule::new(["https://example.com"], ["GET"])])?);
 /// assert!(buckets.open("photos").await?.is_some() && buckets.open("backups").await?.is_none());
+/// assert_eq!(buckets.cors("photos").await?.rules().len(), 1);
 /// assert_eq!(buckets.create("backups").await.unwrap_err().kind(), CatalogErrorKind::Unsupported);
 /// # Ok::<_, isobar_gateway::catalog::CatalogError>(()) }).unwrap().unwrap();
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct FixedBuckets {
     buckets: Vec<(BucketInfo, Arc<dyn ObjectStore>)>,
+    cors: BTreeMap<String, CorsPolicy>,
 }
 
 impl FixedBuckets {
@@ -283,6 +310,13 @@ impl FixedBuckets {
         self.buckets.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
         self
     }
+
+    /// Sets the CORS rules of a bucket. Default: none.
+    #[must_use]
+    pub fn with_cors(mut self, name: impl Into<String>, policy: CorsPolicy) -> Self {
+        self.cors.insert(name.into(), policy);
+        self
+    }
 }
 
 #[async_trait]
@@ -293,5 +327,9 @@ impl BucketCatalog for FixedBuckets {
 
     async fn open(&self, name: &str) -> Result<Option<Arc<dyn ObjectStore>>, CatalogError> {
         Ok(self.buckets.iter().find(|(info, _)| info.name == name).map(|(_, bucket)| Arc::clone(bucket)))
+    }
+
+    async fn cors(&self, name: &str) -> Result<CorsPolicy, CatalogError> {
+        Ok(self.cors.get(name).cloned().unwrap_or_default())
     }
 }

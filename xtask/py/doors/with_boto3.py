@@ -19,6 +19,18 @@ s3.delete_bucket(Bucket="made-by-boto3")
 refused("delete_bucket", lambda: s3.head_bucket(Bucket="made-by-boto3"), "404")
 check("get_bucket_location", s3.get_bucket_location(Bucket=BUCKET)["LocationConstraint"], "auto")
 
+refused("get_bucket_cors of none", lambda: s3.get_bucket_cors(Bucket=BUCKET), "NoSuchCORSConfiguration")
+cors = [{"AllowedOrigins": ["https://*.example.com"], "AllowedMethods": ["GET", "PUT"], "AllowedHeaders": ["*"], "ExposeHeaders": ["ETag"], "MaxAgeSeconds": 60}]
+s3.put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": cors})
+check("put_bucket_cors", s3.get_bucket_cors(Bucket=BUCKET)["CORSRules"], cors)
+asked = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type"}
+with urllib.request.urlopen(urllib.request.Request(f"{ENDPOINT}/{BUCKET}/a", method="OPTIONS", headers=asked)) as preflight:
+    check("OPTIONS, not signed", (preflight.status, preflight.headers["Access-Control-Allow-Origin"]), (204, "https://app.example.com"))
+wrong = [{"AllowedOrigins": ["*"], "AllowedMethods": ["PATCH"]}]
+refused("put_bucket_cors of an unknown method", lambda: s3.put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": wrong}), "InvalidArgument")
+s3.delete_bucket_cors(Bucket=BUCKET)
+refused("delete_bucket_cors", lambda: s3.get_bucket_cors(Bucket=BUCKET), "NoSuchCORSConfiguration")
+
 key = "boto3/a b+c ü%2F.txt"
 body = b"hello"
 put = s3.put_object(Bucket=BUCKET, Key=key, Body=body, ContentType="text/plain", Metadata={"author": "ada"})

@@ -7,6 +7,9 @@
 //! bucket is opened twice, and none while it is deleted. Requests to an open bucket hold it for a
 //! lookup.
 //!
+//! Rules of a bucket are files in its folder `rules`, so that they end with it. They are read for each request, since another process
+//! may have changed them.
+//!
 //! Messages of errors go to clients and name no file; the path is in the source, for the log.
 
 use std::collections::BTreeMap;
@@ -17,12 +20,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use isobar_gateway::catalog::{BucketCatalog, BucketInfo, CatalogError, CatalogErrorKind};
+use isobar_base::fs::NamedFiles;
+use isobar_gateway::catalog::{BucketCatalog, BucketInfo, CatalogError, CatalogErrorKind, CorsPolicy};
 use isobar_storage::local::{LocalStore, Removal};
 use isobar_storage::{ErrorKind, ObjectStore};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use crate::place::{checked, is_here};
+
+/// File of the CORS rules.
+const CORS: &str = "cors.json";
 
 /// The buckets below a root: those that the application has open, and others, which are opened when they are first used.
 #[derive(Debug)]
@@ -49,6 +58,39 @@ impl LocalBuckets {
         let folder = self.folder.join(checked(name).ok()?);
         is_here(&folder).then_some(folder)
     }
+
+    /// The folder of a bucket's rules. `None` for a name that no bucket has.
+    fn rules(&self, name: &str) -> Option<PathBuf> {
+        Some(self.folder.join(checked(name).ok()?).join("rules"))
+    }
+
+    /// Reads rules. `None` where none were set, or where there is no such bucket.
+    fn read_rules<T: DeserializeOwned>(&self, name: &str, file: &str) -> Result<Option<T>, CatalogError> {
+        let Some(folder) = self.rules(name) else { return Ok(None) };
+        let unreadable = |error: &dyn Display| {
+            unavailable(format!("the rules of the bucket {name} cannot be read"), &folder.join(file), error)
+        };
+        let Some(text) = NamedFiles::new(&folder).get(file).map_err(|error| unreadable(&error))? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|error| unreadable(&error))
+    }
+
+    /// Replaces rules. Two writes do not overlap, and none overlaps with a deletion: the lock is held.
+    async fn write_rules(&self, name: &str, file: &str, rules: &impl Serialize) -> Result<(), CatalogError> {
+        let text = serde_json::to_vec(rules).expect("rules are texts and numbers");
+        let _opened = self.opened.lock().await;
+        let is_there = self.bound.contains_key(name) || self.existing(name).is_some();
+        let Some(folder) = self.rules(name).filter(|_| is_there) else { return Err(not_found()) };
+        NamedFiles::new(&folder).put(file, &text).map_err(|error| {
+            unavailable(format!("the rules of the bucket {name} cannot be written"), &folder.join(file), error)
+        })
+    }
+}
+
+/// The error of a bucket that does not exist, in R2's words.
+fn not_found() -> CatalogError {
+    CatalogError::new(CatalogErrorKind::NotFound, "The specified bucket does not exist.")
 }
 
 #[async_trait]
@@ -110,9 +152,7 @@ impl BucketCatalog for LocalBuckets {
             return Err(CatalogError::new(CatalogErrorKind::Unsupported, message));
         }
         let mut opened = self.opened.lock().await;
-        let Some(folder) = self.existing(name) else {
-            return Err(CatalogError::new(CatalogErrorKind::NotFound, "The specified bucket does not exist."));
-        };
+        let Some(folder) = self.existing(name) else { return Err(not_found()) };
         let in_use = || format!("the bucket {name} is in use: try again");
         if let Some(store) = opened.remove(name) {
             if Arc::strong_count(&store) > 1 {
@@ -135,6 +175,14 @@ impl BucketCatalog for LocalBuckets {
         };
         Err(CatalogError::new(CatalogErrorKind::NotEmpty, kept))
     }
+
+    async fn cors(&self, name: &str) -> Result<CorsPolicy, CatalogError> {
+        Ok(self.read_rules(name, CORS)?.unwrap_or_default())
+    }
+
+    async fn set_cors(&self, name: &str, policy: CorsPolicy) -> Result<(), CatalogError> {
+        self.write_rules(name, CORS, &policy).await
+    }
 }
 
 /// Time of creation, or of the last change where the file system keeps no other.
@@ -155,6 +203,8 @@ pub(super) fn unavailable(what: impl Into<String>, path: &Path, error: impl Disp
 mod tests {
     use std::error::Error;
 
+    use isobar_gateway::catalog::CorsRule;
+
     use super::*;
 
     #[tokio::test]
@@ -172,6 +222,39 @@ mod tests {
             assert!(cause.contains(&folder.display().to_string()), "{cause}");
         }
         assert!(folder.join("index.db").is_file());
+    }
+
+    #[tokio::test]
+    async fn rules_outlive_the_process_and_end_with_the_bucket() {
+        let home = tempfile::tempdir().unwrap();
+        let open = || LocalBuckets::new(home.path(), BTreeMap::new());
+        let policy = CorsPolicy::new(vec![CorsRule::new(["https://example.com"], ["GET"])]).unwrap();
+        let buckets = open();
+        for name in ["photos", "..", ""] {
+            let missing = buckets.set_cors(name, policy.clone()).await.unwrap_err();
+            assert_eq!(missing.kind(), CatalogErrorKind::NotFound, "{name}");
+            assert_eq!(buckets.cors(name).await.unwrap(), CorsPolicy::default(), "{name}");
+        }
+        assert!(!home.path().join("r2/photos").exists(), "rules create no bucket");
+        buckets.create("photos").await.unwrap();
+        buckets.set_cors("photos", policy.clone()).await.unwrap();
+        drop(buckets);
+        let buckets = open();
+        assert_eq!(buckets.cors("photos").await.unwrap(), policy);
+        buckets.delete("photos").await.unwrap();
+        buckets.create("photos").await.unwrap();
+        assert_eq!(buckets.cors("photos").await.unwrap(), CorsPolicy::default());
+    }
+
+    #[tokio::test]
+    async fn damaged_rules_are_an_error_and_not_none() {
+        let home = tempfile::tempdir().unwrap();
+        let buckets = LocalBuckets::new(home.path(), BTreeMap::new());
+        buckets.create("photos").await.unwrap();
+        buckets.set_cors("photos", CorsPolicy::default()).await.unwrap();
+        std::fs::write(home.path().join("r2/photos/rules/cors.json"), "{\"rules\": [").unwrap();
+        let error = buckets.cors("photos").await.unwrap_err();
+        assert_eq!((error.kind(), error.to_string().contains('/')), (CatalogErrorKind::Unavailable, false));
     }
 
     #[tokio::test]

@@ -3,7 +3,8 @@
 //! The way of a request: [`guard`](super::guard) looks at the head, and finds the access key that it names;
 //! [`session`](super::session) is made for this key and this request alone; s3s verifies the signature and reads the operation;
 //! [`screen`](super::screen) refuses what R2 does not have; the operation's handler gets a store from the session, which checks
-//! the key's scope. No handler can reach a store in another way.
+//! the key's scope. No handler can reach a store in another way. [`cors`](super::cors) answers preflight requests, which are not signed,
+//! by the bucket's rules alone, and adds their headers to every other response.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -21,6 +22,7 @@ use s3s::validation::NameValidation;
 use s3s::{S3Error, S3Result};
 
 use super::body::S3Body;
+use super::cors::{self, CorsRequest};
 use super::error::refusal;
 use super::guard;
 use super::screen::Screen;
@@ -122,15 +124,52 @@ impl S3Door {
         self
     }
 
-    /// Answers a request, by the steps of the module. A key is looked up before the signature is
-    /// verified, since its secret is needed for that.
+    /// Answers a request, and lets scripts read the response where the bucket's CORS rules say so, an error as well.
     async fn respond<B>(self, request: Request<B>) -> Response<S3Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let is_head = request.method() == http::Method::HEAD;
         let (head, body) = request.into_parts();
+        if head.method == http::Method::OPTIONS {
+            return self.preflight(&head).await;
+        }
+        let cors = CorsRequest::of(&head);
+        let buckets = Arc::clone(&self.buckets);
+        let mut response = self.respond_signed(head, body).await;
+        if let Some(cors) = cors {
+            cors.allow(&*buckets, response.headers_mut()).await;
+        }
+        response
+    }
+
+    /// Answers a preflight request, which is not signed.
+    async fn preflight(&self, head: &http::request::Parts) -> Response<S3Body> {
+        #[cfg(feature = "keys")]
+        if let Some(blocked) = self.watch.blocked(&Watch::see(head, None)) {
+            return finish(of_error(blocked), false).await;
+        }
+        let mut response = match cors::preflight(&*self.buckets, head).await {
+            Ok(headers) => {
+                let mut response = Response::new(s3s::Body::empty());
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                *response.headers_mut() = headers;
+                response
+            }
+            Err(error) => of_error(error),
+        };
+        cors::vary_preflight(response.headers_mut());
+        finish(response, false).await
+    }
+
+    /// Answers a request that has to be signed, by the steps of the module. A key is looked up before the
+    /// signature is verified, since its secret is needed for that.
+    async fn respond_signed<B>(self, head: http::request::Parts, body: B) -> Response<S3Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let is_head = head.method == http::Method::HEAD;
         let id = guard::access_key_id(&head, Utc::now());
         #[cfg(feature = "keys")]
         let seen = Watch::see(&head, id.as_ref().ok().cloned());

@@ -7,7 +7,7 @@
 //!
 //! | of | operations |
 //! |---|---|
-//! | buckets | list, head, create, delete; location, versioning; tagging, replication, object lock and encryption say that there is none |
+//! | buckets | list, head, create, delete; CORS; location, versioning; tagging, replication, object lock and encryption say that there is none |
 //! | objects | put, get, head, delete, delete many, copy; listings of both versions |
 //! | uploads | create, part, part by copy, complete, abort, list of parts, list of uploads |
 //!
@@ -17,7 +17,8 @@
 //! # What differs from R2
 //!
 //! - Encryption with keys of the client's is not implemented. GetBucketEncryption answers that there is none.
-//! - `partNumber` of a read, CORS and lifecycle are not implemented.
+//! - `partNumber` of a read and lifecycle are not implemented.
+//! - A browser's credentials are not allowed by CORS rules: requests are signed. A rule that could not take effect is refused.
 //! - A condition on DeleteObject is refused. R2 ignores it, and deletes.
 //! - Conditions on completion, lists of parts and lists of uploads need a store with that capability: local ones and those in memory.
 //! - Of checksums, a store keeps SHA-1 and SHA-256. CRCs are compared while the body comes, and not kept; those that a completion repeats
@@ -33,12 +34,14 @@
 //! | `session`, `service` | the key's view of the buckets; the operations by their handlers |
 //! | `buckets`, `objects`, `listing`, `copy`, `multipart` | the handlers |
 //! | `upload`, `digest`, `body` | bodies and their checksums |
+//! | `cors` | preflight requests and the headers of other responses; the handlers of the rules |
 //! | `conditions`, `metadata`, `error` | headers and errors, in both directions |
 
 mod body;
 mod buckets;
 mod conditions;
 mod copy;
+mod cors;
 mod digest;
 mod door;
 mod error;

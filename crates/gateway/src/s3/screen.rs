@@ -120,6 +120,9 @@ const RULES: &[Rule] = &[
     rule("GetBucketTagging", ClientKeys::Ignored, &[BUCKET_OWNER]),
     rule("GetBucketReplication", ClientKeys::Ignored, &[BUCKET_OWNER]),
     rule("GetObjectLockConfiguration", ClientKeys::Ignored, &[BUCKET_OWNER]),
+    rule("GetBucketCors", ClientKeys::Ignored, &[BUCKET_OWNER]),
+    rule("PutBucketCors", ClientKeys::Ignored, &[BUCKET_OWNER]),
+    rule("DeleteBucketCors", ClientKeys::Ignored, &[BUCKET_OWNER]),
     Rule {
         parameters: Some(LIST_PARAMETERS),
         ..rule("ListObjects", ClientKeys::Ignored, &[BUCKET_OWNER, REQUEST_PAYER])

@@ -8,7 +8,7 @@ use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use super::session::Session;
-use super::{buckets, copy, listing, multipart, objects};
+use super::{buckets, copy, cors, listing, multipart, objects};
 
 /// Implements each operation by the function that handles it.
 macro_rules! operations {
@@ -31,6 +31,9 @@ operations! {
     get_bucket_versioning: GetBucketVersioningInput -> GetBucketVersioningOutput = buckets::versioning;
     get_bucket_tagging: GetBucketTaggingInput -> GetBucketTaggingOutput = buckets::tagging;
     get_bucket_replication: GetBucketReplicationInput -> GetBucketReplicationOutput = buckets::replication;
+    get_bucket_cors: GetBucketCorsInput -> GetBucketCorsOutput = cors::get;
+    put_bucket_cors: PutBucketCorsInput -> PutBucketCorsOutput = cors::put;
+    delete_bucket_cors: DeleteBucketCorsInput -> DeleteBucketCorsOutput = cors::delete;
     get_object_lock_configuration:
         GetObjectLockConfigurationInput -> GetObjectLockConfigurationOutput = buckets::object_lock;
     list_objects: ListObjectsInput -> ListObjectsOutput = listing::v1;

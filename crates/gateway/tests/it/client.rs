@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use isobar_gateway::catalog::FixedBuckets;
+use isobar_gateway::catalog::{BucketCatalog, FixedBuckets};
 use isobar_gateway::keys::{AccessKey, BucketScope, StaticKeys};
 use isobar_gateway::s3::S3Door;
 use isobar_storage::ObjectStore;
@@ -36,7 +36,11 @@ impl Setup {
     /// alone, and `stranger` for nothing.
     pub(crate) fn over(photos: Arc<dyn ObjectStore>) -> Self {
         let buckets = FixedBuckets::new().with_bucket("photos", Arc::clone(&photos));
-        let buckets = buckets.with_bucket("backups", Arc::new(MemoryStore::new()));
+        Self::with_catalog(Arc::new(buckets.with_bucket("backups", Arc::new(MemoryStore::new()))), photos)
+    }
+
+    /// A door over this catalog, whose bucket `photos` is this one, with the same keys.
+    pub(crate) fn with_catalog(buckets: Arc<dyn BucketCatalog>, photos: Arc<dyn ObjectStore>) -> Self {
         let album = BucketScope::read_write().with_bucket("photos").with_prefix("2026/");
         let mut write_only = BucketScope::read_write();
         write_only.read = false;
@@ -48,7 +52,7 @@ impl Setup {
             AccessKey::new("stranger", SECRET, BucketScope::default()),
             AccessKey::new("expired", SECRET, BucketScope::read_write()).with_expires(DateTime::UNIX_EPOCH),
         ];
-        Self { door: S3Door::new(Arc::new(buckets), Arc::new(StaticKeys::new(keys))), photos }
+        Self { door: S3Door::new(buckets, Arc::new(StaticKeys::new(keys))), photos }
     }
 
     pub(crate) fn client(&self, key: &str) -> Client {

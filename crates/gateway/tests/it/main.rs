@@ -3,12 +3,14 @@
 
 mod bad_input;
 mod client;
+mod cors;
 mod fuzz;
 #[cfg(feature = "keys")]
 mod keys;
 mod object_store;
 mod objects;
 mod r2_table;
+mod rules;
 mod scopes;
 mod uploads;
 #[cfg(feature = "keys")]

@@ -54,12 +54,15 @@ async fn headers_that_r2_has_not_are_refused() {
         .map(|condition| format!("x-amz-copy-source-{condition}"));
     let mut part_copies = vec![OWNER, PAYER, "x-amz-source-expected-bucket-owner"];
     part_copies.extend(source.iter().map(String::as_str));
-    let rows: [(&str, Call, &[&str]); 20] = [
+    let rows: [(&str, Call, &[&str]); 23] = [
         ("HeadBucket", Call::new(Method::HEAD, "/photos"), &[OWNER]),
         ("CreateBucket", Call::new(Method::PUT, "/new"), &bucket),
         ("DeleteBucket", Call::new(Method::DELETE, "/photos"), &[OWNER]),
         ("GetBucketLocation", Call::get("/photos?location"), &[OWNER]),
         ("GetBucketEncryption", Call::get("/photos?encryption"), &[OWNER]),
+        ("GetBucketCors", Call::get("/photos?cors"), &[OWNER]),
+        ("PutBucketCors", Call::put("/photos?cors", "<CORSConfiguration/>"), &[OWNER]),
+        ("DeleteBucketCors", Call::new(Method::DELETE, "/photos?cors"), &[OWNER]),
         ("HeadObject", Call::new(Method::HEAD, "/photos/k"), &[OWNER, PAYER]),
         ("ListObjects", Call::get("/photos"), &[OWNER, PAYER]),
         ("ListObjectsV2", Call::get("/photos?list-type=2"), &[OWNER, PAYER]),

@@ -1,0 +1,46 @@
+//! Buckets in memory whose rules clients change.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use isobar_gateway::catalog::{BucketCatalog, BucketInfo, CatalogError, CorsPolicy, FixedBuckets};
+use isobar_storage::ObjectStore;
+use isobar_storage::memory::MemoryStore;
+
+use crate::client::Setup;
+
+/// The buckets `photos` and `backups`, and their rules.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    buckets: FixedBuckets,
+    cors: Mutex<BTreeMap<String, CorsPolicy>>,
+}
+
+/// A door over buckets whose rules clients change.
+pub(crate) fn setup() -> Setup {
+    let photos: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let buckets = FixedBuckets::new().with_bucket("photos", Arc::clone(&photos));
+    let buckets = buckets.with_bucket("backups", Arc::new(MemoryStore::new()));
+    Setup::with_catalog(Arc::new(Rules { buckets, cors: Mutex::default() }), photos)
+}
+
+#[async_trait]
+impl BucketCatalog for Rules {
+    async fn list(&self) -> Result<Vec<BucketInfo>, CatalogError> {
+        self.buckets.list().await
+    }
+
+    async fn open(&self, name: &str) -> Result<Option<Arc<dyn ObjectStore>>, CatalogError> {
+        self.buckets.open(name).await
+    }
+
+    async fn cors(&self, name: &str) -> Result<CorsPolicy, CatalogError> {
+        Ok(self.cors.lock().unwrap().get(name).cloned().unwrap_or_default())
+    }
+
+    async fn set_cors(&self, name: &str, policy: CorsPolicy) -> Result<(), CatalogError> {
+        self.cors.lock().unwrap().insert(name.to_owned(), policy);
+        Ok(())
+    }
+}
