@@ -1,7 +1,8 @@
 //! Targets of backups: a folder, or a prefix in a bucket.
 //!
 //! `d1 backup` and `sessions backup` write into either, by a trait of the crate that makes the backup;
-//! neither crate knows a bucket, and this is where they meet one.
+//! neither crate knows a bucket, and this is where they meet one. The explorer of `serve` has several
+//! targets below one [`Base`].
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -44,19 +45,57 @@ pub(crate) async fn open<T: OpenTarget + ?Sized>(
     reach: &Where,
     access: Access,
 ) -> std::result::Result<Arc<T>, Box<dyn Error>> {
-    let Some(bucket) = target.strip_prefix(BUCKET) else {
-        if reach.is_remote() {
-            return Err(format!("--remote needs a bucket: {BUCKET}BUCKET/PREFIX").into());
+    Ok(Base::open(target, place, reach, access).await?.target(""))
+}
+
+/// A folder or a prefix in a bucket, with targets below it.
+#[derive(Debug)]
+pub(crate) enum Base {
+    Folder(PathBuf),
+    Bucket {
+        store: Arc<dyn ObjectStore>,
+        /// Empty, or with a slash at its end.
+        prefix: String,
+    },
+}
+
+impl Base {
+    /// Opens a base, which is named as a target is.
+    ///
+    /// # Errors
+    /// Those of [`open`].
+    pub(crate) async fn open(
+        target: &str,
+        place: &Place,
+        reach: &Where,
+        access: Access,
+    ) -> std::result::Result<Self, Box<dyn Error>> {
+        let Some(bucket) = target.strip_prefix(BUCKET) else {
+            if reach.is_remote() {
+                return Err(format!("--remote needs a bucket: {BUCKET}BUCKET/PREFIX").into());
+            }
+            if target.is_empty() {
+                return Err(format!("the target is empty: name a folder, or {BUCKET}BUCKET/PREFIX").into());
+            }
+            return Ok(Self::Folder(PathBuf::from(target)));
+        };
+        let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
+        let prefix = prefix.trim_end_matches('/');
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Ok(Self::Bucket { store: place.store(bucket, reach, access).await?, prefix })
+    }
+
+    /// Returns the target of this name below the base, the base itself for an empty name.
+    pub(crate) fn target<T: OpenTarget + ?Sized>(&self, name: &str) -> Arc<T> {
+        match self {
+            Self::Folder(folder) if name.is_empty() => T::folder(folder.clone()),
+            Self::Folder(folder) => T::folder(folder.join(name)),
+            Self::Bucket { store, prefix } => {
+                let below = if name.is_empty() { String::new() } else { format!("{name}/") };
+                T::bucket(BucketTarget { store: Arc::clone(store), prefix: format!("{prefix}{below}") })
+            }
         }
-        if target.is_empty() {
-            return Err(format!("the target is empty: name a folder, or {BUCKET}BUCKET/PREFIX").into());
-        }
-        return Ok(T::folder(PathBuf::from(target)));
-    };
-    let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
-    let prefix = prefix.trim_end_matches('/');
-    let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-    Ok(T::bucket(BucketTarget { store: place.store(bucket, reach, access).await?, prefix }))
+    }
 }
 
 impl BucketTarget {

@@ -2,7 +2,7 @@
 //!
 //! | module | what it has |
 //! |---|---|
-//! | `buckets`, `databases`, `sessions`, `deploys` | the place's resources as the catalogs of `isobar_gateway` |
+//! | `buckets`, `databases`, `sessions`, `deploys`, `backups` | the place's resources as the catalogs of `isobar_gateway` |
 //! | `keyring` | the store of keys, and the file that opens it |
 //! | here | options, binding, opening and closing; the lines that are printed for clients |
 //!
@@ -21,6 +21,7 @@
 //! since a request has counted until its end; the stores are closed by the caller. A door that fails
 //! alone prints so and leaves the others open.
 
+mod backups;
 mod buckets;
 mod databases;
 mod deploys;
@@ -48,11 +49,13 @@ use isobar_http_serve::native::{Server, ServerOptions, shutdown_signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::backups::{LocalBackups, NamedTarget};
 use self::buckets::LocalBuckets;
 use self::databases::LocalDatabases;
 pub(crate) use self::deploys::SiteDeploys;
 use self::sessions::LocalSessions;
 use crate::place::Place;
+use crate::remote::Where;
 use crate::{Outcome, say};
 
 /// Time between two writes of the keys' uses.
@@ -81,11 +84,23 @@ pub(crate) struct Doors {
     /// for as long as its tab is open.
     #[arg(long, value_name = "ADDRESS:PORT")]
     explorer: Option<SocketAddr>,
-    /// Let the explorer write what the key allows: uploads, deletions, every statement, rollbacks
+    /// Let the explorer write what the key allows: uploads, deletions, every statement, rollbacks, runs of
+    /// backups
     ///
     /// Without it a key that may write reads only.
     #[arg(long, requires = "explorer")]
     explorer_write: bool,
+    /// Show the backups of this target in the explorer: a folder, or r2://BUCKET/PREFIX
+    ///
+    /// A database of the configuration is in TARGET/d1/NAME, where `isobar d1 backup` puts it by that
+    /// name, the objects of all classes are in TARGET/sessions. Whoever may read the data can have a
+    /// backup verified; with --explorer-write a key may begin a run.
+    #[arg(long, value_name = "TARGET", requires = "explorer")]
+    backups: Option<String>,
+    /// The bucket of --backups is one of the account, or of any S3 server, as with `isobar d1 backup
+    /// --remote`
+    #[arg(long, requires = "backups")]
+    backups_remote: bool,
     /// Keyring that seals the secrets of keys; by default the one beside them, else that of
     /// ISOBAR_KEYRING, else a new one beside them. Needs --rest, --s3 or --explorer
     ///
@@ -110,6 +125,7 @@ pub(crate) struct BoundDoors {
     s3: Option<Server>,
     explorer: Option<Server>,
     explorer_access: Access,
+    backups: Option<NamedTarget>,
     keyring: Option<PathBuf>,
     audit: Option<String>,
 }
@@ -156,9 +172,15 @@ impl Doors {
             s3: bind(self.s3).await?,
             explorer: bind(self.explorer).await?,
             explorer_access: if self.explorer_write { Access::Write } else { Access::Read },
+            backups: self.backup_target(),
             keyring: self.keyring.clone(),
             audit: self.audit.clone(),
         })
+    }
+
+    fn backup_target(&self) -> Option<NamedTarget> {
+        let reach = Where::default().with_remote(self.backups_remote);
+        self.backups.clone().map(|text| NamedTarget { text, reach })
     }
 }
 
@@ -170,7 +192,7 @@ impl BoundDoors {
     ///
     /// # Errors
     /// A store of keys that cannot be opened, a keyring that is not its own, a binding of `--audit`
-    /// that does not exist.
+    /// that does not exist, a target of `--backups` that cannot be opened.
     pub(crate) async fn open(
         self,
         place: &Place,
@@ -178,13 +200,17 @@ impl BoundDoors {
         platform: &Platform,
         site: Option<SiteDeploys>,
     ) -> Result<Option<OpenDoors>, Box<dyn Error>> {
-        let Self { rest, s3, explorer, explorer_access, keyring, audit } = self;
+        let Self { rest, s3, explorer, explorer_access, backups, keyring, audit } = self;
         if rest.is_none() && s3.is_none() && explorer.is_none() {
             return Ok(None);
         }
         let keys = store(place, keyring).await?;
         let root = place.root(Some(config));
         let audit = audit_into(audit, config, platform)?;
+        let backups = match backups {
+            Some(target) => Some(Box::pin(LocalBackups::open(place, &root, config, target)).await?),
+            None => None,
+        };
         let mut buckets = BTreeMap::new();
         for bucket in &config.r2_buckets {
             buckets.insert(bucket.local_name().to_owned(), platform.bucket(&bucket.binding)?);
@@ -214,7 +240,7 @@ impl BoundDoors {
                 .with_audit(audit);
             if let Some(server) = explorer {
                 announce_explorer(&server.url(), explorer_access)?;
-                let explorer = explorer_over(door.clone(), explorer_access, config, site);
+                let explorer = explorer_over(door.clone(), explorer_access, config, site, backups);
                 let router = explorer.with_sessions(sessions).into_router();
                 served.push(tokio::spawn(serve("the explorer", server, router, opened.clone())));
             }
@@ -281,8 +307,14 @@ pub(crate) fn has_keys(place: &Place) -> Result<bool, Box<dyn Error>> {
     Ok(place.root(place.config()?.as_ref()).join("keys").join("keys.sqlite").exists())
 }
 
-/// The explorer over what the REST door serves, the requests of the application, and the site's deploys.
-fn explorer_over(door: RestDoor, access: Access, config: &Config, site: Option<SiteDeploys>) -> ExplorerDoor {
+/// The explorer over what the REST door serves, the requests of the application, the site's deploys, and backups.
+fn explorer_over(
+    door: RestDoor,
+    access: Access,
+    config: &Config,
+    site: Option<SiteDeploys>,
+    backups: Option<LocalBackups>,
+) -> ExplorerDoor {
     let mut explorer = ExplorerDoor::new(door);
     if access == Access::Write {
         explorer = explorer.with_writes();
@@ -293,6 +325,9 @@ fn explorer_over(door: RestDoor, access: Access, config: &Config, site: Option<S
     }
     if let Some(site) = site {
         explorer = explorer.with_deploys(Arc::new(site));
+    }
+    if let Some(backups) = backups {
+        explorer = explorer.with_backups(Arc::new(backups));
     }
     explorer
 }
