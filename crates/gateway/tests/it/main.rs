@@ -7,6 +7,7 @@ mod cors;
 mod fuzz;
 #[cfg(feature = "keys")]
 mod keys;
+mod listing;
 mod object_store;
 mod objects;
 mod r2_table;
