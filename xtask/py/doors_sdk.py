@@ -39,6 +39,13 @@ assert "made-by-python" in [bucket.name for bucket in buckets.list(account_id=AC
 assert buckets.get("made-by-python", account_id=ACCOUNT).name == "made-by-python"
 fails(404, 10006, lambda: buckets.get("nothing", account_id=ACCOUNT))
 print("r2.buckets.list, get")
+rule = {"allowed": {"methods": ["GET"], "origins": ["https://*.example.com"]}, "max_age_seconds": 60}
+buckets.cors.update("made-by-python", account_id=ACCOUNT, rules=[rule])
+(kept,) = buckets.cors.get("made-by-python", account_id=ACCOUNT).rules
+assert (kept.allowed.methods, kept.allowed.origins, kept.max_age_seconds) == (["GET"], ["https://*.example.com"], 60), kept
+buckets.cors.delete("made-by-python", account_id=ACCOUNT)
+assert buckets.cors.get("made-by-python", account_id=ACCOUNT).rules == []
+print("r2.buckets.cors.update, get, delete")
 place = {"account_id": ACCOUNT, "bucket_name": "made-by-python"}
 stored = buckets.objects.upload("a/b c", body=b"hello", **place)
 assert (stored.key, stored.size) == ("a/b c", "5"), stored

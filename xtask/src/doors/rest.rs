@@ -82,6 +82,7 @@ impl Clients<'_> {
         place(folder, "up.txt", "hello, wrangler\n")?;
         self.wrangler_says(&["r2", "bucket", "create", "made-by-wrangler"], &["Created bucket 'made-by-wrangler'"])?;
         self.wrangler_says(&["r2", "bucket", "list"], &["made-by-wrangler", "doors-assets"])?;
+        self.wrangler_rules()?;
         let object = "made-by-wrangler/a folder/up.txt";
         self.wrangler_says(&["r2", "object", "put", object, "--file", "up.txt", "--remote"], &["Upload complete"])?;
         self.wrangler_says(&["r2", "bucket", "info", "made-by-wrangler"], &["object_count:", "1", "bucket_size:"])?;
@@ -120,6 +121,20 @@ impl Clients<'_> {
         )?;
         self.wrangler_files()?;
         self.wrangler_says(&["d1", "time-travel", "info", DATABASE], &["bookmark"])?;
+        Ok(())
+    }
+
+    /// Rules of a bucket.
+    fn wrangler_rules(&self) -> Result<()> {
+        let bucket = "made-by-wrangler";
+        let rules = r#"{"rules": [{"allowed": {"origins": ["https://*.example.com"], "methods": ["GET", "PUT"]}, "maxAgeSeconds": 60}]}"#;
+        place(&self.project.folder, "cors.json", rules)?;
+        let set = ["r2", "bucket", "cors", "set", bucket, "--file", "cors.json", "--force"];
+        self.wrangler_says(&set, &["Set CORS configuration for bucket"])?;
+        let list = ["r2", "bucket", "cors", "list", bucket];
+        self.wrangler_says(&list, &["https://*.example.com", "GET, PUT", "60"])?;
+        self.wrangler_says(&["r2", "bucket", "cors", "delete", bucket, "--force"], &["CORS configuration deleted"])?;
+        self.wrangler_says(&list, &["There is no CORS configuration"])?;
         Ok(())
     }
 

@@ -108,13 +108,15 @@ fn known(key: &Key, name: &str) -> Answer<()> {
     Err(ApiError::forbidden(format_args!("the token is bound to other buckets than {name:?}")))
 }
 
-/// Requires a key that may create and delete buckets: one that writes, and is bound to nothing.
-fn administer(key: &Key) -> Answer<()> {
+/// Requires a key that may create, delete and configure buckets: one that writes, and is bound to nothing.
+pub(super) fn administer(key: &Key) -> Answer<()> {
     require(key, Permission::R2Write)?;
     if key.scope.buckets().can_administer() {
         return Ok(());
     }
-    Err(ApiError::forbidden("a token that is bound to buckets or to a prefix creates and deletes no bucket"))
+    Err(ApiError::forbidden(
+        "a token that is bound to buckets or to a prefix creates, deletes and configures no bucket",
+    ))
 }
 
 /// The error of a bucket that does not exist, in R2's words and code.

@@ -40,6 +40,7 @@ pub(crate) mod code {
     pub(crate) const NO_OBJECT: u32 = 10007;
     pub(crate) const BUCKET_NOT_EMPTY: u32 = 10008;
     pub(crate) const PRECONDITION_FAILED: u32 = 10031;
+    pub(crate) const INVALID_JSON: u32 = 10040;
     pub(crate) const METHOD_NOT_ALLOWED: u32 = 10405;
     pub(crate) const TOO_MANY_FAILURES: u32 = 10429;
 }

@@ -6,7 +6,7 @@
 //! | resource | operations |
 //! |---|---|
 //! | tokens, accounts, memberships | verify; list and get the account |
-//! | R2 | buckets: list, create, get, delete; objects: list, get, put, delete |
+//! | R2 | buckets: list, create, get, delete, CORS; objects: list, get, put, delete |
 //! | D1 | list, create, get, delete, query, raw, import, export, time travel |
 //! | Durable Objects | list namespaces and their objects |
 //! | Analytics Engine | SQL over the datasets (feature `analytics`) |
@@ -21,7 +21,7 @@
 //! |---|---|
 //! | `door`, `serve`, `route` | options; the way of a request; paths |
 //! | `call`, `authenticate`, `envelope`, `page`, `failure` | a request's head; its token; results and errors; pages; errors of databases |
-//! | `account`, `buckets`, `objects`, `databases`, `query`, `time_travel`, `sessions`, `analytics`, `graphql` | the routes |
+//! | `account`, `buckets`, `rules`, `objects`, `databases`, `query`, `time_travel`, `sessions`, `analytics`, `graphql` | the routes |
 //! | `transfer`, `jobs`, `room` | imports and exports: their steps, their state, their memory |
 //!
 //! # Statuses
@@ -56,6 +56,7 @@ mod page;
 mod query;
 mod room;
 mod route;
+mod rules;
 mod serve;
 mod sessions;
 mod time_travel;

@@ -30,6 +30,9 @@ pub(super) enum Route {
     CreateBucket,
     GetBucket(String),
     DeleteBucket(String),
+    GetCors(String),
+    PutCors(String),
+    DeleteCors(String),
     ListObjects(String),
     GetObject(String, String),
     PutObject(String, String),
@@ -60,6 +63,8 @@ impl Route {
         match self {
             Self::CreateBucket
             | Self::DeleteBucket(_)
+            | Self::PutCors(_)
+            | Self::DeleteCors(_)
             | Self::PutObject(..)
             | Self::DeleteObject(..)
             | Self::CreateDatabase
@@ -75,6 +80,7 @@ impl Route {
             | Self::Graphql
             | Self::ListBuckets
             | Self::GetBucket(_)
+            | Self::GetCors(_)
             | Self::ListObjects(_)
             | Self::GetObject(..)
             | Self::ListDatabases
@@ -176,6 +182,11 @@ fn of_account(segments: &[&str]) -> Answer<Routes> {
 fn of_bucket(bucket: String, rest: &[&str]) -> Answer<Routes> {
     Ok(match rest {
         [] => vec![(Method::GET, Route::GetBucket(bucket.clone())), (Method::DELETE, Route::DeleteBucket(bucket))],
+        ["cors"] => vec![
+            (Method::GET, Route::GetCors(bucket.clone())),
+            (Method::PUT, Route::PutCors(bucket.clone())),
+            (Method::DELETE, Route::DeleteCors(bucket)),
+        ],
         ["objects"] => vec![(Method::GET, Route::ListObjects(bucket))],
         ["objects", key @ ..] => {
             let key = decoded(&key.join("/"))?;
@@ -240,6 +251,8 @@ mod tests {
         assert_eq!(route(&Method::GET, "/zones"), Err(404));
         assert_eq!(route(&Method::GET, "/accounts/a/d1/database/x/nothing"), Err(404));
         assert_eq!(route(&Method::PUT, "/accounts/a/r2/buckets"), Err(405));
+        assert_eq!(route(&Method::POST, "/accounts/a/r2/buckets/b/cors"), Err(405));
+        assert_eq!(route(&Method::GET, "/accounts/a/r2/buckets/b/cors/x"), Err(404));
         assert_eq!(route(&Method::GET, "/accounts/a/d1/database/%FF"), Err(400));
         assert_eq!(route(&Method::GET, "/accounts/a/accounts/b"), Err(404));
     }

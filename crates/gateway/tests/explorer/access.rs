@@ -18,6 +18,8 @@ fn writes(door: &Door) -> Vec<(Method, String, &'static str)> {
         (Method::DELETE, format!("{account}/r2/buckets/photos/objects/top"), ""),
         (Method::POST, format!("{account}/r2/buckets"), r#"{"name": "new-bucket"}"#),
         (Method::DELETE, format!("{account}/r2/buckets/photos"), ""),
+        (Method::PUT, format!("{account}/r2/buckets/photos/cors"), r#"{"rules": []}"#),
+        (Method::DELETE, format!("{account}/r2/buckets/photos/cors"), ""),
         (Method::POST, query.clone(), r#"{"sql": "INSERT INTO items VALUES (2, 'ink')"}"#),
         (Method::POST, query.clone(), r#"{"sql": "SELECT 1; DELETE FROM items"}"#),
         (Method::POST, query.clone(), r#"{"sql": "WITH a AS (SELECT 1) DELETE FROM items"}"#),

@@ -14,7 +14,8 @@ use isobar_db::vault::Keyring;
 use isobar_db::{Database, SqliteDatabase};
 use isobar_gateway::ClientInfo;
 use isobar_gateway::catalog::{
-    BucketCatalog, BucketInfo, CatalogError, CatalogErrorKind, DatabaseCatalog, DatabaseInfo, NamespaceEntry,
+    BucketCatalog, BucketInfo, CatalogError, CatalogErrorKind, CorsPolicy, DatabaseCatalog, DatabaseInfo,
+    NamespaceEntry,
 };
 use isobar_gateway::keys::{Audit, KeyScope, KeyStore, NewKey, Permission};
 use isobar_gateway::rest::{RestDoor, RestOptions};
@@ -30,6 +31,7 @@ type ByName<Info, Resource> = Mutex<BTreeMap<String, (Info, Arc<Resource>)>>;
 #[derive(Debug, Default)]
 pub(crate) struct MemoryCatalog {
     buckets: ByName<BucketInfo, dyn ObjectStore>,
+    cors: Mutex<BTreeMap<String, CorsPolicy>>,
     databases: ByName<DatabaseInfo, dyn Database>,
 }
 
@@ -78,6 +80,15 @@ impl BucketCatalog for MemoryCatalog {
             return Err(error(CatalogErrorKind::NotEmpty));
         }
         self.buckets.lock().unwrap().remove(name);
+        Ok(())
+    }
+
+    async fn cors(&self, name: &str) -> Result<CorsPolicy, CatalogError> {
+        Ok(self.cors.lock().unwrap().get(name).cloned().unwrap_or_default())
+    }
+
+    async fn set_cors(&self, name: &str, policy: CorsPolicy) -> Result<(), CatalogError> {
+        self.cors.lock().unwrap().insert(name.to_owned(), policy);
         Ok(())
     }
 }

@@ -9,4 +9,5 @@ mod keys;
 mod objects;
 mod random;
 mod refusals;
+mod rules;
 mod transfer;

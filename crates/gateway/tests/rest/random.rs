@@ -20,6 +20,7 @@ fn segment() -> impl Strategy<Value = String> {
         "buckets",
         "photos",
         "objects",
+        "cors",
         "a",
         "d1",
         "database",
@@ -54,6 +55,7 @@ fn path() -> impl Strategy<Value = String> {
     let real = proptest::sample::select(vec![
         "client/v4/accounts/ACCOUNT/r2/buckets/photos/objects/a",
         "client/v4/accounts/ACCOUNT/r2/buckets/photos/objects",
+        "client/v4/accounts/ACCOUNT/r2/buckets/photos/cors",
         "client/v4/accounts/ACCOUNT/r2/buckets",
         "client/v4/accounts/ACCOUNT/d1/database/d/query",
         "client/v4/accounts/ACCOUNT/d1/database/d/raw",
