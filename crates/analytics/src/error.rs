@@ -115,8 +115,8 @@ impl Error {
         self
     }
 
-    /// Adds the code with which Cloudflare's API has answered.
-    #[cfg(all(feature = "cloudflare-http", not(target_arch = "wasm32")))]
+    /// Adds the code with which Cloudflare's API, or ClickHouse, has answered.
+    #[cfg(all(any(feature = "clickhouse", feature = "cloudflare-http"), not(target_arch = "wasm32")))]
     pub(crate) fn with_code(mut self, code: Option<i64>) -> Self {
         self.code = code;
         self
@@ -135,7 +135,7 @@ impl Error {
         self.parts.operation()
     }
 
-    /// Returns Cloudflare's code, where its API has answered with one; the message has it, too.
+    /// Returns the code of Cloudflare's API, or that of ClickHouse's exception, where they have answered with one; the message has it, too.
     #[must_use]
     pub fn code(&self) -> Option<i64> {
         self.code

@@ -2,8 +2,8 @@
 //!
 //! [`EventSink`] is the dyn-safe trait: writing never blocks and never fails, and dropped events are counted.
 //! Backends: [`memory::MemorySink`] (default), `local::LocalSink` (feature `local`: durable segments in a folder),
-//! `cloudflare::AnalyticsEngineDataset` (feature `cloudflare-binding`: inside Workers) and `mock::MockSink` (feature `mock`)
-//! over any of them. `layers` (feature `layers`) are sinks over these: several as one, and one that scrubs points.
+//! `clickhouse::ClickHouseSink` (feature `clickhouse`: a table of a ClickHouse server), `cloudflare::AnalyticsEngineDataset` (feature
+//! `cloudflare-binding`: inside Workers) and `mock::MockSink` (feature `mock`) over any of them. `layers` (feature `layers`) are sinks over these: several as one, and one that scrubs points.
 //!
 //! [`query::QueryExecutor`] is the dyn-safe trait of asking a dataset in Analytics Engine's SQL: the local executor (feature `query`),
 //! `cloudflare::AnalyticsEngineSql` (feature `cloudflare-http`) from outside, `cloudflare::AnalyticsSqlBinding` (feature
@@ -25,6 +25,8 @@ mod schema;
 mod sink;
 mod typed;
 
+#[cfg(all(feature = "clickhouse", not(target_arch = "wasm32")))]
+pub mod clickhouse;
 #[cfg(any(feature = "cloudflare-binding", all(feature = "cloudflare-http", not(target_arch = "wasm32"))))]
 pub mod cloudflare;
 #[cfg(feature = "conformance")]

@@ -88,6 +88,17 @@ impl DataPoint {
         let index = self.indexes.first().map(Bytes::as_ref);
         problem_of(index, self.blobs.iter().map(Bytes::len), self.doubles.len())
     }
+
+    /// Calls a function with the same point, whose values are borrowed. The point is within the limits.
+    #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+    pub(crate) fn with_ref<T>(&self, use_point: impl FnOnce(&PointRef<'_>) -> T) -> T {
+        let mut blobs: [&[u8]; limits::BLOBS] = [&[]; limits::BLOBS];
+        for (slot, blob) in blobs.iter_mut().zip(&self.blobs) {
+            *slot = blob;
+        }
+        let index = self.indexes.first().map(Bytes::as_ref);
+        use_point(&PointRef::new(index, &blobs[..self.blobs.len()], &self.doubles))
+    }
 }
 
 /// A data point whose values are borrowed: what a [typed event](crate::TypedEvent) is written as, without an allocation.

@@ -258,12 +258,13 @@ impl SinkStats {
     /// assert_eq!((stats.dropped, stats.drops.storage_full), (3, 3));
     /// ```
     pub fn count_dropped(&mut self, reason: DropReason, points: u64) {
-        let Drops { buffer_full, evicted, closed, storage_full, failed } = &mut self.drops;
+        let Drops { buffer_full, evicted, closed, storage_full, refused, failed } = &mut self.drops;
         let count = match reason {
             DropReason::BufferFull => buffer_full,
             DropReason::Evicted => evicted,
             DropReason::Closed => closed,
             DropReason::StorageFull => storage_full,
+            DropReason::Refused => refused,
             DropReason::Failed => failed,
         };
         *count += points;
@@ -287,6 +288,10 @@ pub struct Drops {
     ///
     /// Shorter retention, or more space.
     pub storage_full: u64,
+    /// The backend refused the data of their batch.
+    ///
+    /// `clickhouse::ClickHouseSink` writes such a batch to its dead-letter file, where it has one.
+    pub refused: u64,
     /// The backend failed otherwise.
     pub failed: u64,
 }
@@ -299,6 +304,7 @@ pub enum DropReason {
     Evicted,
     Closed,
     StorageFull,
+    Refused,
     Failed,
 }
 

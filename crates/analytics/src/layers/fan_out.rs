@@ -134,12 +134,13 @@ impl EventSink for FanOut {
 }
 
 fn worst(one: SinkStats, other: SinkStats) -> SinkStats {
-    let Drops { buffer_full, evicted, closed, storage_full, failed } = other.drops;
+    let Drops { buffer_full, evicted, closed, storage_full, refused, failed } = other.drops;
     let drops = Drops {
         buffer_full: one.drops.buffer_full.max(buffer_full),
         evicted: one.drops.evicted.max(evicted),
         closed: one.drops.closed.max(closed),
         storage_full: one.drops.storage_full.max(storage_full),
+        refused: one.drops.refused.max(refused),
         failed: one.drops.failed.max(failed),
     };
     SinkStats {
@@ -147,7 +148,7 @@ fn worst(one: SinkStats, other: SinkStats) -> SinkStats {
         stored: one.stored.min(other.stored),
         invalid: one.invalid.max(other.invalid),
         sampled_out: one.sampled_out.max(other.sampled_out),
-        dropped: drops.buffer_full + drops.evicted + drops.closed + drops.storage_full + drops.failed,
+        dropped: drops.buffer_full + drops.evicted + drops.closed + drops.storage_full + drops.refused + drops.failed,
         drops,
         expired_bytes: one.expired_bytes.max(other.expired_bytes),
     }

@@ -21,11 +21,11 @@ use super::options::{FullPolicy, LocalOptions};
 use crate::{DropReason, PointRef, Result, SinkStats};
 
 /// The answer to a request, which the writer thread gives.
-pub(super) type Answer = oneshot::Sender<Result<()>>;
+pub(crate) type Answer = oneshot::Sender<Result<()>>;
 
 /// A request to the writer thread besides storing points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Request {
+pub(crate) enum Request {
     /// An attempt to write.
     Probe,
     /// Removing what has expired.
@@ -40,7 +40,7 @@ pub(super) enum Request {
 /// Invariants under the lock: `frames[start..]` are whole frames without checksums, `points` of them; `points` and their bytes are within the
 /// limits; `written` is the number of points that were ever accepted.
 #[derive(Debug)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     state: Mutex<State>,
     /// Signalled when the thread has something to do.
     work: Condvar,
@@ -85,25 +85,25 @@ struct State {
 
 /// All that waited for the thread at one moment.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     frames: Vec<u8>,
     start: usize,
-    pub(super) points: usize,
+    pub(crate) points: usize,
     /// Answered when every point up to this batch is durable.
-    pub(super) flushes: Vec<Answer>,
+    pub(crate) flushes: Vec<Answer>,
     /// Other requests, to be answered after that.
-    pub(super) requests: Vec<(Request, Answer)>,
+    pub(crate) requests: Vec<(Request, Answer)>,
 }
 
 impl Batch {
     /// The frames, in the order in which they were written.
-    pub(super) fn frames(&mut self) -> &mut [u8] {
+    pub(crate) fn frames(&mut self) -> &mut [u8] {
         &mut self.frames[self.start..]
     }
 }
 
 impl Buffer {
-    pub(super) fn new(options: &LocalOptions) -> Self {
+    pub(crate) fn new(options: &LocalOptions) -> Self {
         let limits = Limits {
             points: options.buffer,
             bytes: options.buffer_bytes,
@@ -131,13 +131,13 @@ impl Buffer {
     }
 
     /// Creates an empty batch for [`next`](Self::next) to fill. Its space is exchanged with the buffer's.
-    pub(super) fn batch(&self) -> Batch {
+    pub(crate) fn batch(&self) -> Batch {
         let frames = Vec::with_capacity(self.limits.capacity());
         Batch { frames, start: 0, points: 0, flushes: Vec::new(), requests: Vec::new() }
     }
 
     /// Adds a point within the limits, or drops and counts it.
-    pub(super) fn push(&self, stamp: Stamp, point: &PointRef<'_>) {
+    pub(crate) fn push(&self, stamp: Stamp, point: &PointRef<'_>) {
         let bytes = frame::size(stamp, point);
         let mut state = self.lock();
         if state.points >= self.limits.points || state.bytes() + bytes > self.limits.bytes {
@@ -166,7 +166,7 @@ impl Buffer {
     }
 
     /// Counts a point that sampling leaves out.
-    pub(super) fn leave_out(&self) {
+    pub(crate) fn leave_out(&self) {
         let mut state = self.lock();
         if state.is_closed {
             state.stats.count_dropped(DropReason::Closed, 1);
@@ -222,7 +222,7 @@ impl Buffer {
     /// | a point | `linger` after it, or at once where a batch is complete |
     /// | a flush, a request, the close | at once |
     /// | nothing | `until`, the time of the next check of ages |
-    pub(super) fn next(&self, batch: &mut Batch, until: Instant) -> Option<()> {
+    pub(crate) fn next(&self, batch: &mut Batch, until: Instant) -> Option<()> {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
@@ -250,12 +250,12 @@ impl Buffer {
     }
 
     /// Asks the thread to make everything written so far durable. The answer is cancelled where the thread has ended.
-    pub(super) fn flush(&self) -> oneshot::Receiver<Result<()>> {
+    pub(crate) fn flush(&self) -> oneshot::Receiver<Result<()>> {
         self.ask(|state, answer| state.flushes.push(answer))
     }
 
     /// Asks something of the thread, which it does after everything written so far is durable.
-    pub(super) fn request(&self, request: Request) -> oneshot::Receiver<Result<()>> {
+    pub(crate) fn request(&self, request: Request) -> oneshot::Receiver<Result<()>> {
         self.ask(|state, answer| state.requests.push((request, answer)))
     }
 
@@ -271,7 +271,7 @@ impl Buffer {
     }
 
     /// Accepts no further points, and asks the thread to make those before durable and to end. `None` where this was done before.
-    pub(super) fn close(&self) -> Option<oneshot::Receiver<Result<()>>> {
+    pub(crate) fn close(&self) -> Option<oneshot::Receiver<Result<()>>> {
         let (answer, answered) = oneshot::channel();
         let mut state = self.lock();
         if std::mem::replace(&mut state.is_closed, true) {
@@ -284,14 +284,14 @@ impl Buffer {
         Some(answered)
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.lock().is_closed
     }
 
     /// Notes that the thread has ended: requests that wait, and those to come, are cancelled.
     ///
     /// Called when the thread's stack unwinds, too. Senders are dropped, so that those who wait see a cancelled channel and not a hang.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.is_over = true;
         state.is_closed = true;
@@ -300,21 +300,21 @@ impl Buffer {
         self.room.notify_all();
     }
 
-    pub(super) fn stats(&self) -> SinkStats {
+    pub(crate) fn stats(&self) -> SinkStats {
         self.lock().stats
     }
 
-    pub(super) fn is_failing(&self) -> bool {
+    pub(crate) fn is_failing(&self) -> bool {
         self.lock().is_failing
     }
 
     /// Notes whether the last attempt to store points failed.
-    pub(super) fn set_failing(&self, is_failing: bool) {
+    pub(crate) fn set_failing(&self, is_failing: bool) {
         self.lock().is_failing = is_failing;
     }
 
     /// Changes the counts.
-    pub(super) fn count(&self, change: impl FnOnce(&mut SinkStats)) {
+    pub(crate) fn count(&self, change: impl FnOnce(&mut SinkStats)) {
         change(&mut self.lock().stats);
     }
 

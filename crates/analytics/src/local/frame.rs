@@ -35,7 +35,7 @@ impl Stamp {
 
 /// Appends a point's frame, whose checksum is not known yet: see [`seal`]. The point is within the limits, so every count and
 /// length fits.
-pub(super) fn encode(stamp: Stamp, point: &PointRef<'_>, into: &mut Vec<u8>) {
+pub(crate) fn encode(stamp: Stamp, point: &PointRef<'_>, into: &mut Vec<u8>) {
     let PointRef { index, blobs, doubles } = point;
     let length = size(stamp, point) - HEADER;
     let is_sampled = stamp.sample_interval != 1;
@@ -56,7 +56,7 @@ pub(super) fn encode(stamp: Stamp, point: &PointRef<'_>, into: &mut Vec<u8>) {
 }
 
 /// Returns the size in bytes of a point's frame.
-pub(super) fn size(stamp: Stamp, point: &PointRef<'_>) -> usize {
+pub(crate) fn size(stamp: Stamp, point: &PointRef<'_>) -> usize {
     let PointRef { index, blobs, doubles } = point;
     let bytes = index.iter().chain(blobs.iter()).map(|bytes| 2 + bytes.len()).sum::<usize>();
     let interval = if stamp.sample_interval == 1 { 0 } else { size_of::<u32>() };
@@ -64,13 +64,13 @@ pub(super) fn size(stamp: Stamp, point: &PointRef<'_>) -> usize {
 }
 
 /// Returns the size in bytes of the [encoded](encode) frame at the beginning of these bytes.
-pub(super) fn length(frames: &[u8]) -> usize {
+pub(crate) fn length(frames: &[u8]) -> usize {
     HEADER + u32::from_le_bytes(frames[..4].try_into().expect("the slice has four bytes")) as usize
 }
 
 /// Returns how many bytes and frames, of those that were [encoded](encode) one behind the other, fit into this many bytes; one
 /// at least.
-pub(super) fn fitting(frames: &[u8], room: u64) -> (usize, u64) {
+pub(crate) fn fitting(frames: &[u8], room: u64) -> (usize, u64) {
     let mut end = length(frames);
     let mut count = 1;
     while end < frames.len() && (end + length(&frames[end..])) as u64 <= room {
@@ -84,7 +84,7 @@ pub(super) fn fitting(frames: &[u8], room: u64) -> (usize, u64) {
 /// to none in the first format.
 ///
 /// Done by the writer thread and not by those who write, as the position is known only when the segment is.
-pub(super) fn seal(frames: &mut [u8], position: Option<u64>) {
+pub(crate) fn seal(frames: &mut [u8], position: Option<u64>) {
     let mut at = 0;
     while at < frames.len() {
         let end = at + length(&frames[at..]);
@@ -101,22 +101,22 @@ fn position_check(position: Option<u64>) -> u32 {
 }
 
 /// Size in bytes of the header: the payload's length (4) and checksum (4).
-pub(super) const HEADER: usize = 8;
+pub(crate) const HEADER: usize = 8;
 /// Size in bytes of the shortest payload: a time and three counts.
 const MIN_PAYLOAD: usize = 11;
 /// Size in bytes of the longest frame.
-pub(super) const MAX_FRAME: usize = HEADER + MAX_PAYLOAD;
+pub(crate) const MAX_FRAME: usize = HEADER + MAX_PAYLOAD;
 
 /// A frame with a valid checksum. Its payload is not decoded yet: a reader that wants times alone, or skips by them, does not pay for texts.
-pub(super) struct Frame<'b> {
-    pub(super) timestamp: DateTime<Utc>,
+pub(crate) struct Frame<'b> {
+    pub(crate) timestamp: DateTime<Utc>,
     payload: &'b [u8],
 }
 
 impl<'b> Frame<'b> {
     /// The frame at the beginning of these bytes, which are at this position of their segment; `None` where it is torn, damaged, or
     /// was not written there. In segments of the first format no position is given.
-    pub(super) fn read(bytes: &'b [u8], position: Option<u64>) -> Option<Self> {
+    pub(crate) fn read(bytes: &'b [u8], position: Option<u64>) -> Option<Self> {
         let length = claimed_length(bytes)?;
         let mut crc = &bytes[4..HEADER];
         let payload = bytes.get(HEADER..HEADER + length)?;
@@ -128,17 +128,17 @@ impl<'b> Frame<'b> {
     }
 
     /// Returns the size of the frame in bytes.
-    pub(super) fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         HEADER + self.payload.len()
     }
 
     /// Decodes the event; `None` where the payload does not have this format.
-    pub(super) fn event(&self) -> Option<Event> {
+    pub(crate) fn event(&self) -> Option<Event> {
         self.with_point(|interval, point| Event::new(self.timestamp, point.to_point()).with_sample_interval(interval))
     }
 
     /// Calls a function with the sample interval and the point; `None` where the payload does not have this format.
-    pub(super) fn with_point<T>(&self, use_point: impl FnOnce(u32, &PointRef<'_>) -> T) -> Option<T> {
+    pub(crate) fn with_point<T>(&self, use_point: impl FnOnce(u32, &PointRef<'_>) -> T) -> Option<T> {
         let mut payload = &self.payload[8..];
         let mut counts = [0; 3];
         payload.try_copy_to_slice(&mut counts).ok()?;
@@ -169,7 +169,7 @@ impl<'b> Frame<'b> {
 }
 
 /// Returns the length of the payload by the header at the start of these bytes; `None` where no frame has this length.
-pub(super) fn claimed_length(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn claimed_length(bytes: &[u8]) -> Option<usize> {
     let mut header = bytes.get(..HEADER)?;
     let length = header.get_u32_le() as usize;
     (MIN_PAYLOAD..=MAX_PAYLOAD).contains(&length).then_some(length)

@@ -23,7 +23,7 @@
 //! durable end, for a copy of a path. Between processes: a log segment is locked by the one that writes to it, the manifest by the one that
 //! changes it, in this order: compaction takes the manifest first, and segments only where it need not wait.
 
-mod buffer;
+pub(crate) mod buffer;
 #[cfg(feature = "query")]
 mod columnar;
 #[cfg(feature = "query")]
@@ -31,7 +31,7 @@ mod compact;
 #[cfg(feature = "query")]
 mod export;
 mod files;
-mod frame;
+pub(crate) mod frame;
 mod log;
 #[cfg(feature = "query")]
 mod maintenance;
@@ -49,7 +49,6 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use futures_channel::oneshot;
@@ -57,14 +56,12 @@ use isobar_base::sync::IgnorePoison;
 
 use self::buffer::{Buffer, Request};
 use self::frame::Stamp;
-use self::options::Clock;
 use self::sampling::Sampler;
 use self::segment::{DurableEnd, Segments};
 use self::snapshot::Snapshot;
 use self::writer::Writer;
 use crate::{
     Batches, DataPoint, Error, ErrorKind, EventSink, Operation, PointRef, Problem, Result, ScanOptions, SinkStats,
-    limits,
 };
 
 #[cfg(feature = "query")]
@@ -77,6 +74,7 @@ pub use export::{ExportFormat, ExportReport};
 pub use maintenance::CompactionOptions;
 #[cfg(feature = "query")]
 pub(crate) use maintenance::{LocalCounts, LocalRows, scan_folder};
+pub(crate) use options::Clock;
 pub use options::{FullPolicy, LocalOptions};
 pub use sampling::Sampling;
 
@@ -243,13 +241,7 @@ impl EventSink for LocalSink {
         if let Some(problem) = point.problem() {
             return self.drop_invalid(problem);
         }
-        let mut blobs: [&[u8]; limits::BLOBS] = [&[]; limits::BLOBS];
-        for (slot, blob) in blobs.iter_mut().zip(&point.blobs) {
-            *slot = blob;
-        }
-        let index = point.indexes.first().map(AsRef::as_ref);
-        let point = PointRef::new(index, &blobs[..point.blobs.len()], &point.doubles);
-        self.shared.push(&point);
+        point.with_ref(|point| self.shared.push(point));
     }
 
     fn write_ref(&self, point: &PointRef<'_>) {
@@ -292,7 +284,7 @@ impl EventSink for LocalSink {
 impl Shared {
     /// Stamps a point within the limits and adds it to the buffer, unless sampling leaves it out.
     fn push(&self, point: &PointRef<'_>) {
-        let mut stamp = Stamp::at(self.now());
+        let mut stamp = Stamp::at(Clock::milliseconds(self.clock.as_ref()));
         if let Some(sampler) = &self.sampler {
             let Some(interval) = sampler.next(stamp.milliseconds, point.index.unwrap_or_default()) else {
                 return self.buffer.leave_out();
@@ -301,18 +293,9 @@ impl Shared {
         }
         self.buffer.push(stamp, point);
     }
-
-    /// Returns the time in milliseconds since 1970.
-    fn now(&self) -> i64 {
-        if let Some(Clock(now)) = &self.clock {
-            return now().timestamp_millis();
-        }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        now.map_or_else(|before| -(before.duration().as_millis() as i64), |now| now.as_millis() as i64)
-    }
 }
 
 /// Waits for the answer of the writer thread.
-async fn answer(answered: oneshot::Receiver<Result<()>>) -> Result<()> {
+pub(crate) async fn answer(answered: oneshot::Receiver<Result<()>>) -> Result<()> {
     answered.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the writer thread has ended")))
 }

@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 
@@ -60,7 +60,18 @@ pub enum FullPolicy {
 
 /// The source of the points' timestamps, in place of the system's clock.
 #[derive(Clone)]
-pub(super) struct Clock(pub(super) Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>);
+pub(crate) struct Clock(pub(crate) Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>);
+
+impl Clock {
+    /// Returns the time of a clock, or of the system's, in milliseconds since 1970.
+    pub(crate) fn milliseconds(clock: Option<&Self>) -> i64 {
+        if let Some(Self(now)) = clock {
+            return now().timestamp_millis();
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        now.map_or_else(|before| -(before.duration().as_millis() as i64), |now| now.as_millis() as i64)
+    }
+}
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -301,7 +312,7 @@ impl LocalOptions {
 
     /// Returns the options with consistent values: a buffer that takes the largest point, two batches that fit into it, and four segments that
     /// fit into the dataset.
-    pub(super) fn bounded(mut self) -> Self {
+    pub(crate) fn bounded(mut self) -> Self {
         self.buffer = self.buffer.max(1);
         self.buffer_bytes = self.buffer_bytes.max(frame::MAX_FRAME);
         self.batch_points = self.batch_points.clamp(1, (self.buffer / 2).max(1));

@@ -1,0 +1,268 @@
+//! The sink of ClickHouse, over a server in this process that keeps what it is sent.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use isobar_analytics::clickhouse::{ClickHouse, ClickHouseOptions, ClickHouseSink};
+use isobar_analytics::local::FullPolicy;
+use isobar_analytics::{DataPoint, ErrorKind, EventSink, conformance};
+use isobar_cloudflare::client::{Body, Client, Retry, Timing, Transport, TransportError, TransportErrorKind};
+use serde_json::{Value, json};
+
+/// An answer of the server to its next request.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// It does what it is asked for.
+    Done,
+    /// It does what it is asked for, and the connection breaks before its answer.
+    DoneUnheard,
+    /// Status, exception's code, message.
+    Refused(u16, Option<i64>, &'static str),
+}
+
+/// A server that keeps inserts by their token, and answers by a script, then always as the last entry says.
+#[derive(Debug, Clone, Default)]
+struct Server {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    script: Vec<Next>,
+    statements: Vec<String>,
+    /// Tokens of all attempts, in order.
+    tokens: Vec<String>,
+    stored: HashMap<String, Bytes>,
+    waits: Vec<Duration>,
+    headers: Vec<http::HeaderMap>,
+}
+
+impl Server {
+    fn answering(script: &[Next]) -> Self {
+        let server = Self::default();
+        server.lock().script = script.to_vec();
+        server
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn connect(&self, attempts: u32) -> ClickHouse {
+        let client = Client::new(self.clone()).with_timing(self.clone());
+        let client = client.with_retry(Retry::default().with_attempts(attempts));
+        ClickHouse::new("http://clickhouse").unwrap().with_client(client).with_credentials("writer", "secret").unwrap()
+    }
+
+    fn open(&self, options: ClickHouseOptions) -> ClickHouseSink {
+        ClickHouseSink::open_with(self.connect(3), "web", options.with_existing_table()).unwrap()
+    }
+}
+
+#[async_trait]
+impl Transport for Server {
+    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, TransportError> {
+        let (head, body) = request.into_parts();
+        let body = body.bytes(1 << 24).await.unwrap();
+        let parameters: HashMap<String, String> =
+            head.uri.query().unwrap_or_default().split('&').filter_map(pair).collect();
+        let mut state = self.lock();
+        state.headers.push(head.headers);
+        let next =
+            if state.script.len() > 1 { state.script.remove(0) } else { *state.script.first().unwrap_or(&Next::Done) };
+        let insert = parameters.get("query").cloned();
+        state.statements.push(insert.clone().unwrap_or_else(|| String::from_utf8(body.to_vec()).unwrap()));
+        let token = parameters.get("insert_deduplication_token").cloned();
+        state.tokens.extend(token.clone());
+        if let (Next::Done | Next::DoneUnheard, Some(token)) = (next, token) {
+            state.stored.insert(token, body);
+        }
+        match next {
+            Next::Done => Ok(Response::new(Body::empty())),
+            Next::DoneUnheard => Err(TransportError::new(TransportErrorKind::Broken, "the connection was closed")),
+            Next::Refused(status, code, message) => {
+                let answer = Response::builder().status(status);
+                let answer =
+                    code.into_iter().fold(answer, |answer, code| answer.header("x-clickhouse-exception-code", code));
+                Ok(answer.body(message.to_owned().into()).unwrap())
+            }
+        }
+    }
+}
+
+impl Timing for Server {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.lock().waits.push(duration);
+        Box::pin(std::future::ready(()))
+    }
+
+    fn chance(&self) -> f64 {
+        1.0
+    }
+}
+
+/// A parameter of a URL's query.
+fn pair(text: &str) -> Option<(String, String)> {
+    let (name, value) = text.split_once('=')?;
+    let mut parts = value.split('%');
+    let mut decoded = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        decoded.push(u8::from_str_radix(part.get(..2)?, 16).ok()?);
+        decoded.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    Some((name.to_owned(), String::from_utf8(decoded).ok()?))
+}
+
+fn options() -> ClickHouseOptions {
+    ClickHouseOptions::default().with_linger(Duration::from_secs(3600))
+}
+
+fn write(sink: &ClickHouseSink, points: usize) {
+    (0..points).for_each(|number| sink.write(DataPoint::new().with_double(number as f64)));
+}
+
+#[tokio::test]
+async fn clickhouse_conforms() {
+    let sink = async || Arc::new(ClickHouseSink::open(Server::default().connect(3), "web").unwrap()) as _;
+    conformance::run(sink, false).await.assert_green();
+}
+
+#[tokio::test]
+async fn table_is_created_before_the_first_insert_and_where_it_is_missing() {
+    let missing = Next::Refused(404, Some(60), "Code: 60. UNKNOWN_TABLE");
+    let server = Server::answering(&[Next::Done, Next::Done, missing, Next::Done]);
+    let sink = ClickHouseSink::open_with(server.connect(3), "web", options()).unwrap();
+    for _ in 0..2 {
+        write(&sink, 1);
+        sink.flush().await.unwrap();
+    }
+    let begins: Vec<String> = server.lock().statements.iter().map(|sql| sql[..12].to_owned()).collect();
+    assert_eq!(begins, ["CREATE TABLE", "INSERT INTO ", "INSERT INTO ", "CREATE TABLE", "INSERT INTO "]);
+    assert_eq!((sink.stats().stored, server.lock().stored.len()), (2, 2));
+}
+
+#[tokio::test]
+async fn insert_whose_answer_was_lost_is_sent_again_with_its_token() {
+    let busy = Next::Refused(500, Some(252), "Code: 252. Too many parts");
+    let server = Server::answering(&[Next::DoneUnheard, busy, Next::Done]);
+    let sink = server.open(options());
+    write(&sink, 5);
+    sink.flush().await.unwrap();
+    write(&sink, 1);
+    sink.flush().await.unwrap();
+    let state = server.lock();
+    assert_eq!(state.tokens.len(), 4);
+    assert!(state.tokens[..3].iter().all(|token| *token == state.tokens[0]) && state.tokens[3] != state.tokens[0]);
+    assert_eq!(state.waits, [100, 200].map(Duration::from_millis));
+    assert_eq!((state.stored.len(), sink.stats().stored, sink.stats().dropped), (2, 6, 0));
+}
+
+#[tokio::test]
+async fn refused_batch_is_in_the_dead_letter_file_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dead.jsonl");
+    let server = Server::answering(&[Next::Refused(400, Some(27), "Code: 27. Cannot parse 'secret'"), Next::Done]);
+    let sink = server.open(options().with_dead_letters(&file));
+    write(&sink, 3);
+    let error = sink.flush().await.unwrap_err();
+    assert_eq!((error.kind(), error.code(), error.is_retryable()), (ErrorKind::Internal, Some(27), false));
+    let expected =
+        format!("3 points are not in ClickHouse but in {}: ClickHouse has answered 400: Code: 27.", file.display());
+    assert!(error.message().starts_with(&expected), "{error}");
+    assert!(!format!("{error:?} {sink:?}").contains("secret"), "{error:?}");
+    assert!(server.lock().waits.is_empty(), "another attempt would not mend it");
+
+    write(&sink, 2);
+    sink.flush().await.unwrap();
+    let stats = sink.stats();
+    assert_eq!((stats.written, stats.stored, stats.dropped, stats.drops.refused), (5, 2, 3, 3));
+    assert_eq!(sink.dead_lettered(), 3);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let letter: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&letter["points"], &letter["dataset"]), (&json!(3), &json!("web")));
+    assert_eq!(letter["reason"], "ClickHouse has answered 400: Code: 27. Cannot parse '***'");
+    assert_eq!(letter["query"], "INSERT INTO web (timestamp, index1, double1) FORMAT RowBinary");
+    assert_eq!(letter["token"], *server.lock().tokens.first().unwrap());
+}
+
+#[tokio::test]
+async fn server_that_stays_away_costs_no_more_than_its_attempts() {
+    let server = Server::answering(&[Next::Refused(503, None, "unavailable"), Next::Refused(503, None, "unavailable")]);
+    let sink = server.open(options());
+    write(&sink, 4);
+    let error = sink.flush().await.unwrap_err();
+    assert!(error.message().starts_with("4 points are not in ClickHouse and are lost: "), "{error}");
+    assert_eq!((sink.stats().drops.failed, server.lock().tokens.len()), (4, 3));
+    assert_eq!(sink.health().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    server.lock().script = vec![Next::Done];
+    sink.health().await.unwrap();
+    assert_eq!(server.lock().statements.last().unwrap(), "SELECT 1");
+    sink.flush().await.unwrap();
+}
+
+#[tokio::test]
+async fn inserts_are_bounded_and_in_order() {
+    let server = Server::default();
+    let sink = server.open(options().with_batch(4, 1 << 20));
+    write(&sink, 10);
+    sink.close().await.unwrap();
+    let state = server.lock();
+    let mut rows = 0;
+    for token in &state.tokens {
+        // A row: the time, an empty index, a double.
+        for row in state.stored[token].chunks(13) {
+            assert_eq!(row[5..], f64::from(rows).to_le_bytes());
+            rows += 1;
+        }
+        assert!(state.stored[token].len() <= 4 * 13);
+    }
+    assert_eq!((rows, sink.stats().stored), (10, 10));
+    assert!(state.headers.iter().all(|headers| headers["x-clickhouse-user"] == "writer"));
+}
+
+/// A server that answers nobody until it is let go.
+#[derive(Debug, Clone)]
+struct Stuck {
+    gate: Arc<tokio::sync::Semaphore>,
+}
+
+#[async_trait]
+impl Transport for Stuck {
+    async fn send(&self, _: Request<Body>) -> Result<Response<Body>, TransportError> {
+        self.gate.acquire().await.unwrap().forget();
+        Ok(Response::new(Body::empty()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_buffer_behind_a_slow_server_follows_its_policy() {
+    let wait = FullPolicy::Wait(Duration::from_millis(20));
+    for policy in [FullPolicy::DropNew, FullPolicy::DropOld, wait] {
+        let stuck = Stuck { gate: Arc::new(tokio::sync::Semaphore::new(0)) };
+        let server = ClickHouse::new("http://clickhouse").unwrap().with_client(Client::new(stuck.clone()));
+        let options =
+            options().with_buffer(10, 1 << 20).with_batch(5, 1 << 20).with_when_full(policy).with_existing_table();
+        let sink = ClickHouseSink::open_with(server, "web", options).unwrap();
+        // Whatever was taken before the server got stuck, and a full buffer.
+        write(&sink, 40);
+        let flush = tokio::spawn({
+            let sink = sink.clone();
+            async move { sink.flush().await }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!flush.is_finished(), "the server has acknowledged nothing");
+        assert_eq!(sink.stats().stored, 0);
+        stuck.gate.add_permits(100);
+        flush.await.unwrap().unwrap();
+        let stats = sink.stats();
+        let drops = if policy == FullPolicy::DropOld { stats.drops.evicted } else { stats.drops.buffer_full };
+        assert!(drops > 0 && drops == stats.dropped, "{stats:?}");
+        let accepted = if policy == FullPolicy::DropOld { stats.written - stats.dropped } else { stats.written };
+        assert_eq!(stats.stored, accepted, "{stats:?}");
+    }
+}
