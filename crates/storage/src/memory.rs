@@ -251,6 +251,7 @@ impl ObjectStore for MemoryStore {
             list_parts: true,
             list_uploads: true,
             conditional_complete: true,
+            delete_version: true,
         }
     }
 
@@ -276,6 +277,16 @@ impl ObjectStore for MemoryStore {
         state.changes += 1;
         keys.iter().for_each(|key| drop(state.objects.remove(key)));
         Ok(())
+    }
+
+    async fn delete_version(&self, key: &Key, version: &str) -> Result<bool> {
+        let mut state = self.lock();
+        if state.objects.get(key).is_none_or(|(meta, _)| meta.version != version) {
+            return Ok(false);
+        }
+        state.changes += 1;
+        state.objects.remove(key);
+        Ok(true)
     }
 
     async fn list(&self, options: ListOptions) -> Result<ListPage> {

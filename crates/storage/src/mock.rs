@@ -127,6 +127,10 @@ impl ObjectStore for MockStore {
         self.enter(Operation::Delete, keys.iter().map(Key::as_str).collect::<Vec<_>>().join(",")).await?;
         self.inner.delete(keys).await
     }
+    async fn delete_version(&self, key: &Key, version: &str) -> Result<bool> {
+        self.enter(Operation::Delete, key.as_str()).await?;
+        self.inner.delete_version(key, version).await
+    }
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
         self.enter(Operation::List, options.prefix.as_deref().unwrap_or_default()).await?;
         self.inner.list(options).await

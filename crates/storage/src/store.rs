@@ -204,6 +204,29 @@ pub trait ObjectStore: Debug + Send + Sync {
     /// ```
     async fn delete(&self, keys: &[Key]) -> Result<()>;
 
+    /// Deletes an object if its [`ObjectMeta::version`] is this one still, so that a write that came between is not lost. Returns
+    /// whether it was deleted. Needs [`Capabilities::delete_version`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] without the capability.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::memory::MemoryStore;
+    /// use isobar_storage::{Key, ObjectStore, ObjectStoreExt};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// let key = Key::new("a")?;
+    /// let old = store.write(&key, "1").await?;
+    /// let new = store.write(&key, "1").await?; // the same bytes, and another write
+    /// assert!(!store.delete_version(&key, &old.version).await?);
+    /// assert!(store.delete_version(&key, &new.version).await?);
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
+    async fn delete_version(&self, _key: &Key, _version: &str) -> Result<bool> {
+        Err(unsupported(Operation::Delete))
+    }
+
     /// Returns a page of the listing, in byte order of the keys: `Z` comes before `a`, and `a/b` between `a-b` and `a0`.
     ///
     /// A page may have fewer entries than the limit and still not be the last: [`ListPage::cursor`] alone says so. Each page shows the bucket as
@@ -483,6 +506,9 @@ macro_rules! forward {
             }
             async fn delete(&self, keys: &[Key]) -> Result<()> {
                 (**self).delete(keys).await
+            }
+            async fn delete_version(&self, key: &Key, version: &str) -> Result<bool> {
+                (**self).delete_version(key, version).await
             }
             async fn list(&self, options: ListOptions) -> Result<ListPage> {
                 (**self).list(options).await

@@ -105,6 +105,7 @@ impl<S: ObjectStore> ObjectStore for ShardedStore<S> {
         let mut capabilities = Capabilities::default();
         capabilities.multipart = self.shards.iter().all(|shard| shard.capabilities().multipart);
         capabilities.list_parts = self.shards.iter().all(|shard| shard.capabilities().list_parts);
+        capabilities.delete_version = self.shards.iter().all(|shard| shard.capabilities().delete_version);
         capabilities.presign = self.shards.iter().all(|shard| shard.capabilities().presign);
         capabilities
     }
@@ -139,6 +140,10 @@ impl<S: ObjectStore> ObjectStore for ShardedStore<S> {
             shard.delete(&keys).await?;
         }
         Ok(())
+    }
+
+    async fn delete_version(&self, key: &Key, version: &str) -> Result<bool> {
+        self.shard(key).delete_version(key, version).await
     }
 
     async fn list(&self, mut options: ListOptions) -> Result<ListPage> {

@@ -24,6 +24,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             names_and_their_prefixes_coexist,
             delete_is_idempotent,
             delete_takes_a_thousand_keys_and_no_more,
+            delete_version_spares_another_write if "delete_version",
             copy_takes_bytes_and_metadata if "copy",
             copy_heeds_conditions if "copy",
         }
@@ -43,6 +44,23 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             a_wrong_checksum_comes_before_the_condition,
         }
     }
+}
+
+/// A write of the same bytes is another version; a version is deleted once.
+async fn delete_version_spares_another_write(store: Subject) -> Outcome {
+    let name = "objects/versions";
+    let old = put(&store, name, "same").await?;
+    let new = put(&store, name, "same").await?;
+    ensure!(!store.delete_version(&key(name), &old.version).await?);
+    ensure_eq!(store.head(&key(name)).await?.map(|meta| meta.version), Some(new.version.clone()));
+    ensure!(store.delete_version(&key(name), &new.version).await?);
+    ensure_eq!(store.head(&key(name)).await?, None);
+    ensure!(!store.delete_version(&key(name), &new.version).await?);
+    ensure!(!store.delete_version(&key("objects/never written"), &new.version).await?);
+    put(&store, name, "again").await?;
+    ensure!(!store.delete_version(&key(name), &new.version).await?);
+    ensure_eq!(get_text(&store, name, GetOptions::default()).await?, "again");
+    Ok(())
 }
 
 /// `put`, `head` and `get` answer the same metadata, and the size is that of the body.

@@ -451,6 +451,11 @@ impl<S: ObjectStore> ObjectStore for Cached<S> {
         self.inner.delete(keys).await
     }
 
+    async fn delete_version(&self, key: &Key, version: &str) -> Result<bool> {
+        let _forget = Forget(self, std::slice::from_ref(key));
+        self.inner.delete_version(key, version).await
+    }
+
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
         self.inner.list(options).await
     }

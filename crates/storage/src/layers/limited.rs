@@ -163,6 +163,11 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
         self.inner.delete(keys).await
     }
 
+    async fn delete_version(&self, key: &Key, version: &str) -> Result<bool> {
+        let _permit = self.permit().await?;
+        self.inner.delete_version(key, version).await
+    }
+
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
         let _permit = self.permit().await?;
         self.inner.list(options).await

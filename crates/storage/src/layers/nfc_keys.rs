@@ -79,6 +79,10 @@ impl<S: ObjectStore> ObjectStore for NfcKeys<S> {
         self.inner.delete(&keys).await
     }
 
+    async fn delete_version(&self, key: &Key, version: &str) -> Result<bool> {
+        self.inner.delete_version(&composed_key(key)?, version).await
+    }
+
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
         let ListOptions { prefix, delimiter, start_after, cursor, limit, include_http, include_custom } = options;
         let [prefix, delimiter, start_after] =

@@ -243,6 +243,10 @@ impl<S: ObjectStore, O: Observer> ObjectStore for Observed<S, O> {
         self.observe(Operation::Delete, first, 0, self.inner.delete(keys), |()| 0).await
     }
 
+    async fn delete_version(&self, key: &Key, version: &str) -> Result<bool> {
+        self.observe(Operation::Delete, key.as_str(), 0, self.inner.delete_version(key, version), |_| 0).await
+    }
+
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
         let prefix = options.prefix.clone().unwrap_or_default();
         self.observe(Operation::List, &prefix, 0, self.inner.list(options), |_| 0).await

@@ -108,6 +108,10 @@ impl<S: ObjectStore> ObjectStore for Prefixed<S> {
         self.inner.delete(&keys).await
     }
 
+    async fn delete_version(&self, key: &Key, version: &str) -> Result<bool> {
+        self.inner.delete_version(&self.inner_key(key)?, version).await
+    }
+
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
         let below = |text: Option<String>| format!("{}{}", self.prefix, text.unwrap_or_default());
         let mut options = options;

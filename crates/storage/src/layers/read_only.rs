@@ -24,7 +24,8 @@ use crate::{
 pub struct ReadOnly<S>(S);
 
 impl<S: ObjectStore> ReadOnly<S> {
-    /// This store, only to be read. Its capabilities are those of `inner` without `copy`, `multipart` and `conditional_complete`.
+    /// This store, only to be read. Its capabilities are those of `inner` without `copy`, `multipart`, `conditional_complete`
+    /// and `delete_version`.
     ///
     /// ```
     /// use isobar_storage::ObjectStore;
@@ -43,7 +44,8 @@ impl<S: ObjectStore> ReadOnly<S> {
 #[deny(clippy::missing_trait_methods)]
 impl<S: ObjectStore> ObjectStore for ReadOnly<S> {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { copy: false, multipart: false, conditional_complete: false, ..self.0.capabilities() }
+        let inner = self.0.capabilities();
+        Capabilities { copy: false, multipart: false, conditional_complete: false, delete_version: false, ..inner }
     }
     fn generation(&self) -> Option<u64> {
         self.0.generation()
@@ -65,6 +67,10 @@ impl<S: ObjectStore> ObjectStore for ReadOnly<S> {
     }
 
     async fn delete(&self, _: &[Key]) -> Result<()> {
+        rules::only_read(Operation::Delete)
+    }
+
+    async fn delete_version(&self, _: &Key, _: &str) -> Result<bool> {
         rules::only_read(Operation::Delete)
     }
 

@@ -214,6 +214,11 @@ impl<S: ObjectStore> ObjectStore for Retried<S> {
         self.retry(|| self.inner.delete(keys)).await
     }
 
+    // Not repeated: a second attempt could not tell its own deletion from another one's.
+    async fn delete_version(&self, key: &Key, version: &str) -> Result<bool> {
+        self.inner.delete_version(key, version).await
+    }
+
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
         self.retry(|| self.inner.list(options.clone())).await
     }

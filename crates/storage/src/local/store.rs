@@ -23,6 +23,7 @@ impl ObjectStore for LocalStore {
             list_parts: true,
             list_uploads: true,
             conditional_complete: true,
+            delete_version: true,
         }
     }
 
@@ -50,6 +51,11 @@ impl ObjectStore for LocalStore {
     async fn delete(&self, keys: &[Key]) -> Result<()> {
         rules::check_delete(keys).map_err(|error| error.during(Operation::Delete))?;
         let deleted = self.shared.index.delete(keys.to_vec(), self.shared.now()).await;
+        deleted.map_err(|error| error.during(Operation::Delete))
+    }
+
+    async fn delete_version(&self, key: &Key, version: &str) -> Result<bool> {
+        let deleted = self.shared.index.delete_version(key.clone(), version.to_owned(), self.shared.now()).await;
         deleted.map_err(|error| error.during(Operation::Delete))
     }
 

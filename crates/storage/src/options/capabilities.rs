@@ -30,11 +30,13 @@ pub struct Capabilities {
     /// [`ObjectStore::complete_multipart_if`](crate::ObjectStore::complete_multipart_if): conditions on the object that an upload
     /// replaces.
     pub conditional_complete: bool,
+    /// [`ObjectStore::delete_version`](crate::ObjectStore::delete_version): a deletion that spares what was written meanwhile.
+    pub delete_version: bool,
 }
 
 impl Capabilities {
     /// Whether the capability of this name is there: `copy`, `presign`, `multipart`, `list_parts`, `list_uploads`,
-    /// `conditional_complete`. For cases of a conformance kit, which name what they need; any other name is `false`.
+    /// `conditional_complete`, `delete_version`. For cases of a conformance kit, which name what they need; any other name is `false`.
     ///
     /// ```
     /// use isobar_storage::Capabilities;
@@ -52,6 +54,7 @@ impl Capabilities {
             "list_parts" => self.list_parts,
             "list_uploads" => self.list_uploads,
             "conditional_complete" => self.conditional_complete,
+            "delete_version" => self.delete_version,
             _ => false,
         }
     }

@@ -181,6 +181,22 @@ impl Index {
         self.writer.write(move |batch| keys.iter().try_for_each(|key| remove(batch, key, now).map(drop))).await
     }
 
+    /// Removes an object if it is of this version still; whether it was.
+    pub(in crate::local) async fn delete_version(
+        &self,
+        key: Key,
+        version: String,
+        now: DateTime<Utc>,
+    ) -> crate::Result<bool> {
+        self.check_damage()?;
+        self.writer
+            .write(move |batch| {
+                let is_same = rows::find(batch, &key)?.is_some_and(|meta| meta.version == version);
+                if is_same { remove(batch, &key, now) } else { Ok(false) }
+            })
+            .await
+    }
+
     pub(in crate::local) fn list(&self, options: &ListOptions) -> crate::Result<ListPage> {
         self.check_damage()?;
         let is_bare = !options.include_http && !options.include_custom;
