@@ -49,6 +49,8 @@ const FILES: &[File] = &[
     script("/chart.js", include_str!("page/chart.js")),
     script("/buckets.js", include_str!("page/buckets.js")),
     script("/preview.js", include_str!("page/preview.js")),
+    script("/backups.js", include_str!("page/backups.js")),
+    script("/history.js", include_str!("page/history.js")),
     script("/databases.js", include_str!("page/databases.js")),
     script("/console.js", include_str!("page/console.js")),
     script("/datasets.js", include_str!("page/datasets.js")),

@@ -8,15 +8,17 @@ import * as datasets from "./datasets.js";
 import * as sessions from "./sessions.js";
 import * as requests from "./requests.js";
 import * as deploys from "./deploys.js";
+import * as backups from "./backups.js";
 import * as reference from "./reference.js";
 
 const SECTIONS = [
   { id: "buckets", name: "Buckets", about: "Objects by folder: preview, download, link", view: buckets.view, has: () => mayRead().r2 },
-  { id: "databases", name: "Databases", about: "Tables, rows, SQL, plans, export", view: databases.view, has: () => mayRead().d1 },
+  { id: "databases", name: "Databases", about: "Tables, rows, SQL, plans, history, export", view: databases.view, has: () => mayRead().d1 },
   { id: "sessions", name: "Session objects", about: "State, alarms and SQL of each object", view: sessions.view, has: () => mayRead().sessions && current().has_sessions },
   { id: "datasets", name: "Datasets", about: "Queries, charts, live tail", view: datasets.view, has: () => mayRead().analytics && current().has_datasets },
   { id: "requests", name: "Requests", about: "Log of the application's requests with timings", view: requests.view, has: () => current().requests !== null },
   { id: "deploys", name: "Deploys", about: "Versions of the site, and the way back", view: deploys.view, has: () => current().deploys !== null },
+  { id: "backups", name: "Backups", about: "States in the target, checks, runs", view: backups.view, has: () => current().has_backups && (mayRead().d1 || mayRead().sessions) },
   { id: "api", name: "API", about: "Every route, to be tried", view: reference.view, has: () => true },
 ];
 

@@ -4,6 +4,7 @@ import { address, attempt, crumbs, facts, h, note, tabs, title } from "./dom.js"
 import { bytes, number, plural, quoted, time } from "./format.js";
 import { downloader, grid, list } from "./grid.js";
 import { editor, plan, tables } from "./console.js";
+import { history } from "./history.js";
 
 const PAGE = 50;
 
@@ -12,7 +13,7 @@ export async function view({ parts, query: parameters, signal }) {
   if (id === undefined) return overview(signal);
   const { result: database } = await call(account(`/d1/database/${encodeURIComponent(id)}`), { signal });
   if (part === "table" && name !== undefined) return table(database, name, parameters, signal);
-  const content = { sql: console_, export: exporter }[part] ?? schema;
+  const content = { sql: console_, history, export: exporter }[part] ?? schema;
   return [...head(database, part ?? "tables"), ...(await content(database, signal))];
 }
 
@@ -26,7 +27,7 @@ async function overview(signal) {
 }
 
 function head({ uuid, name, num_tables, file_size }, current) {
-  const links = [["tables", "Tables", address(["databases", uuid])], ["sql", "SQL", address(["databases", uuid, "sql"])], ["export", "Export", address(["databases", uuid, "export"])]];
+  const links = [["tables", "Tables", address(["databases", uuid])], ["sql", "SQL", address(["databases", uuid, "sql"])], ["history", "History", address(["databases", uuid, "history"])], ["export", "Export", address(["databases", uuid, "export"])]];
   return [
     title(name), crumbs(["Databases", address(["databases"])], [name]),
     h("p", { class: "muted" }, `${plural(num_tables, "table")} · ${bytes(file_size)}`),

@@ -22,8 +22,8 @@ export async function view({ signal }) {
   ];
 }
 
-function entry(path, method, { summary, parameters = [], requestBody }, signal) {
-  const isRead = READS.includes(method) || requestBody?.["x-reads"] === true;
+function entry(path, method, { summary, parameters = [], requestBody, "x-reads": reads }, signal) {
+  const isRead = READS.includes(method) || reads === true || requestBody?.["x-reads"] === true;
   const isAllowed = isRead || current().is_writable;
   const fields = new Map(parameters.filter(({ name }) => name !== "account_id").map((parameter) => [parameter, h("input", { name: parameter.name, autocomplete: "off", spellcheck: "false", required: parameter.required === true })]));
   const kind = requestBody && Object.keys(requestBody.content)[0];
