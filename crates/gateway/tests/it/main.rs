@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bad_input;
+#[path = "../cases/mod.rs"]
+mod cases;
 mod client;
 mod cors;
 mod fuzz;

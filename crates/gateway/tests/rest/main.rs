@@ -3,6 +3,8 @@
 
 #[cfg(feature = "analytics")]
 mod analytics;
+#[path = "../cases/mod.rs"]
+mod cases;
 mod databases;
 mod door;
 mod keys;

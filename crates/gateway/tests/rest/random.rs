@@ -1,4 +1,4 @@
-//! Random requests: none panics, and none without a token reads anything.
+//! Random requests: none panics, and none without a token reads anything. `ISOBAR_CASES` and `ISOBAR_SEED` set the cases.
 
 use axum::body::Body;
 use http::{Method, Request, header};
@@ -87,10 +87,16 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 
 fn authorization(token: &str) -> impl Strategy<Value = Option<String>> {
     let half = token[..token.len() / 2].to_owned();
+    let whole = token.to_owned();
+    let altered = (0..token.len()).prop_map(move |at| {
+        let other = if &whole[at..=at] == "0" { "1" } else { "0" };
+        Some(format!("Bearer {}{other}{}", &whole[..at], &whole[at + 1..]))
+    });
     prop_oneof![
         Just(None),
         Just(Some("Bearer ".to_owned())),
         Just(Some(format!("Bearer {half}"))),
+        altered,
         "[ -~]{0,40}".prop_map(Some),
         "Bearer isobar_[0-9a-f]{32}_[A-Za-z0-9_-]{43}".prop_map(Some),
     ]
@@ -128,11 +134,6 @@ fn built(
     request.body(body.into()).ok()
 }
 
-fn cases(number: u32) -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(number);
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
-}
-
 fn methods() -> impl Strategy<Value = &'static str> {
     proptest::sample::select(vec!["GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS"])
 }
@@ -142,7 +143,7 @@ fn no_request_without_a_token_reads_anything() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let door = runtime.block_on(prepared());
     let input = (methods(), path(), query(), authorization(&door.token), body());
-    let mut runner = proptest::test_runner::TestRunner::new(cases(1000));
+    let mut runner = crate::cases::runner("no_request_without_a_token_reads_anything");
     let result = runner.run(&input, |(method, path, query, authorization, body)| {
         let Some(request) = built(&door, method, &path, &query, authorization.as_deref(), body) else { return Ok(()) };
         let answer = runtime.block_on(door.send(request));
@@ -162,7 +163,7 @@ fn no_request_with_a_token_panics_or_leaves_the_envelope() {
     let door = runtime.block_on(prepared());
     let authorization = format!("Bearer {}", door.token);
     let input = (methods(), path(), query(), body());
-    let mut runner = proptest::test_runner::TestRunner::new(cases(1000));
+    let mut runner = crate::cases::runner("no_request_with_a_token_panics_or_leaves_the_envelope");
     let result = runner.run(&input, |(method, path, query, body)| {
         let Some(request) = built(&door, method, &path, &query, Some(&authorization), body) else { return Ok(()) };
         let answer = runtime.block_on(door.send(request));
