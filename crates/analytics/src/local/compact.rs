@@ -14,14 +14,16 @@
 //! An erasure is the same for the log, with the rows of one index left out, and for each columnar segment: a new file without them, the
 //! manifest, the removal of the old one. Only when the removal is durable does it return: erased points must not come back by a power loss.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_schema::DataType;
 use bytes::Bytes;
 
+use super::archive::ArchiveStore;
 use super::columnar::{Columnar, ColumnarWriter, Fault, Rows, Selection, StoredColumn, schema_of};
 use super::files::{remove, rename, sync_dir};
 use super::frame::Stamp;
@@ -29,7 +31,7 @@ use super::log::{self, Sealed, Segment};
 use super::manifest::{self, Entry, Manifest, ManifestLock, QUARANTINE, Quarantined};
 use super::reader::{Decoded, Frames};
 use super::segment::DurableEnd;
-use super::snapshot::ColumnarSegment;
+use super::snapshot::{ColumnarSegment, Dataset};
 use super::stored;
 use crate::{Damage, Error, ErrorKind, Result};
 
@@ -68,7 +70,8 @@ pub struct ErasureReport {
     pub points: u64,
     /// Number of columnar segments rewritten or removed.
     pub rewritten_segments: u64,
-    /// Names of damaged segments in the folder `quarantine`, which may still hold points with the index: delete these files by hand.
+    /// Names of damaged segments in the folder `quarantine`, which may still hold points with the index: delete these files by hand. Of
+    /// segments that are damaged or missing in an archive, its place and the names of their objects.
     pub quarantined: Vec<String>,
 }
 
@@ -76,9 +79,10 @@ pub struct ErasureReport {
 ///
 /// Has the lock of the manifest, and the manifest as it is on the disk: every change commits a whole new one and keeps it.
 pub(super) struct Compactor {
-    folder: PathBuf,
-    lock: ManifestLock,
-    manifest: Manifest,
+    pub(super) folder: PathBuf,
+    pub(super) lock: ManifestLock,
+    pub(super) manifest: Manifest,
+    pub(super) archive: Option<Arc<dyn ArchiveStore>>,
 }
 
 impl Compactor {
@@ -93,7 +97,7 @@ impl Compactor {
             // Before the first segment, so that segments without a manifest have lost it.
             manifest = lock.commit(manifest)?;
         }
-        let mut compactor = Self { folder: folder.to_owned(), lock, manifest };
+        let mut compactor = Self { folder: folder.to_owned(), lock, manifest, archive: None };
         compactor.remove_leftovers()?;
         Ok(compactor)
     }
@@ -127,6 +131,7 @@ impl Compactor {
     /// Erases the points with this index from both tiers, but for those that this process has begun to write meanwhile, of whose segment
     /// this is the end.
     pub(super) fn erase(&mut self, index: &[u8], run_bytes: u64, own: &DurableEnd) -> Result<ErasureReport> {
+        self.ensure_archive()?;
         // Nothing is erased where one is being written. Those that are not are not written to again.
         let mut sealed = Vec::new();
         for segment in self.log()? {
@@ -150,6 +155,16 @@ impl Compactor {
         if !run.is_empty() {
             report.points += self.compact_run(run, Some(index), &mut CompactionReport::default())?;
         }
+        self.erase_columnar(index, &mut report)?;
+        self.collect_garbage()?;
+        // Whatever was removed, now or by an erasure that has failed here: it must not come back after a power loss.
+        sync_dir(&self.folder)?;
+        Ok(report)
+    }
+
+    /// Erases the points with this index from the columnar segments.
+    fn erase_columnar(&mut self, index: &[u8], report: &mut ErasureReport) -> Result<()> {
+        let place = self.manifest.archive.clone().unwrap_or_default();
         for entry in self.manifest.segments.clone() {
             match self.rewrite(&entry, index) {
                 Ok(0) => {}
@@ -158,16 +173,20 @@ impl Compactor {
                     report.rewritten_segments += 1;
                 }
                 Err(Rewrite::Read(Fault::Damaged(reason))) => self.quarantine(entry.number, reason)?,
+                Err(Rewrite::Read(Fault::Missing)) => {
+                    report.quarantined.extend(entry.object.map(|object| format!("{place}/{object}")));
+                }
                 Err(Rewrite::Read(fault)) => {
-                    stored::met(&opened(&self.folder, &entry)?, fault)?;
+                    stored::met(&self.existing(&entry)?, fault)?;
                 }
                 Err(Rewrite::Write(error)) => return Err(error),
             }
         }
-        report.quarantined = self.manifest.quarantined.iter().map(|segment| segment.name.clone()).collect();
-        // Whatever was removed, now or by an erasure that has failed here: it must not come back after a power loss.
-        sync_dir(&self.folder)?;
-        Ok(report)
+        report.quarantined.extend(self.manifest.quarantined.iter().map(|segment| match &segment.object {
+            Some(object) => format!("{place}/{object}"),
+            None => segment.name.clone(),
+        }));
+        Ok(())
     }
 
     /// Adds columnar segments to the dataset. Returns the number of their rows.
@@ -191,10 +210,13 @@ impl Compactor {
         let mut manifest = self.manifest.clone();
         let Some(at) = manifest.segments.iter().position(|entry| entry.number == number) else { return Ok(()) };
         let entry = manifest.segments.remove(at);
-        let Entry { bytes, from, until, .. } = entry;
-        manifest.quarantined.push(Quarantined { name: entry.name(), bytes, stretches: 1, from, until, reason });
+        let name = entry.name();
+        let Entry { bytes, from, until, object, .. } = entry;
+        let is_archived = object.is_some();
+        manifest.quarantined.push(Quarantined { name: name.clone(), bytes, stretches: 1, from, until, reason, object });
         self.manifest = self.lock.commit(manifest)?;
-        self.set_aside(&entry.name())
+        // An object stays where it is.
+        if is_archived { Ok(()) } else { self.set_aside(&name) }
     }
 
     /// The log segments whose events are in no columnar segment.
@@ -235,7 +257,7 @@ impl Compactor {
                 let (from, until) = frames.damaged_times();
                 let name = log::name(segment.number);
                 let reason = "damaged events".to_owned();
-                manifest.quarantined.push(Quarantined { name, bytes, stretches, from, until, reason });
+                manifest.quarantined.push(Quarantined { name, bytes, stretches, from, until, reason, object: None });
                 report.damage.merge(frames.damage);
             }
             manifest.covered.insert(segment.number);
@@ -275,7 +297,7 @@ impl Compactor {
     ///
     /// Reads the index column first, and the others only where there is something to erase.
     fn rewrite(&mut self, entry: &Entry, index: &[u8]) -> Result<u64, Rewrite> {
-        let segment = opened(&self.folder, entry)?;
+        let segment = self.existing(entry)?;
         let indexes = Some([Bytes::copy_from_slice(index)].into());
         let wanted = Selection { columns: vec![StoredColumn::Index], indexes, ..Selection::default() };
         let Some(columnar) = Columnar::open(&segment, &wanted).map_err(Rewrite::Read)? else { return Ok(0) };
@@ -303,10 +325,24 @@ impl Compactor {
         if let Some(writer) = writer {
             manifest.segments.push(writer.finish()?);
         }
+        manifest.garbage.extend(entry.object.clone());
         self.manifest = self.lock.commit(manifest)?;
         remove(&self.folder.join(entry.name()))?;
         sync_dir(&self.folder)?;
         Ok(erased)
+    }
+
+    /// Opens a columnar segment; `None` where its file is missing.
+    pub(super) fn opened(&self, entry: &Entry) -> Result<Option<ColumnarSegment>> {
+        let dataset = Dataset { archive: self.archive.clone(), ..Dataset::of(&self.folder) };
+        let file = dataset.open(&self.manifest, entry)?;
+        Ok(file.map(|file| ColumnarSegment { entry: entry.clone(), file }))
+    }
+
+    /// Opens a columnar segment.
+    fn existing(&self, entry: &Entry) -> Result<ColumnarSegment> {
+        let missing = || Error::io(&self.folder.join(entry.name()), std::io::ErrorKind::NotFound.into());
+        self.opened(entry)?.ok_or_else(missing)
     }
 
     /// The number of the next columnar segment: none that a file of either tier has, or one that was set aside.
@@ -357,10 +393,10 @@ impl Compactor {
         let mut is_changed = false;
         for path in columnar_files(&self.folder)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if self.manifest.segments.iter().any(|entry| entry.name() == name) {
+            if self.manifest.segments.iter().any(|entry| entry.object.is_none() && entry.name() == name) {
                 continue;
             }
-            if self.manifest.quarantined.iter().any(|segment| segment.name == name) {
+            if self.manifest.quarantined.iter().any(|segment| segment.object.is_none() && segment.name == name) {
                 self.set_aside(&name)?;
                 continue;
             }
@@ -403,12 +439,6 @@ impl From<Error> for Rewrite {
     }
 }
 
-fn opened(folder: &Path, entry: &Entry) -> Result<ColumnarSegment> {
-    let path = folder.join(entry.name());
-    let file = File::open(&path).map_err(|error| Error::io(&path, error))?;
-    Ok(ColumnarSegment { entry: entry.clone(), file: file.into() })
-}
-
 /// The rows of a batch with another index than this.
 fn kept(batch: &RecordBatch, index: &[u8]) -> Result<RecordBatch, Fault> {
     let mask = without(batch.column(StoredColumn::Index.position()).as_ref(), index);
@@ -440,10 +470,15 @@ fn columnar_files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Sets a damaged columnar segment aside, if no other process is changing the dataset. Best effort: its damage is reported in any case.
-pub(super) fn quarantine(folder: &Path, number: u64, reason: String) {
+pub(super) fn quarantine(folder: &Path, entry: &Entry, reason: String) {
     let Ok(Some(lock)) = ManifestLock::try_take(folder) else { return };
     let Ok(manifest) = Manifest::read(folder) else { return };
-    let mut compactor = Compactor { folder: folder.to_owned(), lock, manifest };
+    // Moved to the archive meanwhile, it was whole.
+    if !manifest.segments.iter().any(|other| other.number == entry.number && other.object == entry.object) {
+        return;
+    }
+    let number = entry.number;
+    let mut compactor = Compactor { folder: folder.to_owned(), lock, manifest, archive: None };
     if let Err(_error) = compactor.quarantine(number, reason) {
         #[cfg(feature = "tracing")]
         tracing::warn!(folder = %folder.display(), number, error = %_error, "a damaged segment cannot be set aside");
@@ -513,7 +548,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let sink = written(folder.path()).await;
         let mut compactor = Compactor::begin(folder.path()).unwrap();
-        assert_eq!(compactor.erase(b"erase-me", 1 << 20, &sink.shared.end).unwrap().points, 0);
+        assert_eq!(compactor.erase(b"erase-me", 1 << 20, &sink.shared.dataset.end).unwrap().points, 0);
         let error = compactor.erase(b"erase-me", 1 << 20, &DurableEnd::default()).unwrap_err();
         assert!(error.message().contains("another process is writing to this segment"), "{error}");
     }

@@ -23,8 +23,7 @@ use super::files::NewFile;
 use super::frame::Stamp;
 use super::maintenance::on_a_thread;
 use super::reader::Reader;
-use super::segment::DurableEnd;
-use super::snapshot::Snapshot;
+use super::snapshot::{Dataset, Snapshot};
 use crate::{Batch, Damage, Error, ErrorKind, Event, PointRef, Result, ScanOptions, limits};
 
 /// The format of an exported file.
@@ -107,7 +106,7 @@ impl LocalSink {
         file: impl Into<PathBuf>,
     ) -> Result<ExportReport> {
         let path = file.into();
-        let source = Source { folder: self.shared.folder.clone(), end: self.shared.end.clone(), options };
+        let source = Source { dataset: self.shared.dataset.clone(), options };
         let exported = on_a_thread(move || source.write(format, &path));
         exported.await.map_err(|error| error.during("export"))
     }
@@ -143,15 +142,14 @@ impl LocalSink {
         const OPERATION: &str = "import";
         self.ensure_open(OPERATION)?;
         let path = file.into();
-        let folder = self.shared.folder.clone();
+        let folder = self.shared.dataset.folder.clone();
         on_a_thread(move || import(&folder, &path)).await.map_err(|error| error.during(OPERATION))
     }
 }
 
 /// A dataset that is exported.
 struct Source {
-    folder: PathBuf,
-    end: std::sync::Arc<DurableEnd>,
+    dataset: Dataset,
     options: ScanOptions,
 }
 
@@ -159,7 +157,7 @@ impl Source {
     fn write(self, format: ExportFormat, path: &Path) -> Result<ExportReport> {
         let (new, file) = NewFile::create(path)?;
         // Twice over the same snapshot: which columns are text shows at its end.
-        let snapshot = Snapshot::take(&self.folder, &self.end, &self.options)?;
+        let snapshot = Snapshot::take(&self.dataset, &self.options)?;
         let mut is_text = [true; 1 + limits::BLOBS];
         for batch in self.batches(&snapshot)? {
             batch?.events.iter().for_each(|event| text_columns(event, &mut is_text));

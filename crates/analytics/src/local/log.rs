@@ -117,7 +117,7 @@ impl Sealed {
 }
 
 /// Returns a time in milliseconds since 1970.
-fn milliseconds(at: SystemTime) -> i64 {
+pub(super) fn milliseconds(at: SystemTime) -> i64 {
     let whole = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     match at.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => whole(since),

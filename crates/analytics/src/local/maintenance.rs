@@ -4,6 +4,7 @@
 //! future does not stop the work; the lock of the manifest keeps a second one from beginning meanwhile.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,13 +13,14 @@ use arrow_array::RecordBatch;
 use bytes::Bytes;
 use futures_channel::oneshot;
 
+use super::archive::ArchiveStore;
+use super::archiving::{self, ArchiveReport};
 use super::buffer::Request;
 use super::columnar::{Columnar, Fault, Selection};
 use super::compact::{self, CompactionReport, Compactor, ErasureReport};
 use super::log::LogSegment;
 use super::reader::Frames;
-use super::segment::DurableEnd;
-use super::snapshot::{ColumnarSegment, Snapshot};
+use super::snapshot::{ColumnarSegment, Dataset, Snapshot};
 use super::{LocalSink, answer, stored};
 use crate::{Damage, Error, ErrorKind, Event, Result, ScanOptions};
 
@@ -124,14 +126,15 @@ impl LocalSink {
         if options.seal_current {
             self.seal().await.map_err(|error| error.during(OPERATION))?;
         }
-        let folder = self.shared.folder.clone();
+        let folder = self.shared.dataset.folder.clone();
         on_a_thread(move || Compactor::begin(&folder)?.compact(options.run_bytes))
             .await
             .map_err(|error| error.during(OPERATION))
     }
 
     /// Erases all points with this index from the dataset's files, for example those of a customer who asks for it. Compacts the log on
-    /// the way. Points that are written meanwhile may stay.
+    /// the way. Points that are written meanwhile may stay. Segments of an archive that have such points are written again, into the folder, and
+    /// their objects removed.
     ///
     /// ```
     /// use isobar_analytics::local::LocalSink;
@@ -152,18 +155,53 @@ impl LocalSink {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] while another process writes to the dataset: then nothing has been erased; else as
-    /// [`compact`](Self::compact). After an error some points may be erased and others not: erase again.
+    /// [`ErrorKind::Unavailable`] while another process writes to the dataset, [`ErrorKind::Unsupported`] where it has segments in an archive
+    /// with which the sink was not opened: then nothing has been erased; else as [`compact`](Self::compact), and those of the archive. After
+    /// an error some points may be erased and others not: erase again.
     pub async fn erase(&self, index: impl Into<Bytes>) -> Result<ErasureReport> {
         const OPERATION: &str = "erase";
         self.ensure_open(OPERATION)?;
         self.seal().await.map_err(|error| error.during(OPERATION))?;
-        let folder = self.shared.folder.clone();
+        let dataset = self.shared.dataset.clone();
         let index = index.into();
-        let own = self.shared.end.clone();
         let run_bytes = CompactionOptions::default().run_bytes;
-        let erased = on_a_thread(move || Compactor::begin(&folder)?.erase(&index, run_bytes, &own)).await;
+        let erased = on_a_thread(move || {
+            let mut compactor = Compactor::begin(&dataset.folder)?.with_archive(dataset.archive);
+            compactor.erase(&index, run_bytes, &dataset.end)
+        });
+        let erased = erased.await;
         erased.map_err(|error| error.during(OPERATION))
+    }
+
+    /// Moves the columnar segments whose newest point is older than this to the archive that the sink was opened with
+    /// ([`with_archive`](super::LocalOptions::with_archive)), and removes from there what no segment needs. Others may write and read
+    /// meanwhile; a reader sees each point once.
+    ///
+    /// Each segment is put, read back and compared, before its file is removed. The log is not moved: [`compact`](Self::compact) it before.
+    ///
+    /// An example is at [`FolderArchive`](super::FolderArchive).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] without an archive, and where the dataset has segments in another one; those of the archive;
+    /// [`ErrorKind::Unavailable`] where it does not have the bytes that were put; else as [`compact`](Self::compact). No point is lost; what
+    /// was moved before stays moved, and the next call goes on.
+    pub async fn archive(&self, older_than: Duration) -> Result<ArchiveReport> {
+        const OPERATION: &str = "archive";
+        self.ensure_open(OPERATION)?;
+        let dataset = self.shared.dataset.clone();
+        let archived = on_a_thread(move || {
+            Compactor::begin(&dataset.folder)?.with_archive(dataset.archive).archive(archiving::before(older_than))
+        });
+        archived.await.map_err(|error| error.during(OPERATION))
+    }
+
+    /// Removes the objects of expired segments from the archive, if the sink was opened with one.
+    pub(super) async fn collect_garbage(&self) -> Result<u64> {
+        let dataset = self.shared.dataset.clone();
+        if dataset.archive.is_none() {
+            return Ok(0);
+        }
+        on_a_thread(move || Compactor::begin(&dataset.folder)?.with_archive(dataset.archive).collect_garbage()).await
     }
 
     /// Makes all points durable and ends the current segment, so that compaction may have it. The next point begins another one.
@@ -174,13 +212,17 @@ impl LocalSink {
 
     /// Opens the segments of both tiers that may have selected rows.
     pub(crate) fn scan_columns(&self, options: &ScanOptions) -> Result<LocalScan> {
-        LocalScan::take(&self.shared.folder, &self.shared.end, options)
+        LocalScan::take(&self.shared.dataset, options)
     }
 }
 
-/// Opens the segments of a dataset that this process does not write to.
-pub(crate) fn scan_folder(folder: &Path, options: &ScanOptions) -> Result<LocalScan> {
-    LocalScan::take(folder, &DurableEnd::default(), options)
+/// Opens the segments of a dataset that this process does not write to, and whose old ones may be in this archive.
+pub(crate) fn scan_folder(
+    folder: &Path,
+    archive: Option<&Arc<dyn ArchiveStore>>,
+    options: &ScanOptions,
+) -> Result<LocalScan> {
+    LocalScan::take(&Dataset { archive: archive.cloned(), ..Dataset::of(folder) }, options)
 }
 
 /// Runs what blocks on a thread of its own. Where the thread panics, the answer is [`ErrorKind::Internal`].
@@ -192,7 +234,8 @@ pub(super) async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> Result
     result.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the compacting thread ended early")))
 }
 
-/// A thread that compacts complete log segments at an interval, until it is dropped; dropping it waits for a compaction that is in flight.
+/// A thread that compacts complete log segments at an interval, and then moves old columnar segments to the archive, until it is dropped;
+/// dropping it waits for the work that is in flight.
 #[derive(Debug)]
 pub(super) struct CompactionThread {
     /// Dropped to end the thread.
@@ -201,9 +244,9 @@ pub(super) struct CompactionThread {
 }
 
 impl CompactionThread {
-    pub(super) fn start(folder: &Path, every: Duration) -> Result<Self> {
+    pub(super) fn start(dataset: Dataset, every: Duration, archive_after: Option<Duration>) -> Result<Self> {
         let (stop, stopped) = channel();
-        let folder = folder.to_owned();
+        let Dataset { folder, archive, .. } = dataset;
         let thread = std::thread::Builder::new().name("isobar-analytics-compact".to_owned());
         let run_bytes = CompactionOptions::default().run_bytes;
         let thread = thread.spawn(move || {
@@ -223,6 +266,7 @@ impl CompactionThread {
                         tracing::error!(folder = %folder.display(), error = %_error, "events cannot be compacted");
                     }
                 }
+                archiving::maintain(&folder, archive.as_ref(), archive_after);
             }
         });
         let thread =
@@ -248,8 +292,8 @@ pub(crate) struct LocalScan {
 }
 
 impl LocalScan {
-    pub(super) fn take(folder: &Path, end: &DurableEnd, options: &ScanOptions) -> Result<Self> {
-        Ok(Self { folder: folder.to_owned(), snapshot: Snapshot::take(folder, end, options)? })
+    pub(super) fn take(dataset: &Dataset, options: &ScanOptions) -> Result<Self> {
+        Ok(Self { folder: dataset.folder.clone(), snapshot: Snapshot::take(dataset, options)? })
     }
 
     /// Reads the snapshot.
@@ -354,7 +398,7 @@ impl LocalBatches {
         let reason = if let Fault::Damaged(reason) = &fault { Some(reason.clone()) } else { None };
         self.counts.damage.merge(stored::met(segment, fault)?);
         if let Some(reason) = reason {
-            compact::quarantine(&self.folder, segment.entry.number, reason);
+            compact::quarantine(&self.folder, &segment.entry, reason);
         }
         Ok(())
     }

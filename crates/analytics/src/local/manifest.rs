@@ -8,7 +8,8 @@
 //!
 //! On the disk it is two lines of JSON: a header with the version and the CRC32 of the second line, and the manifest. It is read for each
 //! snapshot and each new segment, and written for each compaction; its size is some hundred bytes a segment, and eight more for each 128 KiB of
-//! one. A manifest that is damaged fails reading and changing with [`ErrorKind::Corrupt`] and advice; writing points goes on.
+//! one. Segments that were moved to an archive say the names of their objects; such a manifest has version 2, so that earlier versions, which
+//! would lose them, refuse it. A manifest that is damaged fails reading and changing with [`ErrorKind::Corrupt`] and advice; writing points goes on.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -26,8 +27,12 @@ const NAME: &str = "manifest.jsonl";
 const LOCK: &str = "manifest.lock";
 /// Folder of damaged segments.
 pub(super) const QUARANTINE: &str = "quarantine";
+/// Name of the file that says where the archive is, for people, and that there is one, should the manifest be lost.
+const MARK: &str = "archived";
 /// Version of the format.
 const VERSION: u32 = 1;
+/// Version of a manifest with an archive.
+const ARCHIVE_VERSION: u32 = 2;
 /// The remedy for a manifest that is lost or damaged.
 const ADVICE: &str = "restore it from a backup; or move it and the .parquet files out of the folder, which keeps the points of the log, \
     and import each of these files (isobar analytics import)";
@@ -45,6 +50,13 @@ pub(super) struct Manifest {
     pub(super) segments: Vec<Entry>,
     /// The damaged segments, which are not read.
     pub(super) quarantined: Vec<Quarantined>,
+    /// The place of the archive, once the dataset has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) archive: Option<String>,
+    /// Names of objects that may be in the archive and that no segment needs: uploads that were begun, segments that have expired or
+    /// were rewritten. Whoever has the archive removes them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) garbage: BTreeSet<String>,
 }
 
 /// A columnar segment.
@@ -62,6 +74,12 @@ pub(super) struct Entry {
     pub(super) until: i64,
     /// The CRC32 of each [`BLOCK`] bytes of the file, eight hexadecimal digits each.
     pub(super) sums: String,
+    /// Least and greatest index, in hexadecimal digits, which compare as the bytes do. Unknown of segments of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) indexes: Option<(String, String)>,
+    /// Name of the object of the archive that has its bytes; without one, a file of the folder has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) object: Option<String>,
 }
 
 /// Size in bytes of what one of an [`Entry`]'s checksums covers.
@@ -84,6 +102,9 @@ pub(super) struct Quarantined {
     pub(super) until: i64,
     /// Reason for which it is damaged.
     pub(super) reason: String,
+    /// Name of its object, where it is in the archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) object: Option<String>,
 }
 
 /// The beginning of a damaged segment that was set aside when manifests did not say it.
@@ -103,6 +124,11 @@ impl Entry {
     pub(super) fn name(&self) -> String {
         name(self.number)
     }
+
+    /// Returns the size in bytes of what the disk has of it.
+    pub(super) fn bytes_on_disk(&self) -> u64 {
+        if self.object.is_some() { 0 } else { self.bytes }
+    }
 }
 
 /// Returns the file name of the columnar segment with this number.
@@ -116,8 +142,8 @@ pub(super) fn number(path: &Path) -> Option<u64> {
     file.strip_suffix(".parquet")?.parse().ok().filter(|number| name(*number) == file)
 }
 
-/// Returns the number of a columnar segment in this folder, if it has one; no folder has none.
-fn any_columnar(folder: &Path) -> Result<Option<u64>> {
+/// Returns what this folder has of columnar segments, in words; no folder has none.
+fn any_columnar(folder: &Path) -> Result<Option<String>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(None),
         entries => entries.map_err(|error| Error::io(folder, error))?,
@@ -125,10 +151,15 @@ fn any_columnar(folder: &Path) -> Result<Option<u64>> {
     for entry in entries {
         let path = entry.map_err(|error| Error::io(folder, error))?.path();
         if let Some(number) = number(&path) {
-            return Ok(Some(number));
+            return Ok(Some(format!("segments such as {}", name(number))));
         }
     }
-    Ok(None)
+    let mark = folder.join(MARK);
+    match fs::read_to_string(&mark) {
+        Ok(location) => Ok(Some(format!("segments in the archive {}", location.trim_end()))),
+        Err(error) if error.kind() == IoErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(&mark, error)),
+    }
 }
 
 impl Manifest {
@@ -148,18 +179,19 @@ impl Manifest {
         let text = match text()? {
             Some(text) => text,
             None => {
-                let Some(number) = any_columnar(folder)? else { return Ok(Self::default()) };
+                let Some(segments) = any_columnar(folder)? else { return Ok(Self::default()) };
                 // A compaction may have made the manifest, and then the segment, between the two looks.
-                let lost =
-                    || damaged(format!("the manifest is missing, and there are segments such as {}", name(number)));
+                let lost = || damaged(format!("the manifest is missing, and there are {segments}"));
                 text()?.ok_or_else(lost)?
             }
         };
         let (header, manifest) = text.split_once('\n').ok_or_else(|| damaged("the manifest is cut off".to_owned()))?;
         let header: Header =
             serde_json::from_str(header).map_err(|error| damaged(format!("the manifest is damaged: {error}")))?;
-        if header.version != VERSION {
-            return Err(damaged(format!("the manifest has version {}, and {VERSION} is known", header.version)));
+        if !(VERSION..=ARCHIVE_VERSION).contains(&header.version) {
+            let message =
+                format!("the manifest has version {}, and {ARCHIVE_VERSION} is the newest known", header.version);
+            return Err(damaged(message));
         }
         let manifest = manifest.trim_end();
         if crc32fast::hash(manifest.as_bytes()) != header.check {
@@ -181,9 +213,16 @@ impl Manifest {
         }
     }
 
-    /// Returns the size of the columnar segments in bytes.
-    pub(super) fn bytes(&self) -> u64 {
-        self.segments.iter().map(|entry| entry.bytes).sum()
+    /// Whether there is something in the archive.
+    #[cfg(feature = "query")]
+    pub(super) fn uses_archive(&self) -> bool {
+        let has_object = self.segments.iter().any(|entry| entry.object.is_some());
+        has_object || !self.garbage.is_empty() || self.quarantined.iter().any(|segment| segment.object.is_some())
+    }
+
+    /// Returns the size of the columnar segments on the disk, in bytes.
+    pub(super) fn bytes_on_disk(&self) -> u64 {
+        self.segments.iter().map(Entry::bytes_on_disk).sum()
     }
 }
 
@@ -219,6 +258,17 @@ impl ManifestLock {
         Ok(Self { folder: folder.to_owned(), _file: file })
     }
 
+    /// Notes, durably, that the dataset has an archive at this place: before the manifest has it.
+    #[cfg(feature = "query")]
+    pub(super) fn mark_archive(&self, location: &str) -> Result<()> {
+        let path = self.folder.join(MARK);
+        let failed = |error| Error::io(&path, error);
+        let file = isobar_base::fs::private_file().write(true).create(true).truncate(true).open(&path);
+        let mut file = file.map_err(failed)?;
+        file.write_all(format!("{location}\n").as_bytes()).and_then(|()| files::sync(&file, &path)).map_err(failed)?;
+        files::sync_dir(&self.folder)
+    }
+
     /// Replaces the manifest, durably. The files of its segments are durable already.
     ///
     /// The new file is synced, then renamed, then the folder is synced. An error before the rename changes nothing; one of the last sync leaves a
@@ -227,7 +277,8 @@ impl ManifestLock {
         manifest.generation += 1;
         manifest.segments.sort_by_key(|entry| (entry.until, entry.number));
         let text = serde_json::to_string(&manifest).expect("a manifest has no keys but texts");
-        let header = Header { version: VERSION, check: crc32fast::hash(text.as_bytes()) };
+        let version = if manifest.archive.is_some() { ARCHIVE_VERSION } else { VERSION };
+        let header = Header { version, check: crc32fast::hash(text.as_bytes()) };
         let header = serde_json::to_string(&header).expect("two numbers are JSON");
         let text = format!("{header}\n{text}\n");
         let new = self.folder.join(format!("{NAME}.tmp"));
@@ -255,7 +306,16 @@ mod tests {
         assert_eq!(Manifest::read(folder.path()).unwrap(), Manifest::default());
         let lock = ManifestLock::try_take(folder.path()).unwrap().unwrap();
         assert!(ManifestLock::try_take(folder.path()).unwrap().is_none());
-        let entry = Entry { number: 7, rows: 1, bytes: 2, from: -3, until: 4, sums: "00ff00ff".to_owned() };
+        let entry = Entry {
+            number: 7,
+            rows: 1,
+            bytes: 2,
+            from: -3,
+            until: 4,
+            sums: "00ff00ff".to_owned(),
+            indexes: Some(("61".to_owned(), "7a".to_owned())),
+            object: None,
+        };
         let manifest = Manifest { through: 6, covered: [5, 6].into(), segments: vec![entry], ..Manifest::default() };
         let committed = lock.commit(manifest.clone()).unwrap();
         assert_eq!(committed, Manifest { generation: 1, ..manifest });
@@ -273,6 +333,24 @@ mod tests {
         fs::write(&path, &text[..10]).unwrap();
         let error = Manifest::read(folder.path()).unwrap_err();
         assert!(error.to_string().contains("manifest.jsonl: the manifest"), "{error}");
+    }
+
+    #[test]
+    fn manifest_with_an_archive_has_a_version_of_its_own_and_is_missed_without_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = ManifestLock::try_take(folder.path()).unwrap().unwrap();
+        lock.commit(Manifest::default()).unwrap();
+        let version = |text: &str| text.lines().next().unwrap().contains("\"version\":2");
+        let path = folder.path().join(NAME);
+        assert!(!version(&fs::read_to_string(&path).unwrap()), "earlier versions read it");
+        fs::write(folder.path().join(MARK), "r2://old\n").unwrap();
+        let archived = Manifest { archive: Some("r2://old".to_owned()), ..Manifest::default() };
+        let archived = lock.commit(archived).unwrap();
+        assert!(version(&fs::read_to_string(&path).unwrap()));
+        assert_eq!(Manifest::read(folder.path()).unwrap(), archived);
+        fs::remove_file(&path).unwrap();
+        let error = Manifest::read(folder.path()).unwrap_err();
+        assert!(error.message().contains("is missing, and there are segments in the archive r2://old;"), "{error}");
     }
 
     #[test]

@@ -12,17 +12,23 @@
 //! | `000000000009.parquet` | a columnar segment, sorted by index and time (feature `query`) |
 //! | `manifest.jsonl` | which columnar segments count, and which log segments they replace |
 //! | `manifest.lock` | locked by the process that changes the manifest |
+//! | `archived` | the place of the dataset's archive, where it has one |
 //! | `quarantine/` | damaged segments, kept for inspection |
 //! | `*.tmp` | what is being written; leftovers of a crash are removed |
 //!
 //! The way of a point: [`EventSink::write`] checks its limits, `sampling` may leave it out, `buffer` encodes it, `writer` takes the buffer and
 //! has `segment` append and sync it. The way back: `snapshot` opens the files of one moment, `reader` (events) or `maintenance` (columns)
-//! reads them. `compact` moves points from the first tier to the second, `retention` removes the oldest of both.
+//! reads them. `compact` moves points from the first tier to the second, `archiving` columnar segments to an archive
+//! ([`ArchiveStore`]), `retention` removes the oldest of all.
 //!
 //! Locks, none of which is taken while another one is held: the sampler's mutex, for a count; the buffer's, for a copy of a frame; that of the
 //! durable end, for a copy of a path. Between processes: a log segment is locked by the one that writes to it, the manifest by the one that
 //! changes it, in this order: compaction takes the manifest first, and segments only where it need not wait.
 
+#[cfg(feature = "query")]
+mod archive;
+#[cfg(feature = "query")]
+mod archiving;
 pub(crate) mod buffer;
 #[cfg(feature = "query")]
 mod columnar;
@@ -46,7 +52,7 @@ mod snapshot;
 mod stored;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -57,13 +63,17 @@ use isobar_base::sync::IgnorePoison;
 use self::buffer::{Buffer, Request};
 use self::frame::Stamp;
 use self::sampling::Sampler;
-use self::segment::{DurableEnd, Segments};
-use self::snapshot::Snapshot;
+use self::segment::Segments;
+use self::snapshot::{Dataset, Snapshot};
 use self::writer::Writer;
 use crate::{
     Batches, DataPoint, Error, ErrorKind, EventSink, Operation, PointRef, Problem, Result, ScanOptions, SinkStats,
 };
 
+#[cfg(feature = "query")]
+pub use archive::{ArchiveBody, ArchiveStore, FolderArchive};
+#[cfg(feature = "query")]
+pub use archiving::{ArchiveReport, StoredSegments};
 #[cfg(feature = "query")]
 pub(crate) use columnar::{Selection, StoredColumn};
 #[cfg(feature = "query")]
@@ -105,11 +115,10 @@ pub struct LocalSink {
 
 #[derive(Debug)]
 struct Shared {
-    folder: PathBuf,
+    dataset: Dataset,
     buffer: Arc<Buffer>,
     clock: Option<Clock>,
     sampler: Option<Sampler>,
-    end: Arc<DurableEnd>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Compacts now and then, if the options say so.
     #[cfg(feature = "query")]
@@ -151,25 +160,31 @@ impl LocalSink {
     /// As [`open`](Self::open).
     pub fn open_with(folder: impl AsRef<Path>, options: LocalOptions) -> Result<Self> {
         let options = options.bounded();
-        let folder = folder.as_ref().to_owned();
+        let dataset = Dataset {
+            #[cfg(feature = "query")]
+            archive: options.archive.clone(),
+            ..Dataset::of(folder.as_ref())
+        };
         let buffer = Arc::new(Buffer::new(&options));
         let clock = options.clock.clone();
         let sampler = options.sampling.as_ref().map(Sampler::new).transpose().map_err(|error| error.during("open"))?;
         #[cfg(feature = "query")]
         let compact_every = options.compact_every;
-        let end = Arc::default();
-        let segments = Segments::open(&folder, options, Arc::clone(&end)).map_err(|error| error.during("open"))?;
-        let writer = Writer::new(segments, Arc::clone(&buffer));
-        let thread = std::thread::Builder::new().name("isobar-analytics".to_owned()).spawn(move || writer.run());
-        let thread = thread.map_err(|error| Error::io(&folder, error).during("open"))?;
         #[cfg(feature = "query")]
-        let compaction = compact_every.map(|every| maintenance::CompactionThread::start(&folder, every)).transpose()?;
+        let archive_after = options.archive_after;
+        let segments = Segments::open(&dataset.folder, options, Arc::clone(&dataset.end));
+        let writer = Writer::new(segments.map_err(|error| error.during("open"))?, Arc::clone(&buffer));
+        let thread = std::thread::Builder::new().name("isobar-analytics".to_owned()).spawn(move || writer.run());
+        let thread = thread.map_err(|error| Error::io(&dataset.folder, error).during("open"))?;
+        #[cfg(feature = "query")]
+        let start = |every| maintenance::CompactionThread::start(dataset.clone(), every, archive_after);
+        #[cfg(feature = "query")]
+        let compaction = compact_every.map(start).transpose()?;
         let shared = Shared {
-            folder,
+            dataset,
             buffer,
             clock,
             sampler,
-            end,
             writer: Mutex::new(Some(thread)),
             #[cfg(feature = "query")]
             compaction: Mutex::new(compaction),
@@ -180,7 +195,8 @@ impl LocalSink {
     /// Removes what has expired by the options' age and size now, rather than with the next hour or segment. Returns the number of bytes
     /// removed. After a jump of the clock nothing is removed by age.
     ///
-    /// Whole segments are removed, so that a segment goes when its newest event is too old. A segment that any process writes to stays.
+    /// Whole segments are removed, so that a segment goes when its newest event is too old. A segment that any process writes to stays. Those
+    /// in an archive go by their age alone, as they take no disk, and count as what is removed.
     ///
     /// ```
     /// use isobar_analytics::local::LocalSink;
@@ -197,12 +213,15 @@ impl LocalSink {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`] after [`close`](EventSink::close).
+    /// [`ErrorKind::Closed`] after [`close`](EventSink::close); those of an archive from which an expired segment cannot be removed, which is
+    /// not read any more and is removed later.
     pub async fn apply_retention(&self) -> Result<u64> {
         const OPERATION: &str = "retention";
         self.ensure_open(OPERATION)?;
         let before = self.stats().expired_bytes;
         answer(self.shared.buffer.request(Request::Expire)).await.map_err(|error| error.during(OPERATION))?;
+        #[cfg(feature = "query")]
+        self.collect_garbage().await.map_err(|error| error.during(OPERATION))?;
         Ok(self.stats().expired_bytes - before)
     }
 
@@ -275,7 +294,7 @@ impl EventSink for LocalSink {
 
     /// Reads durable points: flush first to include those just written.
     async fn read(&self, options: ScanOptions) -> Result<Batches> {
-        Snapshot::take(&self.shared.folder, &self.shared.end, &options)
+        Snapshot::take(&self.shared.dataset, &options)
             .and_then(|snapshot| reader::batches(snapshot, options))
             .map_err(|error| error.during(Operation::Read))
     }

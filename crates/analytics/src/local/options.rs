@@ -18,6 +18,8 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 
+#[cfg(feature = "query")]
+use super::archive::ArchiveStore;
 use super::frame;
 use super::sampling::Sampling;
 
@@ -125,6 +127,14 @@ pub struct LocalOptions {
     /// so that only [`LocalSink::compact`](super::LocalSink::compact) does. At least 1 ms.
     #[cfg(feature = "query")]
     pub compact_every: Option<Duration>,
+    /// The place for segments that are too old for the disk, from which they are read, too. Default: `None`.
+    #[cfg(feature = "query")]
+    pub archive: Option<Arc<dyn ArchiveStore>>,
+    /// Age of its newest point at which a columnar segment is moved to the archive, after each compaction in the background. Default:
+    /// `None`, so that only [`LocalSink::archive`](super::LocalSink::archive) moves segments. Without `compact_every` nothing is in the
+    /// background.
+    #[cfg(feature = "query")]
+    pub archive_after: Option<Duration>,
     /// Sampling of the points of an index that has many of them. Default: `None`, each point is stored.
     pub sampling: Option<Sampling>,
     /// The source of timestamps. Default: the system's clock.
@@ -146,6 +156,10 @@ impl Default for LocalOptions {
             reserve_bytes: None,
             #[cfg(feature = "query")]
             compact_every: None,
+            #[cfg(feature = "query")]
+            archive: None,
+            #[cfg(feature = "query")]
+            archive_after: None,
             sampling: None,
             clock: None,
         }
@@ -307,6 +321,46 @@ impl LocalOptions {
     #[must_use]
     pub fn with_compact_every(mut self, interval: Option<Duration>) -> Self {
         self.compact_every = interval;
+        self
+    }
+
+    /// Sets the place for segments that are too old for the disk.
+    ///
+    /// A dataset that has segments there is read only with it: without, reading fails with
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) and names the place, unless the segments that are asked for are on the disk.
+    /// Writing needs no archive. An example is at [`FolderArchive`](super::FolderArchive).
+    #[cfg(feature = "query")]
+    #[must_use]
+    pub fn with_archive(mut self, archive: Arc<dyn ArchiveStore>) -> Self {
+        self.archive = Some(archive);
+        self
+    }
+
+    /// Sets the age at which columnar segments are moved to the archive in the background, after each compaction.
+    ///
+    /// Default: none. It should be less than `retain_for`, and the points of that time should fit into `retain_bytes`: else they are removed before.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// use isobar_analytics::local::{FolderArchive, LocalOptions, LocalSink};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let day = Duration::from_secs(24 * 60 * 60);
+    /// let options = LocalOptions::default()
+    ///     .with_compact_every(Some(day / 24))
+    ///     .with_archive(Arc::new(FolderArchive::new(folder.path().join("old"))))
+    ///     .with_archive_after(Some(30 * day))
+    ///     .with_retain_for(Some(5 * 365 * day));
+    /// let sink = LocalSink::open_with(folder.path().join("visits"), options)?;
+    /// # drop(sink);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "query")]
+    #[must_use]
+    pub fn with_archive_after(mut self, age: Option<Duration>) -> Self {
+        self.archive_after = age;
         self
     }
 

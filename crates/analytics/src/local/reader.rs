@@ -409,6 +409,7 @@ fn name(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::snapshot::Dataset;
     use crate::{DataPoint, PointRef};
 
     fn encoded(point: DataPoint) -> Vec<u8> {
@@ -423,7 +424,7 @@ mod tests {
     fn read(frames: &[Vec<u8>]) -> (Vec<f64>, Damage) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("000000000001.seg"), [&FIRST_MAGIC[..], &frames.concat()].concat()).unwrap();
-        let snapshot = Snapshot::take(folder.path(), &Default::default(), &ScanOptions::default()).unwrap();
+        let snapshot = Snapshot::take(&Dataset::of(folder.path()), &ScanOptions::default()).unwrap();
         let mut frames = Frames::open(&snapshot.log[0]);
         let numbers =
             std::iter::from_fn(|| frames.next(&ScanOptions::default())).map(|event| event.double(1)).collect();

@@ -5,9 +5,11 @@
 //! | columnar segments | their newest event is too old | first, from the oldest on |
 //! | log segments | their last change is too old | then, from the oldest on |
 //! | quarantined files | what they may have is too old, or older than all that stays | with the segments |
+//! | segments in an archive | their newest event is too old | never, as they take no disk |
 //!
 //! Columnar segments are the older tier, and go first. The size that must fit is that of both tiers and of one more log segment, which is about
-//! to be begun. Failures remove less, never more: what cannot be locked, read or written stays until the next call.
+//! to be begun. Failures remove less, never more: what cannot be locked, read or written stays until the next call. Objects of an archive become
+//! garbage in the manifest, and are removed by whoever has the archive: the writer's thread waits for no network.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -25,7 +27,7 @@ pub(super) fn prune(folder: &Path, options: &LocalOptions, current: Option<&Path
     let Ok(manifest) = Manifest::read(folder) else { return 0 };
     log.retain(|segment| current != Some(&segment.path) && !manifest.covered.contains(&segment.number));
     let log_bytes: u64 = log.iter().map(|segment| segment.bytes).sum();
-    let mut left = log_bytes.saturating_add(manifest.bytes()).saturating_add(options.segment_bytes);
+    let mut left = log_bytes.saturating_add(manifest.bytes_on_disk()).saturating_add(options.segment_bytes);
     let is_too_much = |left: u64| options.retain_bytes.is_some_and(|most| left > most);
     let is_older =
         |age: Option<std::time::Duration>| age.zip(options.retain_for).is_some_and(|(age, longest)| age > longest);
@@ -37,8 +39,9 @@ pub(super) fn prune(folder: &Path, options: &LocalOptions, current: Option<&Path
     let mut removed = 0;
     let mut entries = Vec::new();
     for entry in &manifest.segments {
-        if is_old(entry.until) || is_too_much(left) {
-            left = left.saturating_sub(entry.bytes);
+        let on_disk = entry.bytes_on_disk();
+        if is_old(entry.until) || (on_disk > 0 && is_too_much(left)) {
+            left = left.saturating_sub(on_disk);
             entries.push(entry.number);
         }
     }
@@ -88,16 +91,18 @@ fn remove_columnar(folder: &Path, numbers: &[u64], is_old: impl Fn(i64) -> bool)
         .into_iter()
         .partition(|segment| segment.until <= last_gone || is_old(segment.until));
     manifest.quarantined = damaged;
+    let objects = gone.iter().map(|entry| &entry.object).chain(expired.iter().map(|segment| &segment.object));
+    manifest.garbage.extend(objects.flatten().cloned());
     if let Err(_error) = lock.commit(manifest) {
         #[cfg(feature = "tracing")]
         tracing::warn!(folder = %folder.display(), error = %_error, "the manifest cannot be written; no events are removed");
         return 0;
     }
-    for entry in &gone {
+    for entry in gone.iter().filter(|entry| entry.object.is_none()) {
         // What stays is in no manifest, and the next compaction removes it.
         drop(std::fs::remove_file(folder.join(entry.name())));
     }
-    for segment in expired {
+    for segment in expired.into_iter().filter(|segment| segment.object.is_none()) {
         drop(std::fs::remove_file(folder.join(manifest::QUARANTINE).join(segment.name)));
     }
     #[cfg(feature = "tracing")]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::vec::IntoIter;
 
 use super::columnar::{Columnar, Fault, Selection, StoredColumn, events};
-use super::snapshot::{ColumnarSegment, damage};
+use super::snapshot::{ColumnarSegment, SegmentFile, damage};
 use crate::{Damage, Error, ErrorKind, Event, Result, ScanOptions};
 
 /// Reads segments one after the other, or of all of them the newest events.
@@ -134,6 +134,22 @@ pub(super) fn met(segment: &ColumnarSegment, fault: Fault) -> Result<Damage> {
             );
             Ok(damage(name, 1, segment.entry.bytes))
         }
-        Fault::Io(error) => Err(Error::new(ErrorKind::Unavailable, format!("{name}: {error}")).with_source(error)),
+        Fault::Missing => match &segment.file {
+            // Its events may be in another segment by now, which the snapshot does not have.
+            SegmentFile::Archived(object) if !object.is_current()? => {
+                let message = format!("{name} was removed while it was to be read; try again");
+                Err(Error::new(ErrorKind::Unavailable, message))
+            }
+            _ => {
+                #[cfg(feature = "tracing")]
+                tracing::error!(segment = name, "a columnar segment is missing; its events are skipped");
+                Ok(damage(name, 1, segment.entry.bytes))
+            }
+        },
+        Fault::Io(error) => {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+            let kind = inner.map_or(ErrorKind::Unavailable, Error::kind);
+            Err(Error::new(kind, format!("{name}: {error}")).with_source(error))
+        }
     }
 }

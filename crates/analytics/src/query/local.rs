@@ -11,7 +11,7 @@ use chrono::DateTime;
 
 use super::events::{record_batch, unknown_dataset};
 use super::{Column, RecordBatches, ScanRequest, ScanSource, Scanned, schema};
-use crate::local::{self, LocalCounts, LocalRows, LocalSink, Selection, StoredColumn};
+use crate::local::{self, ArchiveStore, LocalCounts, LocalRows, LocalSink, Selection, StoredColumn};
 use crate::{Error, ErrorKind, Event, Result, ScanOptions};
 
 /// The datasets in the folders below a folder, as the platform keeps them in `.isobar/analytics`.
@@ -37,6 +37,7 @@ use crate::{Error, ErrorKind, Event, Result, ScanOptions};
 pub struct LocalDatasets {
     folder: PathBuf,
     sinks: BTreeMap<String, LocalSink>,
+    archives: BTreeMap<String, Arc<dyn ArchiveStore>>,
 }
 
 impl LocalDatasets {
@@ -55,7 +56,7 @@ impl LocalDatasets {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn open(folder: impl AsRef<Path>) -> Self {
-        Self { folder: folder.as_ref().to_owned(), sinks: BTreeMap::new() }
+        Self { folder: folder.as_ref().to_owned(), sinks: BTreeMap::new(), archives: BTreeMap::new() }
     }
 
     /// Adds a dataset that this process writes to, or replaces the folder of the same name.
@@ -64,6 +65,39 @@ impl LocalDatasets {
     #[must_use]
     pub fn with_sink(mut self, name: impl Into<String>, sink: LocalSink) -> Self {
         self.sinks.insert(name.into(), sink);
+        self
+    }
+
+    /// Adds the archive of a dataset that is read from its folder. A dataset's sink has one of its own.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// use isobar_analytics::local::{CompactionOptions, FolderArchive, LocalOptions, LocalSink};
+    /// use isobar_analytics::query::{Analytics, LocalDatasets, Query};
+    /// use isobar_analytics::{DataPoint, EventSink};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let old = Arc::new(FolderArchive::new(folder.path().join("old")));
+    /// let datasets = folder.path().join("datasets");
+    /// let options = LocalOptions::default().with_archive(old.clone());
+    /// let sink = LocalSink::open_with(datasets.join("visits"), options)?;
+    /// sink.write(DataPoint::new());
+    /// sink.compact(CompactionOptions::default()).await?;
+    /// sink.archive(Duration::ZERO).await?;
+    ///
+    /// let count = Query::new("SELECT count() FROM visits");
+    /// let error = Analytics::new(LocalDatasets::open(&datasets)).run(&count).unwrap_err();
+    /// assert!(error.message().contains("the dataset has segments in the archive"));
+    /// let analytics = Analytics::new(LocalDatasets::open(&datasets).with_archive("visits", old));
+    /// assert_eq!(analytics.run(&count)?.text(0, 0), "1");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with_archive(mut self, name: impl Into<String>, archive: Arc<dyn ArchiveStore>) -> Self {
+        self.archives.insert(name.into(), archive);
         self
     }
 }
@@ -104,7 +138,8 @@ impl ScanSource for LocalDatasets {
                 if !known.contains(&request.dataset) {
                     return Err(unknown_dataset(&request.dataset, &known));
                 }
-                local::scan_folder(&self.folder.join(&request.dataset), &options)
+                let archive = self.archives.get(&request.dataset);
+                local::scan_folder(&self.folder.join(&request.dataset), archive, &options)
             }
         };
         let batches = scan.map_err(|error| error.during("scan"))?.read(options, selection(request));

@@ -2,64 +2,129 @@
 //!
 //! Parquet's own checksums cover a page each, are optional, and leave out the footer; a bit that has flipped in a dictionary or an offset would
 //! be a wrong answer or a panic of the decoder. So each 128 KiB of the file has a CRC32 in the manifest, and a range is read with the rest of its
-//! blocks: a small read costs at most two blocks more.
+//! blocks: a small read costs at most two blocks more. A segment is a file of the dataset's folder, or an object of its archive.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use isobar_base::sync::IgnorePoison;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::object::{ObjectFile, damaged};
 use crate::local::files::read_at;
 use crate::local::manifest::{BLOCK, Entry};
+use crate::local::snapshot::SegmentFile;
 
 /// A file whose blocks are compared with their checksums when they are read.
 #[derive(Debug, Clone)]
 pub(super) struct CheckedFile {
-    file: Arc<File>,
+    source: Source,
     bytes: u64,
     sums: Arc<[u32]>,
+    /// The first error that was not one of the content: on their way through the decoder errors lose their kinds.
+    failure: Arc<Mutex<Option<io::Error>>>,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    File(Arc<File>),
+    Object(Arc<ObjectFile>),
 }
 
 impl CheckedFile {
     /// Takes an open file and what the manifest says of it. `None` where that has no checksum for each block.
-    pub(super) fn new(file: Arc<File>, entry: &Entry) -> Option<Self> {
+    pub(super) fn new(file: &SegmentFile, entry: &Entry) -> Option<Self> {
         let digits = entry.sums.as_bytes().chunks(8).map(|digits| std::str::from_utf8(digits).ok());
         let sums: Option<Arc<[u32]>> = digits.map(|digits| u32::from_str_radix(digits?, 16).ok()).collect();
         let sums = sums.filter(|sums| sums.len() as u64 == entry.bytes.div_ceil(BLOCK as u64))?;
-        Some(Self { file, bytes: entry.bytes, sums })
+        let source = match file {
+            SegmentFile::Local(file) => Source::File(Arc::clone(file)),
+            SegmentFile::Archived(object) => Source::Object(Arc::new(ObjectFile::new(object, entry.bytes))),
+        };
+        Some(Self { source, bytes: entry.bytes, sums, failure: Arc::default() })
+    }
+
+    /// Says which ranges will be read of this many columns, so that an object is fetched by few requests.
+    pub(super) fn plan(&self, ranges: impl FnOnce() -> Vec<Range<u64>>, columns: usize) {
+        if let Source::Object(object) = &self.source {
+            object.plan(ranges(), columns);
+        }
+    }
+
+    /// Takes the first error that was not one of the content.
+    pub(super) fn take_failure(&self) -> Option<io::Error> {
+        self.failure.lock().ignore_poison().take()
+    }
+
+    /// Reads all of it.
+    pub(super) fn verify(&self) -> io::Result<()> {
+        let mut at = 0;
+        while at < self.bytes {
+            let length = (self.bytes - at).min(8 * BLOCK as u64);
+            self.read(at, length as usize)?;
+            at += length;
+        }
+        Ok(())
     }
 
     /// Reads a range, and with it the rest of the blocks that it is in.
     fn read(&self, start: u64, length: usize) -> io::Result<Bytes> {
+        self.read_checked(start, length).map_err(|error| {
+            if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
+                return error;
+            }
+            let copy = io::Error::new(error.kind(), error.to_string());
+            self.failure.lock().ignore_poison().get_or_insert(error);
+            copy
+        })
+    }
+
+    fn read_checked(&self, start: u64, length: usize) -> io::Result<Bytes> {
         let end = start.checked_add(length as u64).filter(|end| *end <= self.bytes);
         let end = end.ok_or_else(|| damaged("a range is beyond the end"))?;
         let first = start / BLOCK as u64;
         let aligned_start = first * BLOCK as u64;
         let aligned_end = (end.div_ceil(BLOCK as u64) * BLOCK as u64).min(self.bytes);
-        let mut blocks = vec![0; (aligned_end - aligned_start) as usize];
-        let mut filled = 0;
-        while filled < blocks.len() {
-            match read_at(&self.file, &mut blocks[filled..], aligned_start + filled as u64)? {
-                0 => return Err(damaged("the file is shorter than it was")),
-                read => filled += read,
+        let blocks = match &self.source {
+            Source::File(file) => {
+                let blocks = read_blocks(file, aligned_start..aligned_end)?;
+                self.check(aligned_start, &blocks)?;
+                Bytes::from(blocks)
             }
-        }
-        for (block, sum) in blocks.chunks(BLOCK).zip(&self.sums[first as usize..]) {
+            Source::Object(object) => {
+                object.read(aligned_start..aligned_end, |start, blocks| self.check(start, blocks))?
+            }
+        };
+        let within = (start - aligned_start) as usize;
+        Ok(blocks.slice(within..within + length))
+    }
+
+    /// Compares whole blocks, from this position on, with their checksums.
+    fn check(&self, start: u64, blocks: &[u8]) -> io::Result<()> {
+        let first = (start / BLOCK as u64) as usize;
+        for (block, sum) in blocks.chunks(BLOCK).zip(&self.sums[first..]) {
             if crc32fast::hash(block) != *sum {
                 return Err(damaged("a block does not match its checksum"));
             }
         }
-        let within = (start - aligned_start) as usize;
-        Ok(Bytes::from(blocks).slice(within..within + length))
+        Ok(())
     }
 }
 
-/// An error of the file's content, which is told from one of the disk by its kind.
-fn damaged(problem: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, problem)
+fn read_blocks(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
+    let mut blocks = vec![0; (range.end - range.start) as usize];
+    let mut filled = 0;
+    while filled < blocks.len() {
+        match read_at(file, &mut blocks[filled..], range.start + filled as u64)? {
+            0 => return Err(damaged("the file is shorter than it was")),
+            read => filled += read,
+        }
+    }
+    Ok(blocks)
 }
 
 impl Length for CheckedFile {
@@ -90,6 +155,8 @@ pub(super) struct CheckedPart {
 impl Read for CheckedPart {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let left = self.file.bytes.saturating_sub(self.at);
+        // To the end of the block, which is read as a whole.
+        let left = left.min(BLOCK as u64 - self.at % BLOCK as u64);
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(into.len());
         into[..length].copy_from_slice(&self.file.read(self.at, length)?);
         self.at += length as u64;
@@ -156,8 +223,19 @@ mod tests {
             let content: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
             let mut writer = SummingFile::new(File::create(&path).unwrap());
             content.chunks(50_000).for_each(|chunk| writer.write_all(chunk).unwrap());
-            let entry = Entry { number: 1, rows: 0, bytes: size as u64, from: 0, until: 0, sums: writer.into_sums() };
-            let open = || CheckedFile::new(Arc::new(File::open(&path).unwrap()), &entry).unwrap();
+            let entry = Entry {
+                number: 1,
+                rows: 0,
+                bytes: size as u64,
+                from: 0,
+                until: 0,
+                sums: writer.into_sums(),
+                indexes: None,
+                object: None,
+            };
+            let file = || SegmentFile::Local(Arc::new(File::open(&path).unwrap()));
+            let open = || CheckedFile::new(&file(), &entry).unwrap();
+            open().verify().unwrap();
             assert_eq!(open().get_bytes(0, size).unwrap(), content);
             let mut read = Vec::new();
             open().get_read(0).unwrap().read_to_end(&mut read).unwrap();

@@ -24,6 +24,7 @@ use parquet::file::metadata::PageIndexPolicy;
 use super::file::CheckedFile;
 use super::layout::{self, StoredColumn};
 use crate::limits;
+use crate::local::manifest::Entry;
 use crate::local::snapshot::ColumnarSegment;
 
 /// Most rows of a batch.
@@ -54,6 +55,8 @@ pub(crate) struct Selection {
 pub(crate) enum Fault {
     /// Its content is damaged.
     Damaged(String),
+    /// Its object is missing in the archive.
+    Missing,
     /// The system cannot read it now.
     Io(std::io::Error),
 }
@@ -87,6 +90,7 @@ impl From<std::io::Error> for Fault {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => Self::Damaged(error.to_string()),
+            std::io::ErrorKind::NotFound => Self::Missing,
             _ => Self::Io(error),
         }
     }
@@ -98,24 +102,34 @@ pub(crate) struct Columnar {
     schema: SchemaRef,
     /// Position of each wanted column among those that the reader yields.
     order: Vec<usize>,
+    /// The source, which knows the errors that the decoder does not hand over as they were.
+    file: CheckedFile,
 }
 
 impl Columnar {
-    /// Opens a segment; `None` where no row of it is selected.
+    /// Opens a segment; `None` where no row of it is selected. Where the manifest shows that, nothing is read.
     pub(crate) fn open(segment: &ColumnarSegment, selection: &Selection) -> Result<Option<Self>, Fault> {
-        let unsummed = || Fault::Damaged("the manifest has no checksums of the segment".to_owned());
-        let file = CheckedFile::new(Arc::clone(&segment.file), &segment.entry).ok_or_else(unsummed)?;
+        if !may_have_index(&segment.entry, selection) {
+            return Ok(None);
+        }
+        let file = checked(segment)?;
+        let opened = Self::read(&file, selection);
+        opened.map_err(|fault| file.take_failure().map_or(fault, Fault::from))
+    }
+
+    fn read(file: &CheckedFile, selection: &Selection) -> Result<Option<Self>, Fault> {
         let options =
             ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(PageIndexPolicy::Required);
-        let metadata = ArrowReaderMetadata::load(&file, options)?;
+        let metadata = ArrowReaderMetadata::load(file, options)?;
         let names = metadata.schema().fields().iter().map(|field| field.name().as_str());
         if !names.eq(StoredColumn::all().map(StoredColumn::name).collect::<Vec<_>>().iter().map(String::as_str)) {
             return Err(Fault::Damaged("the segment has other columns".to_owned()));
         }
         let pruning = Pruning { metadata: &metadata, selection };
-        let Some((groups, rows)) = pruning.selected()? else { return Ok(None) };
+        let Some(Selected { groups, ranges, rows }) = pruning.selected()? else { return Ok(None) };
         let batch_rows = pruning.batch_rows(&groups);
         let mut positions: Vec<usize> = selection.columns.iter().map(|column| column.position()).collect();
+        file.plan(|| pruning.bytes(&groups, &ranges, &positions), positions.len());
         let fields = positions.iter().map(|position| field(metadata.schema().field(*position), selection));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let mask = ProjectionMask::leaves(metadata.parquet_schema(), positions.iter().copied());
@@ -124,10 +138,10 @@ impl Columnar {
         let place =
             |position: &usize| positions.binary_search(position).expect("the sorted list has the same elements");
         let order = wanted.iter().map(place).collect();
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata);
         let builder = builder.with_projection(mask).with_batch_size(batch_rows).with_row_groups(groups);
         let reader = builder.with_row_selection(rows).build()?;
-        Ok(Some(Self { reader, schema, order }))
+        Ok(Some(Self { reader, schema, order, file: file.clone() }))
     }
 }
 
@@ -137,13 +151,32 @@ impl Iterator for Columnar {
     fn next(&mut self) -> Option<Self::Item> {
         let batch = match self.reader.next()? {
             Ok(batch) => batch,
-            Err(error) => return Some(Err(error.into())),
+            Err(error) => return Some(Err(self.file.take_failure().map_or_else(|| error.into(), Fault::from))),
         };
         let columns = self.order.iter().zip(self.schema.fields());
         let columns = columns.map(|(position, field)| converted(batch.column(*position), field.data_type())).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         Some(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(Fault::from))
     }
+}
+
+/// Returns what a segment is read from.
+fn checked(segment: &ColumnarSegment) -> Result<CheckedFile, Fault> {
+    let unsummed = || Fault::Damaged("the manifest has no checksums of the segment".to_owned());
+    CheckedFile::new(&segment.file, &segment.entry).ok_or_else(unsummed)
+}
+
+/// Reads all of a segment, and compares it with its checksums.
+pub(crate) fn verify(segment: &ColumnarSegment) -> Result<(), Fault> {
+    let file = checked(segment)?;
+    file.verify().map_err(|error| file.take_failure().unwrap_or(error).into())
+}
+
+/// Whether a segment may have one of the selected indexes, by what the manifest says of it.
+fn may_have_index(entry: &Entry, selection: &Selection) -> bool {
+    let (Some((least, greatest)), Some(indexes)) = (&entry.indexes, &selection.indexes) else { return true };
+    // As the digits of bytes compare as the bytes do.
+    indexes.iter().map(hex::encode).any(|index| *least <= index && index <= *greatest)
 }
 
 /// The field in which a column is delivered.
@@ -162,6 +195,15 @@ fn converted(array: &ArrayRef, wanted: &DataType) -> ArrayRef {
     }
 }
 
+/// The rows that may be selected.
+struct Selected {
+    groups: Vec<usize>,
+    /// For each of the groups, the ranges of its rows.
+    ranges: Vec<Vec<Range<usize>>>,
+    /// The same, of the rows of these groups together.
+    rows: RowSelection,
+}
+
 /// The choice of row groups and pages by their statistics.
 struct Pruning<'a> {
     metadata: &'a ArrowReaderMetadata,
@@ -170,13 +212,14 @@ struct Pruning<'a> {
 
 impl Pruning<'_> {
     /// Returns the row groups that may have selected rows, and which of their rows; `None` where there are none.
-    fn selected(&self) -> Result<Option<(Vec<usize>, RowSelection)>, Fault> {
+    fn selected(&self) -> Result<Option<Selected>, Fault> {
         let all: Vec<usize> = (0..self.metadata.metadata().num_row_groups()).collect();
         let rows_of = |group: usize| self.metadata.metadata().row_group(group).num_rows() as usize;
         let by_time = self.ranges(StoredColumn::Timestamp, &all)?;
         let by_index = self.ranges(StoredColumn::Index, &all)?;
         let mut groups = Vec::new();
         let mut ranges = Vec::new();
+        let mut consecutive = Vec::new();
         let mut base = 0;
         for group in all {
             let both = intersection(&by_time[group], &by_index[group]);
@@ -184,13 +227,50 @@ impl Pruning<'_> {
                 continue;
             }
             groups.push(group);
-            ranges.extend(both.into_iter().map(|range| base + range.start..base + range.end));
+            consecutive.extend(both.iter().map(|range| base + range.start..base + range.end));
+            ranges.push(both);
             base += rows_of(group);
         }
         if groups.is_empty() {
             return Ok(None);
         }
-        Ok(Some((groups, RowSelection::from_consecutive_ranges(ranges.into_iter(), base))))
+        let rows = RowSelection::from_consecutive_ranges(consecutive.into_iter(), base);
+        Ok(Some(Selected { groups, ranges, rows }))
+    }
+
+    /// Returns where in the file the pages of these columns are that have these ranges of the groups' rows, and their dictionaries.
+    fn bytes(&self, groups: &[usize], ranges: &[Vec<Range<usize>>], columns: &[usize]) -> Vec<Range<u64>> {
+        let metadata = self.metadata.metadata();
+        let mut bytes = Vec::new();
+        for (group, ranges) in groups.iter().zip(ranges) {
+            for column in columns {
+                let (start, length) = metadata.row_group(*group).column(*column).byte_range();
+                let index = metadata.page_index().and_then(|index| index.offset_index(*group, *column));
+                let Some(index) = index else {
+                    bytes.push(start..start + length);
+                    continue;
+                };
+                let pages = index.page_locations();
+                let first = pages.first().map_or(start, |page| page.offset as u64);
+                // Before the first page is the dictionary, which is in front of the column.
+                let mut of_column = start..first;
+                for (number, page) in pages.iter().enumerate() {
+                    let rows = page.first_row_index as usize;
+                    let end = pages.get(number + 1).map_or(usize::MAX, |next| next.first_row_index as usize);
+                    if !ranges.iter().any(|range| range.start < end && rows < range.end) {
+                        continue;
+                    }
+                    let at = page.offset as u64;
+                    if at > of_column.end {
+                        bytes.push(std::mem::replace(&mut of_column, at..at));
+                    }
+                    of_column.end = at + page.compressed_page_size as u64;
+                }
+                bytes.push(of_column);
+            }
+        }
+        bytes.retain(|range| !range.is_empty());
+        bytes
     }
 
     /// Returns the number of rows of a batch: less where a page has more than its share of texts, which may all be of few rows.
@@ -273,7 +353,8 @@ impl Pruning<'_> {
     }
 }
 
-fn bytes(array: &ArrayRef, at: usize) -> Option<&[u8]> {
+/// Returns a value of a column of texts.
+pub(super) fn bytes(array: &ArrayRef, at: usize) -> Option<&[u8]> {
     match array.data_type() {
         DataType::Utf8 => array.as_string_opt::<i32>().map(|texts| texts.value(at).as_bytes()),
         DataType::Binary => array.as_binary_opt::<i32>().map(|texts| texts.value(at)),

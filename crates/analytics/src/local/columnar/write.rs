@@ -27,6 +27,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::file::SummingFile;
 use super::layout::StoredColumn;
+use super::read::bytes;
 use crate::local::files;
 use crate::local::manifest::{self, Entry};
 use crate::{Error, ErrorKind, Result, limits};
@@ -48,6 +49,8 @@ pub(crate) struct ColumnarWriter {
     rows: u64,
     from: i64,
     until: i64,
+    /// Least and greatest index.
+    indexes: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl ColumnarWriter {
@@ -59,7 +62,7 @@ impl ColumnarWriter {
         let options = ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(file, schema, options).map_err(|error| failed(&path, error))?;
         let folder = folder.to_owned();
-        Ok(Self { folder, number, path, writer: Some(writer), rows: 0, from: i64::MAX, until: i64::MIN })
+        Ok(Self { folder, number, path, writer: Some(writer), rows: 0, from: i64::MAX, until: i64::MIN, indexes: None })
     }
 
     /// Appends rows with all columns, which are behind those before by index and time.
@@ -70,6 +73,12 @@ impl ColumnarWriter {
             self.until = self.until.max(*time);
         }
         self.rows += batch.num_rows() as u64;
+        if let Some(last) = batch.num_rows().checked_sub(1) {
+            let indexes = batch.column(StoredColumn::Index.position());
+            let index = |row: usize| bytes(indexes, row).unwrap_or_default().to_vec();
+            let (_, greatest) = self.indexes.get_or_insert_with(|| (index(0), Vec::new()));
+            *greatest = index(last);
+        }
         let writer = self.writer.as_mut().expect("the writer is taken when the segment is finished");
         writer.write(batch).map_err(|error| failed(&self.path, error))
     }
@@ -84,7 +93,17 @@ impl ColumnarWriter {
         files::sync_dir(&self.folder)?;
         let bytes = summing.bytes;
         let sums = summing.into_sums();
-        Ok(Entry { number: self.number, rows: self.rows, bytes, from: self.from, until: self.until, sums })
+        let indexes = self.indexes.take().map(|(least, greatest)| (hex::encode(least), hex::encode(greatest)));
+        Ok(Entry {
+            number: self.number,
+            rows: self.rows,
+            bytes,
+            from: self.from,
+            until: self.until,
+            sums,
+            indexes,
+            object: None,
+        })
     }
 }
 
