@@ -14,6 +14,8 @@ use crate::http::Server;
 use crate::{npm, target};
 
 const AXE: &str = "axe-core@4.14.1";
+/// Id of the database.
+const SHOP: &str = "6f1c2b3a-0000-4000-8000-00000000e001";
 /// Time within which events of requests are to be read.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -38,6 +40,7 @@ pub(super) fn run(chromium: &str, shots: &Path) -> Result<usize> {
         walk.databases()?;
         walk.sessions()?;
         walk.datasets()?;
+        walk.backups()?;
         walk.refuses_writes()?;
         walk.phone()?;
         walk.signs_out()?;
@@ -45,6 +48,7 @@ pub(super) fn run(chromium: &str, shots: &Path) -> Result<usize> {
     let _server = walk.open(&shop, &["--explorer-write"])?;
     walk.signs_in(&token)?;
     walk.writes(&shop)?;
+    walk.travels()?;
     println!("axe-core finds nothing wrong in {} views of the explorer", walk.judged);
     Ok(walk.walk.taken)
 }
@@ -61,6 +65,7 @@ impl Explored {
     fn open(&mut self, shop: &Shop, options: &[&str]) -> Result<Server> {
         let mut command = Command::new(&shop.isobar);
         command.current_dir(&shop.folder).args(["serve", "--port", "0", "--explorer", "127.0.0.1:0"]);
+        command.args(["--backups", "backup"]);
         let server = Server::start(command.args(options).env("RUST_LOG", "error"))?;
         let said = server.said("explorer on ").ok_or("isobar serve does not print the explorer's address")?;
         self.walk.origin = said.split(' ').next().unwrap_or_default().to_owned();
@@ -151,16 +156,16 @@ impl Explored {
     }
 
     fn databases(&mut self) -> Result<()> {
-        const SHOP: &str = "databases/6f1c2b3a-0000-4000-8000-00000000e001";
-        self.view(SHOP, "large_orders")?;
-        self.view(&format!("{SHOP}/table/orders"), "Rows 1 to 50")?;
+        let place = format!("databases/{SHOP}");
+        self.view(&place, "large_orders")?;
+        self.view(&format!("{place}/table/orders"), "Rows 1 to 50")?;
         self.walk.tab.shows("orders_by_customer")?;
         self.kept_out()?;
-        self.view(&format!("{SHOP}/table/orders?sort=id&order=desc"), "9007199254740993")?;
-        self.view(&format!("{SHOP}/table/orders?where=total+%3C+2+--+a+comment&from=0"), "Rows 1 to 3")?;
-        self.view(&format!("{SHOP}/table/orders?where=nowhere+%3D+1"), "no such column")?;
+        self.view(&format!("{place}/table/orders?sort=id&order=desc"), "9007199254740993")?;
+        self.view(&format!("{place}/table/orders?where=total+%3C+2+--+a+comment&from=0"), "Rows 1 to 3")?;
+        self.view(&format!("{place}/table/orders?where=nowhere+%3D+1"), "no such column")?;
         self.walk.tab.complaints.clear(); // the browser calls the 400 an error
-        self.view(&format!("{SHOP}/sql"), "Ctrl+Enter")?;
+        self.view(&format!("{place}/sql"), "Ctrl+Enter")?;
         let run = |sql: &str, button: &str| {
             format!(
                 "document.getElementById('sql').value = {}; document.getElementById('{button}').click()",
@@ -183,9 +188,9 @@ impl Explored {
         self.both("explorer-plan")?;
         // What was run is offered again, also after the page was left.
         self.walk.tab.go(&format!("{}/#/buckets", self.walk.origin))?;
-        self.view(&format!("{SHOP}/sql"), "History")?;
+        self.view(&format!("{place}/sql"), "History")?;
         self.walk.tab.until("the history", "document.querySelectorAll('.history button').length === 2")?;
-        self.view(&format!("{SHOP}/export"), "One file of SQL")?;
+        self.view(&format!("{place}/export"), "One file of SQL")?;
         // A download of the browser's is not followed here: its content is.
         self.walk.tab.run("window.saved = new Promise((done) => { URL.createObjectURL = (blob) => (blob.text().then(done), 'data:,'); }); 0")?;
         self.walk.tab.click("#export")?;
@@ -232,6 +237,27 @@ impl Explored {
         }
         self.view("datasets/shop_events/tail", "Live")?;
         self.walk.tab.until("the newest points", "document.querySelectorAll('#tail tbody tr').length > 0")?;
+        self.walk.calm()
+    }
+
+    /// Looks at backups, of which the one of the session objects was made before, and verifies them.
+    fn backups(&mut self) -> Result<()> {
+        self.view("backups", "Session objects")?;
+        self.view(&format!("backups/databases/{SHOP}"), "Nothing is backed up yet.")?;
+        if self.walk.tab.run("document.getElementById('run') === null")? != true {
+            return Err("a read-only explorer offers runs of backups".into());
+        }
+        self.walk.tab.click("#verify")?;
+        self.walk.tab.shows("there is no backup")?;
+        self.both("explorer-backup-missing")?;
+        self.view("backups/sessions/Room", "none since the server's start")?;
+        self.walk.tab.click("#verify")?;
+        self.walk.tab.shows("and all is well")?;
+        self.both("explorer-backup-verified")?;
+        self.walk.tab.click("tbody button")?;
+        self.walk.tab.shows("isobar --root ./restored sessions restore Room backup/sessions --run")?;
+        self.both("explorer-backup-command")?;
+        self.view(&format!("databases/{SHOP}/history"), "isobar d1 time-travel restore")?;
         self.walk.calm()
     }
 
@@ -324,6 +350,45 @@ impl Explored {
         self.walk.calm()
     }
 
+    /// Backs the database up, and takes it back in time and forward again.
+    fn travels(&mut self) -> Result<()> {
+        self.view(&format!("backups/databases/{SHOP}"), "Nothing is backed up yet.")?;
+        self.walk.tab.click("#run")?;
+        self.walk.tab.shows("Run of ")?;
+        self.walk.tab.click("#verify")?;
+        self.walk.tab.shows("and all is well")?;
+        self.both("explorer-backup-run")?;
+        let ada = |tab: &mut Tab| {
+            let sql = "import('/api.js').then(({ read }) => read(SHOP, 'SELECT name FROM customers WHERE id = 2')).then(([{ rows }]) => rows[0][0])";
+            tab.run(&sql.replace("SHOP", &format!("'{SHOP}'")))
+        };
+        let now = "new Date(Date.now() - new Date().getTimezoneOffset() * 60000).toISOString().slice(0, 19)";
+        std::thread::sleep(Duration::from_millis(1100)); // the field has whole seconds
+        let before = self.walk.tab.run(now)?;
+        std::thread::sleep(Duration::from_millis(1100));
+        self.view(&format!("databases/{SHOP}/sql"), "Ctrl+Enter")?;
+        self.walk.tab.run("document.getElementById('sql').value = \"UPDATE customers SET name = 'Ada' WHERE id = 2\"; document.getElementById('run').click()")?;
+        self.walk.tab.shows("1 row changed")?;
+        self.view(&format!("databases/{SHOP}/history"), "Go back in time")?;
+        self.walk.tab.fill("#travel", &[("time", before.as_str().unwrap_or_default())])?;
+        for (button, name) in [("#travel button", "Customer 2"), ("#undo", "Ada")] {
+            self.walk.tab.click(button)?;
+            self.walk.tab.shows("Go back to this state?")?;
+            self.both("explorer-travel")?;
+            self.walk.tab.click("dialog button[value=yes]")?;
+            self.walk.tab.until("that the dialog is gone", "document.querySelector('dialog') === null")?;
+            let end = Instant::now() + PATIENCE;
+            while ada(&mut self.walk.tab)? != name {
+                if Instant::now() > end {
+                    return Err(format!("the database has not gone to the state of {name}").into());
+                }
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            self.walk.tab.shows("has gone back")?;
+        }
+        self.walk.calm()
+    }
+
     /// Visits a view, looks at it in both schemes, and has axe-core judge it.
     fn view(&mut self, place: &str, text: &str) -> Result<()> {
         self.walk.tab.go(&format!("{}/#/{place}", self.walk.origin))?;
@@ -331,7 +396,7 @@ impl Explored {
         self.walk.tab.shows(text)?;
         let name: String =
             place.chars().take_while(|char| *char != '?').map(|char| if char == '/' { '-' } else { char }).collect();
-        self.both(&format!("explorer-{}", name.replace("6f1c2b3a-0000-4000-8000-00000000e001", "shop")))
+        self.both(&format!("explorer-{}", name.replace(SHOP, "shop")))
     }
 
     /// Takes a screenshot in each scheme, and has axe-core judge both.

@@ -70,6 +70,7 @@ impl Shop {
             shop.isobar(&["r2", "object", "put", &key, "--file", "content"])?;
         }
         shop.isobar(&["d1", "execute", "DB", "--command", SCHEMA])?;
+        shop.isobar(&["d1", "time-travel", "enable", "DB"])?;
         let note = format!("UPDATE orders SET note = '{}' WHERE id = 3", ATTACK.replace('\'', "''"));
         shop.isobar(&["d1", "execute", "DB", "--command", &note])?;
         for version in ["first", "second"] {
@@ -77,6 +78,7 @@ impl Shop {
             shop.isobar(&["deploy", "site", "STORAGE/static", "--message", &format!("The {version} one")])?;
         }
         tokio::runtime::Runtime::new()?.block_on(rooms(&shop.folder.join(".isobar/sessions/Room")))?;
+        shop.isobar(&["sessions", "backup", "Room", "backup/sessions"])?;
         Ok(shop)
     }
 
