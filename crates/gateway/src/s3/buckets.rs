@@ -8,34 +8,12 @@ use http::StatusCode;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
 
-use super::error::{OrS3, access_denied, refusal};
-use super::metadata::timestamp;
+use super::error::{OrS3, refusal};
 use super::session::Session;
 
 /// Regions that R2 takes for a bucket: its own, its hints, and the aliases of `auto`.
 const REGIONS: [&str; 9] = ["", "auto", "us-east-1", "wnam", "enam", "weur", "eeur", "apac", "oc"];
 const REGION: &str = "auto";
-
-/// Lists the buckets that the key knows.
-pub(super) async fn list(
-    session: &Session,
-    _request: S3Request<ListBucketsInput>,
-) -> S3Result<S3Response<ListBucketsOutput>> {
-    if !session.key.scope.read {
-        return Err(access_denied());
-    }
-    let listed = session.buckets.list().await.or_s3()?;
-    let shown = listed.into_iter().filter(|bucket| session.key.scope.knows(&bucket.name)).map(|bucket| Bucket {
-        creation_date: Some(timestamp(bucket.created)),
-        name: Some(bucket.name),
-        ..Bucket::default()
-    });
-    Ok(S3Response::new(ListBucketsOutput {
-        buckets: Some(shown.collect()),
-        owner: Some(owner()),
-        ..ListBucketsOutput::default()
-    }))
-}
 
 /// Returns the owner of every bucket and object: there is one account.
 pub(super) fn owner() -> Owner {

@@ -19,6 +19,9 @@ use super::error::{invalid_argument, invalid_request, not_implemented, refusal};
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Longest time for which a presigned URL is good, in seconds: a week.
 const LONGEST_EXPIRES: i64 = 7 * 24 * 60 * 60;
+/// Headers of R2's that change what a request does. Others that begin so are those of Cloudflare's proxies, which do not sign.
+const OF_R2: [&str; 5] =
+    ["cf-continuation-token", "cf-create-bucket-if-missing", "cf-max-keys", "cf-prefix", "cf-start-after"];
 /// Header that may stand beside the signature of a URL without being signed: the URL's payload is unsigned whatever it says.
 const UNSIGNED_BESIDE_URL: &str = "x-amz-content-sha256";
 
@@ -33,8 +36,8 @@ struct Claim {
 /// Returns the id of the access key with which a request says it is signed. The signature itself is verified later.
 ///
 /// # Errors
-/// A request without a signature of version 4, or with one whose parts do not hold together; one with a header `x-amz-*` or `cf-copy-*`
-/// that the signature does not cover, since somebody else may have added it.
+/// A request without a signature of version 4, or with one whose parts do not hold together; one with a header of S3's or R2's that the
+/// signature does not cover, since somebody else may have added it.
 pub(super) fn access_key_id(head: &Parts, now: DateTime<Utc>) -> S3Result<String> {
     let claim = claim_of(head, now)?;
     let signed = claim.signed_headers.to_ascii_lowercase();
@@ -43,7 +46,8 @@ pub(super) fn access_key_id(head: &Parts, now: DateTime<Utc>) -> S3Result<String
         return Err(invalid_request("The signature does not cover the header host"));
     }
     let must_be_signed = |name: &str| {
-        (name.starts_with("x-amz-") || name.starts_with("cf-copy-")) && !(claim.is_url && name == UNSIGNED_BESIDE_URL)
+        let is_ours = name.starts_with("x-amz-") || name.starts_with("cf-copy-") || OF_R2.contains(&name);
+        is_ours && !(claim.is_url && name == UNSIGNED_BESIDE_URL)
     };
     if let Some(name) = head.headers.keys().find(|name| must_be_signed(name.as_str()) && !is_signed(name.as_str())) {
         let message = format!("The signature does not cover the header {name}");
@@ -221,10 +225,13 @@ mod tests {
             request.header("authorization", SIGNED).header("x-amz-copy-source", "/other/secret")
         };
         assert_eq!(refused(add), "AccessDenied");
-        let add = |request: http::request::Builder| {
-            request.header("authorization", SIGNED).header("cf-copy-destination-if-match", "x")
-        };
-        assert_eq!(refused(add), "AccessDenied");
+        for name in ["cf-copy-destination-if-match", "cf-create-bucket-if-missing", "cf-prefix"] {
+            let add = |request: http::request::Builder| request.header("authorization", SIGNED).header(name, "x");
+            assert_eq!(refused(add), "AccessDenied", "{name}");
+        }
+        // A proxy of Cloudflare's adds it.
+        let proxied = Request::builder().uri("/b/k").header("authorization", SIGNED).header("cf-ray", "x");
+        assert_eq!(access_key_id(&proxied.body(()).unwrap().into_parts().0, NOW).unwrap(), "id");
     }
 
     #[test]

@@ -23,7 +23,9 @@
 //! - Conditions on completion, lists of parts and lists of uploads need a store with that capability: local ones and those in memory.
 //! - Of checksums, a store keeps SHA-1 and SHA-256. CRCs are compared while the body comes, and not kept; those that a completion repeats
 //!   are not compared again.
-//! - Every header `x-amz-*` must be signed, as AWS has it.
+//! - A page of ListBuckets has the elements of S3; those that R2 adds are in its headers, `cf-is-truncated` and
+//!   `cf-next-continuation-token`.
+//! - Every header `x-amz-*` must be signed, as AWS has it, and so must R2's own.
 //!
 //! # The modules
 //!
@@ -32,12 +34,13 @@
 //! | `door`, `watch` | the service, and the way of a request; failed attempts and the audit |
 //! | `guard`, `screen` | checks before the signature is verified, and after it |
 //! | `session`, `service` | the key's view of the buckets; the operations by their handlers |
-//! | `buckets`, `objects`, `listing`, `copy`, `multipart` | the handlers |
+//! | `buckets`, `bucket_list`, `objects`, `listing`, `copy`, `multipart` | the handlers |
 //! | `upload`, `digest`, `body` | bodies and their checksums |
 //! | `cors` | preflight requests and the headers of other responses; the handlers of the rules |
 //! | `conditions`, `metadata`, `error` | headers and errors, in both directions |
 
 mod body;
+mod bucket_list;
 mod buckets;
 mod conditions;
 mod copy;

@@ -29,7 +29,7 @@ pub(super) async fn create(
     request: S3Request<CreateMultipartUploadInput>,
 ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
     let S3Request { input, headers, .. } = request;
-    let (store, key) = session.to_write(&input.bucket, &input.key).await?;
+    let (store, key) = session.to_put(&input.bucket, &input.key, &headers).await?;
     let mut options = MultipartOptions::default().with_http(http_of(&headers));
     options = options.with_storage_class(storage_class_of(input.storage_class.as_ref())?);
     options.custom = custom_of(input.metadata);

@@ -30,7 +30,7 @@ pub(super) async fn put(
     request: S3Request<PutObjectInput>,
 ) -> S3Result<S3Response<PutObjectOutput>> {
     let S3Request { input, headers, trailing_headers, .. } = request;
-    let (store, key) = session.to_write(&input.bucket, &input.key).await?;
+    let (store, key) = session.to_put(&input.bucket, &input.key, &headers).await?;
     let mut options = PutOptions::default().with_http(http_of(&headers));
     options = options.with_storage_class(storage_class_of(input.storage_class.as_ref())?);
     options.custom = custom_of(input.metadata);

@@ -4,6 +4,7 @@
 //! has got it. So each operation names the headers and parameters that it knows, and those of S3's that R2 does not have are
 //! refused with R2's `NotImplemented`. Source: R2's documentation, "S3 API compatibility".
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -81,6 +82,22 @@ const LIST_V2_PARAMETERS: &[&str] = &[
 
 const LIST_UPLOADS_PARAMETERS: &[&str] =
     &["uploads", "delimiter", "encoding-type", "key-marker", "max-uploads", "prefix", "upload-id-marker"];
+
+/// Parts of an object that other operations read or write.
+const SUBRESOURCES: &[&str] = &[
+    "acl",
+    "attributes",
+    "encryption",
+    "legal-hold",
+    "renameObject",
+    "restore",
+    "retention",
+    "select",
+    "tagging",
+    "torrent",
+    "uploads",
+];
+const PART_PARAMETERS: &[&str] = &["partNumber", "uploadId"];
 
 /// Rules of an operation.
 struct Rule {
@@ -165,7 +182,9 @@ impl S3Access for Screen {
         let unknown = || not_implemented(format!("{name} not implemented"));
         let rule = RULES.iter().find(|rule| rule.name == name).ok_or_else(unknown)?;
         check_headers(rule, cx.headers())?;
-        check_parameters(rule, cx.uri().query().unwrap_or_default())
+        let query = cx.uri().query().unwrap_or_default();
+        check_subresources(rule, query)?;
+        check_parameters(rule, query)
     }
 }
 
@@ -195,12 +214,36 @@ fn check_headers(rule: &Rule, headers: &HeaderMap) -> S3Result<()> {
     }
 }
 
+/// Refuses a parameter that makes another operation of this one with other methods: ignored, it would have an object written or deleted
+/// by a client that meant something else.
+fn check_subresources(rule: &Rule, query: &str) -> S3Result<()> {
+    if !matches!(rule.name, "PutObject" | "CopyObject" | "DeleteObject") {
+        return Ok(());
+    }
+    for name in names(query) {
+        if SUBRESOURCES.contains(&&*name) {
+            return Err(not_implemented(format!("{} search parameter {name} not implemented", rule.name)));
+        }
+        if PART_PARAMETERS.contains(&&*name) {
+            return Err(invalid_argument(format!(
+                "{name} belongs to an upload of parts, which needs uploadId and partNumber"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The names of a query's parameters.
+fn names(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    let parts = query.split('&').filter(|part| !part.is_empty());
+    parts.map(|part| percent_decode_str(part.split('=').next().unwrap_or_default()).decode_utf8_lossy())
+}
+
 /// Refuses unknown parameters of listings. A parameter that is ignored would give a longer list than
 /// was asked for.
 fn check_parameters(rule: &Rule, query: &str) -> S3Result<()> {
     let Some(allowed) = rule.parameters else { return Ok(()) };
-    for part in query.split('&').filter(|part| !part.is_empty()) {
-        let name = percent_decode_str(part.split('=').next().unwrap_or_default()).decode_utf8_lossy();
+    for name in names(query) {
         if name == "continuation-token" && !allowed.contains(&&*name) {
             return Err(invalid_argument("continuation-token belongs to ListObjectsV2"));
         }

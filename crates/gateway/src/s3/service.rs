@@ -8,7 +8,7 @@ use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use super::session::Session;
-use super::{buckets, copy, cors, listing, multipart, objects};
+use super::{bucket_list, buckets, copy, cors, listing, multipart, objects};
 
 /// Implements each operation by the function that handles it.
 macro_rules! operations {
@@ -22,7 +22,7 @@ macro_rules! operations {
     };
 }
 operations! {
-    list_buckets: ListBucketsInput -> ListBucketsOutput = buckets::list;
+    list_buckets: ListBucketsInput -> ListBucketsOutput = bucket_list::list;
     head_bucket: HeadBucketInput -> HeadBucketOutput = buckets::head;
     create_bucket: CreateBucketInput -> CreateBucketOutput = buckets::create;
     delete_bucket: DeleteBucketInput -> DeleteBucketOutput = buckets::delete;

@@ -5,14 +5,17 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use isobar_storage::{Key, ObjectStore};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3Error, S3Result};
 
 use super::error::{OrS3, access_denied, no_such_bucket, refusal};
-use crate::catalog::BucketCatalog;
+use crate::catalog::{BucketCatalog, CatalogErrorKind};
 use crate::keys::AccessKey;
+
+/// Header of R2's by which a put creates its bucket.
+const CREATE_BUCKET: &str = "cf-create-bucket-if-missing";
 
 /// The operations of one request. A store is only reached by a method that checks the key's scope.
 #[derive(Debug)]
@@ -36,6 +39,29 @@ impl Session {
             return Err(access_denied());
         }
         Ok((self.open(bucket).await?, Key::new(key).or_s3()?))
+    }
+
+    /// Returns the bucket of an object that is put. Where it is missing, a request may ask for it, if its key may create buckets: an
+    /// extension of R2's.
+    pub(super) async fn to_put(
+        &self,
+        bucket: &str,
+        key: &str,
+        headers: &HeaderMap,
+    ) -> S3Result<(Arc<dyn ObjectStore>, Key)> {
+        let found = self.to_write(bucket, key).await;
+        let is_asked = headers.get(CREATE_BUCKET).is_some_and(|value| value.as_bytes() == b"true");
+        let is_missing = found.as_ref().is_err_and(|error| error.code().as_str() == "NoSuchBucket");
+        if !(is_asked && is_missing && self.key.scope.can_administer()) {
+            return found;
+        }
+        Key::new(key).or_s3()?;
+        match self.buckets.create(bucket).await {
+            // Another request was first.
+            Err(error) if error.kind() == CatalogErrorKind::AlreadyExists => {}
+            created => drop(created.or_s3()?),
+        }
+        self.to_write(bucket, key).await
     }
 
     /// Returns the bucket whose keys with this prefix are listed.

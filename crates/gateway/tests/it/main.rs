@@ -12,6 +12,7 @@ mod keys;
 mod listing;
 mod object_store;
 mod objects;
+mod r2_features;
 mod r2_table;
 mod rules;
 mod scopes;
