@@ -62,6 +62,7 @@ pub use catalog::{
     TimerDetails,
 };
 pub use options::{Clock, HostOptions};
+pub use socket::SocketDetails;
 
 /// Name of the lock in a host's folder: a host has it exclusively, and so has a tool that changes objects; one that looks shares it,
 /// for as long as it reads a file.
@@ -231,6 +232,17 @@ macro_rules! namespace {
         impl<O: SessionObject> fmt::Debug for $host<O> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{}({})", stringify!($host), self.host.namespace)
+            }
+        }
+
+        impl<O: SessionObject> $host<O> {
+            /// Lists the WebSockets of an object in the order of their numbers, without starting it: those that are open, and those whose end
+            /// the object has not handled yet. An object that was never asked has none.
+            ///
+            /// # Errors
+            /// [`ErrorKind::Reset`] when the host has stopped.
+            pub async fn sockets(&self, id: &ObjectId) -> Result<Vec<SocketDetails>> {
+                self.host.ask(id, |reply| Job::Sockets(id.clone(), reply)).await
             }
         }
 

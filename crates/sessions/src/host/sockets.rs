@@ -11,7 +11,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 
-use super::socket::{Outgoing, Socket, SocketEvent};
+use super::socket::{Outgoing, Socket, SocketDetails, SocketEvent};
 use super::state::ObjectState;
 use crate::{
     CloseFrame, Error, ErrorKind, Message, Result, ServerSocket, SessionObject, SocketBackend, WebSocket, limits,
@@ -64,6 +64,19 @@ impl ObjectState {
         // As workerd: the newest first.
         let found = sockets.iter().rev().filter(|(_, socket)| tagged(socket));
         found.map(|(id, _)| self.socket(*id)).collect()
+    }
+
+    /// The sockets whose end has not been handled, in the order of their numbers.
+    pub(super) fn socket_details(&self) -> Vec<SocketDetails> {
+        let sockets = self.sockets.borrow();
+        let details = |(id, socket): (&u64, &Socket)| SocketDetails {
+            id: *id,
+            tags: socket.tags.clone(),
+            attachment: socket.attachment.clone(),
+            auto_responded: socket.auto_responded,
+            is_open: !socket.closed && !socket.ended,
+        };
+        sockets.iter().map(details).collect()
     }
 
     /// Tells every client that the host goes away.

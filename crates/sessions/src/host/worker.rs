@@ -31,7 +31,7 @@ use super::alarms;
 use super::disk;
 use super::log::Log;
 use super::options::HostOptions;
-use super::socket::SocketEvent;
+use super::socket::{SocketDetails, SocketEvent};
 use super::state::{ObjectState, Shared};
 use super::storage::AlarmRow;
 use super::ticket::Ticket;
@@ -48,6 +48,7 @@ pub(super) enum Job {
     Fetch(ObjectId, Box<Request>, oneshot::Sender<Result<Response>>, Ticket),
     Alarm(ObjectId),
     Evict(ObjectId, oneshot::Sender<Result<()>>),
+    Sockets(ObjectId, oneshot::Sender<Result<Vec<SocketDetails>>>),
     Stop,
 }
 
@@ -263,6 +264,7 @@ impl<O: SessionObject> Worker<O> {
                     drop(reply.send(Ok(())));
                 });
             }
+            Job::Sockets(id, reply) => drop(reply.send(Ok(self.objects.sockets(&id)))),
             Job::Stop => {}
         }
         None
@@ -270,6 +272,12 @@ impl<O: SessionObject> Worker<O> {
 }
 
 impl<O: SessionObject> ThreadObjects<O> {
+    /// The sockets of an object, which may be asleep.
+    fn sockets(&self, id: &ObjectId) -> Vec<SocketDetails> {
+        let slot = self.slots.borrow().get(id.as_bytes()).cloned();
+        slot.map_or_else(Vec::new, |slot| slot.state.socket_details())
+    }
+
     /// Waits until commits wait for a sync, and the thread has nothing else to run.
     async fn quiet(&self) {
         match &self.log {

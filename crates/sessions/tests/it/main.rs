@@ -11,6 +11,7 @@ mod growth;
 mod journal;
 mod restart;
 mod scheduler;
+mod sockets;
 mod timers;
 mod triggers;
 
