@@ -6,7 +6,7 @@
 //! `cloudflare-binding`: inside Workers) and `mock::MockSink` (feature `mock`) over any of them. `layers` (feature `layers`) are sinks over these: several as one, and one that scrubs points.
 //!
 //! [`query::QueryExecutor`] is the dyn-safe trait of asking a dataset in Analytics Engine's SQL: the local executor (feature `query`),
-//! `cloudflare::AnalyticsEngineSql` (feature `cloudflare-http`) from outside, `cloudflare::AnalyticsSqlBinding` (feature
+//! `clickhouse::ClickHouse` (features `clickhouse` and `query`), `cloudflare::AnalyticsEngineSql` (feature `cloudflare-http`) from outside, `cloudflare::AnalyticsSqlBinding` (feature
 //! `cloudflare-binding`) inside Workers, and `mock::MockExecutor` (feature `mock`).
 //!
 //! ```

@@ -6,14 +6,15 @@
 use std::fmt::{self, Debug};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
 use http::{HeaderMap, HeaderValue, Request, Uri};
 use isobar_cloudflare::client::{Body, Client, HttpTransport, Idempotency, Retry, Timeouts};
 
 use crate::{Error, ErrorKind, Result};
 
 /// Size limit of an answer in bytes.
-const MAX_ANSWER: usize = 256 << 20;
+const MAX_ANSWER: usize = 32 << 20;
 /// Most characters of a message of the server that an error has.
 const MAX_MESSAGE: usize = 1000;
 /// Longest time for which the server may work on a request before it answers.
@@ -116,7 +117,7 @@ impl ClickHouse {
         };
         let answer = self.client.send(idempotency, request).await;
         let (head, body) = answer.map_err(|error| Failure::NoAnswer(error.to_string()))?.into_parts();
-        let body = body.bytes(MAX_ANSWER).await.map_err(|error| Failure::NoAnswer(error.to_string()))?;
+        let body = read(body).await?;
         // An exception after the head of an answer was sent comes with the status 200.
         let code = head.headers.get("x-clickhouse-exception-code");
         let code = code.map(|code| code.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or_default());
@@ -167,6 +168,18 @@ fn base(url: &str) -> Result<String> {
     Ok(format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/')))
 }
 
+async fn read(body: Body) -> Result<Bytes, Failure> {
+    let mut chunks = body.into_stream();
+    let mut all = BytesMut::new();
+    while let Some(chunk) = chunks.try_next().await.map_err(|error| Failure::NoAnswer(error.to_string()))? {
+        if all.len() + chunk.len() > MAX_ANSWER {
+            return Err(Failure::TooLarge);
+        }
+        all.extend_from_slice(&chunk);
+    }
+    Ok(all.freeze())
+}
+
 /// A value as it stands in a URL's query.
 fn encoded(value: &str) -> String {
     let mut encoded = String::with_capacity(value.len());
@@ -185,6 +198,8 @@ fn encoded(value: &str) -> String {
 pub(super) enum Failure {
     /// There was no answer.
     NoAnswer(String),
+    /// The answer has more bytes than are read.
+    TooLarge,
     /// The server has not done what it was asked for. The code is that of ClickHouse's exception.
     Refused { status: u16, code: Option<i64>, message: String },
 }
@@ -203,7 +218,11 @@ impl Failure {
     /// ClickHouse answers many exceptions by 500, so that its code goes before the status. Source: `ErrorCodes.cpp` and
     /// `exceptionCodeToHTTPStatus.cpp` of ClickHouse.
     pub(super) fn kind(&self) -> Option<ErrorKind> {
-        let Self::Refused { status, code, .. } = self else { return Some(ErrorKind::Unavailable) };
+        let (status, code) = match self {
+            Self::NoAnswer(_) => return Some(ErrorKind::Unavailable),
+            Self::TooLarge => return Some(ErrorKind::MemoryLimit),
+            Self::Refused { status, code, .. } => (status, code),
+        };
         match (*code, *status) {
             // Unknown user, wrong password, required password, access denied, authentication failed.
             (Some(192..=194 | 497 | 516), _) | (_, 401 | 403) => Some(ErrorKind::PermissionDenied),
@@ -230,6 +249,10 @@ impl Failure {
         let kind = self.kind().unwrap_or(refused);
         match self {
             Self::NoAnswer(message) => Error::new(kind, message),
+            Self::TooLarge => Error::new(
+                kind,
+                format!("the answer has more than {MAX_ANSWER} bytes; select fewer rows, or set a LIMIT"),
+            ),
             Self::Refused { status, code, message } => {
                 Error::new(kind, format!("ClickHouse has answered {status}: {message}")).with_code(code)
             }

@@ -14,12 +14,16 @@
 //! already: an answer that was lost on the way doubles no point. The server keeps the last 1,000 tokens of a table. `async_insert` is switched
 //! off, so that an acknowledged point is in the table.
 //!
+//! With feature `query`, [`ClickHouse`] is a `QueryExecutor`: the same queries run there.
+//!
 //! The protocol is HTTP, by the client of `isobar-cloudflare`, which the workspace has already with its TLS, retries and injected clock. The
 //! crate `clickhouse` (0.15) does not fit: an insert is streamed while it is serialised, so that it cannot be sent again; it has neither
 //! retries nor deduplication tokens; and it brings eight further crates and a second pool of connections.
 
 mod connection;
 mod dead_letters;
+#[cfg(feature = "query")]
+mod executor;
 mod options;
 mod rows;
 mod sink;

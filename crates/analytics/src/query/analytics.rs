@@ -251,16 +251,16 @@ fn on_its_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     })
 }
 
-fn thread() -> std::thread::Builder {
+pub(super) fn thread() -> std::thread::Builder {
     std::thread::Builder::new().name("isobar-analytics-query".to_owned()).stack_size(STACK_BYTES)
 }
 
-fn no_thread(error: &std::io::Error) -> Error {
+pub(super) fn no_thread(error: &std::io::Error) -> Error {
     Error::new(ErrorKind::Unavailable, format!("cannot start a thread: {error}")).during("query")
 }
 
 /// An answer of one column of texts.
-fn list<T: AsRef<str>>(name: &str, items: impl IntoIterator<Item = T>, format: Option<Format>) -> Answer {
+pub(super) fn list<T: AsRef<str>>(name: &str, items: impl IntoIterator<Item = T>, format: Option<Format>) -> Answer {
     let items: Vec<T> = items.into_iter().collect();
     let columns = vec![AnswerColumn { name: name.to_owned(), ty: Type::String }];
     let names = Vector::from_texts(items.iter().map(|item| item.as_ref().as_bytes()));

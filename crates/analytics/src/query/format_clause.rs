@@ -33,12 +33,28 @@ impl Query {
 /// # Errors
 /// [`ErrorKind::Query`](crate::ErrorKind::Query): a text without an end, an unknown format, and what Cloudflare's SQL does not have.
 pub(crate) fn without_format(text: &str) -> Result<(&str, Option<Format>)> {
-    let mut tokens = tokens(text)?;
-    tokens.retain(|token| token.kind != TokenKind::Space);
+    let tokens = words(text)?;
     if let Some(pair) = tokens.windows(2).find(|pair| pair[0].is_word("WITH") && pair[1].is_word("FILL")) {
         let message = "WITH FILL is an extension of the local executor; Cloudflare's SQL does not have it";
         return Err(error_at(Position::of(text, pair[0].at), message));
     }
+    cut(text, tokens)
+}
+
+/// As [`without_format`], for executors that have `WITH FILL`.
+#[cfg(all(feature = "clickhouse", feature = "query", not(target_arch = "wasm32")))]
+pub(super) fn cut_format(text: &str) -> Result<(&str, Option<Format>)> {
+    cut(text, words(text)?)
+}
+
+/// The tokens without spaces and comments.
+fn words(text: &str) -> Result<Vec<Token<'_>>> {
+    let mut tokens = tokens(text)?;
+    tokens.retain(|token| token.kind != TokenKind::Space);
+    Ok(tokens)
+}
+
+fn cut<'t>(text: &'t str, mut tokens: Vec<Token<'t>>) -> Result<(&'t str, Option<Format>)> {
     if tokens.last().is_some_and(|token| token.is_symbol(";")) {
         tokens.pop();
     }

@@ -1,4 +1,4 @@
-//! Answers out of JSON, as Cloudflare's SQL API writes them.
+//! Answers out of JSON, as Cloudflare's SQL API and ClickHouse write them.
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -61,12 +61,53 @@ impl Answer {
     }
 }
 
-/// A value of a type; 64-bit integers and times are strings.
+#[cfg(all(feature = "clickhouse", feature = "query", not(target_arch = "wasm32")))]
+impl Answer {
+    /// Reads an answer in ClickHouse's format JSONCompact, whose columns have these names where there are some.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    pub(crate) fn from_json_compact(json: &[u8], names: Option<Vec<String>>) -> Result<Self> {
+        let document = serde_json::from_slice::<Compact>(json);
+        let Compact { meta, data, rows_before_limit_at_least } =
+            document.map_err(|error| unexpected(format!("the answer is not of the format JSONCompact: {error}")))?;
+        let names = names.unwrap_or_else(|| meta.iter().map(|Meta { name, .. }| name.clone()).collect());
+        if names.len() != meta.len() {
+            return Err(unexpected(format!("the answer has {} columns in place of {}", meta.len(), names.len())));
+        }
+        let columns = meta.into_iter().zip(names).map(|(Meta { ty, .. }, name)| match Type::from_name(&ty) {
+            Some(ty) => Ok((name, ty)),
+            None => Err(unexpected(format!("the column {name} has the unknown type {ty}"))),
+        });
+        let columns: Vec<(String, Type)> = columns.collect::<Result<_>>()?;
+        let row = |row: &Vec<Json>| {
+            let values = columns.iter().enumerate().map(|(number, (name, ty))| {
+                let value = row.get(number).and_then(|json| value(json, ty));
+                value.ok_or_else(|| unexpected(format!("a value of the column {name} is not a {ty}")))
+            });
+            values.collect::<Result<Vec<Value>>>()
+        };
+        let rows = data.iter().map(row).collect::<Result<Vec<_>>>()?;
+        Ok(Self { rows_before_limit_at_least, ..Self::from_rows(columns, rows)? })
+    }
+}
+
+/// The format JSONCompact.
+#[cfg(all(feature = "clickhouse", feature = "query", not(target_arch = "wasm32")))]
+#[derive(Deserialize)]
+struct Compact {
+    meta: Vec<Meta>,
+    data: Vec<Vec<Json>>,
+    #[serde(default)]
+    rows_before_limit_at_least: Option<u64>,
+}
+
+/// A value of a type; 64-bit integers and times are strings, and doubles may be.
 fn value(json: &Json, ty: &Type) -> Option<Value> {
     Some(match ty {
         Type::Bool => Value::Bool(json.as_bool().or_else(|| json.as_u64().map(|value| value != 0))?),
         Type::Float64 if json.is_null() => Value::Float(f64::NAN),
-        Type::Float64 => Value::Float(json.as_f64()?),
+        Type::Float64 => Value::Float(json.as_f64().or_else(|| json.as_str()?.parse().ok())?),
         Type::String => Value::String(Bytes::from(json.as_str()?.to_owned())),
         Type::Date => Value::Date(date(json.as_str()?)?),
         Type::DateTime(_) => Value::DateTime(date_time(json.as_str()?, ty)?),

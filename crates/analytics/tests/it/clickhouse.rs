@@ -1,4 +1,4 @@
-//! The sink of ClickHouse, over a server in this process that keeps what it is sent.
+//! The sink and the executor of ClickHouse, over a server in this process that keeps what it is sent.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use isobar_analytics::clickhouse::{ClickHouse, ClickHouseOptions, ClickHouseSink};
 use isobar_analytics::local::FullPolicy;
+use isobar_analytics::query::{Format, Query, QueryExecutor, Value as Typed};
 use isobar_analytics::{DataPoint, ErrorKind, EventSink, conformance};
 use isobar_cloudflare::client::{Body, Client, Retry, Timing, Transport, TransportError, TransportErrorKind};
 use serde_json::{Value, json};
@@ -21,6 +22,8 @@ enum Next {
     Done,
     /// It does what it is asked for, and the connection breaks before its answer.
     DoneUnheard,
+    /// It answers a query.
+    Answer(&'static str),
     /// Status, exception's code, message.
     Refused(u16, Option<i64>, &'static str),
 }
@@ -40,6 +43,7 @@ struct State {
     stored: HashMap<String, Bytes>,
     waits: Vec<Duration>,
     headers: Vec<http::HeaderMap>,
+    urls: Vec<String>,
 }
 
 impl Server {
@@ -73,6 +77,7 @@ impl Transport for Server {
             head.uri.query().unwrap_or_default().split('&').filter_map(pair).collect();
         let mut state = self.lock();
         state.headers.push(head.headers);
+        state.urls.push(head.uri.to_string());
         let next =
             if state.script.len() > 1 { state.script.remove(0) } else { *state.script.first().unwrap_or(&Next::Done) };
         let insert = parameters.get("query").cloned();
@@ -85,6 +90,10 @@ impl Transport for Server {
         match next {
             Next::Done => Ok(Response::new(Body::empty())),
             Next::DoneUnheard => Err(TransportError::new(TransportErrorKind::Broken, "the connection was closed")),
+            Next::Answer(json) => {
+                let summary = r#"{"read_rows":"7","read_bytes":"9"}"#;
+                Ok(Response::builder().header("x-clickhouse-summary", summary).body(json.to_owned().into()).unwrap())
+            }
             Next::Refused(status, code, message) => {
                 let answer = Response::builder().status(status);
                 let answer =
@@ -265,4 +274,61 @@ async fn full_buffer_behind_a_slow_server_follows_its_policy() {
         let accepted = if policy == FullPolicy::DropOld { stats.written - stats.dropped } else { stats.written };
         assert_eq!(stats.stored, accepted, "{stats:?}");
     }
+}
+
+#[tokio::test]
+async fn queries_are_answered_by_the_server_as_by_the_local_executor() {
+    let json = r#"{"meta": [{"name": "lengthUTF8(blob1)", "type": "UInt64"}, {"name": "x", "type": "Float64"},
+        {"name": "x", "type": "Float64"}, {"name": "top", "type": "Array(String)"}, {"name": "at", "type": "DateTime('Europe/Berlin')"}],
+        "data": [["18446744073709551615", "inf", "0.30000000000000004", ["a"], "2026-11-24 01:02:03"]],
+        "rows": 1, "rows_before_limit_at_least": 9}"#;
+    let server = Server::answering(&[Next::Answer(json)]);
+    let sql = "SELECT length(blob1), sum(double1) AS x, 0.1 + 0.2 AS y, topK(blob1) AS top, \
+        toDateTime('2026-11-24 01:02:03', 'Europe/Berlin') AS at FROM web WHERE blob2 = $1 GROUP BY blob1 LIMIT 1 FORMAT TabSeparated";
+    let answer = server.connect(3).with_database("events").query(&Query::new(sql).with("it's")).await.unwrap();
+    let names: Vec<&str> = answer.columns().iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(names, ["length(blob1)", "x", "y", "top", "at"]);
+    assert_eq!((answer.value(0, 0), answer.value(0, 2)), (Typed::UInt(u64::MAX), Typed::Float(0.1 + 0.2)));
+    let text = "18446744073709551615\tinf\t0.30000000000000004\t['a']\t2026-11-24 01:02:03\n";
+    assert_eq!((answer.format(), answer.to_bytes(answer.format())), (Format::TabSeparated, text.as_bytes().to_vec()));
+    assert_eq!((answer.rows_before_limit_at_least(), answer.stats().rows_read), (Some(9), 7));
+    let state = server.lock();
+    assert!(state.statements[0].starts_with("SELECT lengthUTF8(blob1), "), "{}", state.statements[0]);
+    assert!(state.statements[0].ends_with(r"WHERE blob2 = 'it\'s' GROUP BY blob1 LIMIT 1"), "{}", state.statements[0]);
+    let url = &state.urls[0];
+    assert!(url.starts_with("http://clickhouse/?database=events&default_format=JSONCompact&"), "{url}");
+    assert!(!url.contains("secret") && url.contains("&session_timezone=Etc%2FUTC&"), "{url}");
+}
+
+#[tokio::test]
+async fn text_that_is_no_query_of_analytics_engine_is_not_sent() {
+    let server = Server::default();
+    for sql in [
+        "SELECT * FROM url('http://10.0.0.1')",
+        "DROP TABLE web",
+        "SELECT a FROM web",
+        "SELECT sleep(3)",
+        "SELECT 1; SELECT 2",
+    ] {
+        let error = server.connect(3).query(&Query::new(sql)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Query, "{sql}");
+    }
+    let zone = server.connect(3).query(&Query::new("SHOW TIMEZONE FORMAT TabSeparated")).await.unwrap();
+    assert_eq!(zone.to_bytes(zone.format()), b"Etc/UTC\n");
+    assert!(server.lock().statements.is_empty());
+}
+
+#[tokio::test]
+async fn exceptions_of_the_server_are_errors_of_their_kind() {
+    let refused = |status, code, message| Server::answering(&[Next::Refused(status, code, message)]);
+    let error = async |server: Server| server.connect(3).query(&Query::new("SELECT 1 FROM web")).await.unwrap_err();
+    let unknown = error(refused(404, Some(60), "Code: 60. Unknown table web")).await;
+    assert_eq!((unknown.kind(), unknown.code(), unknown.operation()), (ErrorKind::Query, Some(60), "query"));
+    let server = refused(500, Some(153), "Code: 153. Division by zero");
+    assert_eq!(error(server.clone()).await.kind(), ErrorKind::Query);
+    assert_eq!(server.lock().statements.len(), 1, "a query is not repeated for its own error");
+    assert_eq!(error(refused(403, Some(516), "Code: 516.")).await.kind(), ErrorKind::PermissionDenied);
+    assert_eq!(error(refused(500, Some(241), "Code: 241.")).await.kind(), ErrorKind::MemoryLimit);
+    assert_eq!(error(refused(503, None, "busy")).await.kind(), ErrorKind::Unavailable);
+    assert_eq!(error(Server::answering(&[Next::Answer("1\t2\n")])).await.kind(), ErrorKind::Internal);
 }

@@ -3,9 +3,10 @@
 //! Local queries run in this process, on the files of the datasets: no server is asked, and none is
 //! slowed down but by the disk. They see every point that was durable when they began.
 //!
-//! The same SQL goes to Cloudflare with `--remote`; what differs between both engines is listed in the
-//! guide, "Analytics Engine's SQL". Names of columns that a schema file gives are replaced by positions
-//! (`blob1`, `double2`) here, before the query is sent, so that they work in both places.
+//! The same SQL goes to Cloudflare with `--remote`, and to a ClickHouse server with `--clickhouse URL`; what
+//! differs between the engines is listed in the guide, "Asking analytics". Names of columns that a schema
+//! file gives are replaced by positions (`blob1`, `double2`) here, before the query is sent, so that they
+//! work everywhere.
 
 use std::error::Error;
 use std::io::Write;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use isobar_analytics::clickhouse::ClickHouse;
 use isobar_analytics::cloudflare::AnalyticsEngineSql;
 use isobar_analytics::query::{
     Analytics, Answer, Format, LocalDatasets, Query, QueryExecutor, QueryOptions, to_positions,
@@ -25,7 +27,7 @@ use crate::{Outcome, table};
 
 use super::{chart, warn_of};
 
-/// The datasets to use: those on this machine, or those on Cloudflare.
+/// The datasets to use: those on this machine, on Cloudflare, or on a ClickHouse server.
 #[derive(Debug, Args)]
 pub(crate) struct Where {
     /// Use the datasets on this machine (default)
@@ -34,19 +36,43 @@ pub(crate) struct Where {
     /// Use the datasets on Cloudflare; needs CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN
     #[arg(long)]
     remote: bool,
+    /// Use the datasets on the ClickHouse server at this URL; user, password and database are those of CLICKHOUSE_USER,
+    /// CLICKHOUSE_PASSWORD and CLICKHOUSE_DATABASE in the environment
+    #[arg(long, value_name = "URL", conflicts_with_all = ["local", "remote"])]
+    clickhouse: Option<String>,
 }
 
 impl Where {
-    /// Returns an executor. The time limit is for local queries; Cloudflare has its own.
+    /// Returns an executor. The time limit is for local queries; Cloudflare and ClickHouse have their own.
     ///
     /// # Errors
-    /// The account's id or token is missing in the environment.
+    /// The account's id or token is missing in the environment, or the URL is invalid.
     fn executor(&self, place: &Place, time_limit: Option<Duration>) -> Result<Box<dyn QueryExecutor>, Box<dyn Error>> {
         if self.remote {
             return Ok(Box::new(AnalyticsEngineSql::new(Account::from_env()?)));
         }
+        if let Some(url) = &self.clickhouse {
+            return Ok(Box::new(clickhouse(url)?));
+        }
         Ok(Box::new(local(place, time_limit)?))
     }
+}
+
+/// The server, with the user, the password and the database of the environment.
+fn clickhouse(url: &str) -> Result<ClickHouse, AnalyticsError> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let mut server = ClickHouse::new(url)?;
+    let credentials = [variable("CLICKHOUSE_USER"), variable("CLICKHOUSE_PASSWORD")];
+    if let [user, password] = &credentials
+        && (user.is_some() || password.is_some())
+    {
+        server =
+            server.with_credentials(user.as_deref().unwrap_or("default"), password.as_deref().unwrap_or_default())?;
+    }
+    Ok(match variable("CLICKHOUSE_DATABASE") {
+        Some(database) => server.with_database(database),
+        None => server,
+    })
 }
 
 fn local(place: &Place, time_limit: Option<Duration>) -> Result<Analytics, Box<dyn Error>> {
@@ -62,7 +88,8 @@ fn local(place: &Place, time_limit: Option<Duration>) -> Result<Analytics, Box<d
   isobar analytics query 'SELECT * FROM visits LIMIT 5' --format JSONEachRow
   isobar analytics query --chart \"SELECT toStartOfHour(timestamp) AS hour, count() FROM visits GROUP BY hour ORDER BY hour\"
   isobar analytics query --schema schemas/visits.json 'SELECT page, avg(ms) FROM visits GROUP BY page'
-  isobar analytics query --remote 'SHOW TABLES'")]
+  isobar analytics query --remote 'SHOW TABLES'
+  isobar analytics query --clickhouse http://127.0.0.1:8123 'SELECT count() FROM visits'")]
 pub(crate) struct Run {
     /// The query. The answer is printed as a table, unless FORMAT, --json, --format or --chart says otherwise
     sql: String,
@@ -89,7 +116,7 @@ pub(crate) struct Run {
     #[arg(long, conflicts_with_all = ["json", "format"])]
     chart: bool,
     /// Print the query plan instead of the answer: the steps, the columns that are read, and their bounds. Local datasets only
-    #[arg(long, conflicts_with_all = ["json", "format", "chart", "remote"])]
+    #[arg(long, conflicts_with_all = ["json", "format", "chart", "remote", "clickhouse"])]
     explain: bool,
     /// Time limit of a local query in seconds
     ///

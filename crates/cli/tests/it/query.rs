@@ -1,5 +1,9 @@
 //! `isobar analytics` on datasets that another process has written.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::Command;
+
 use isobar_analytics::local::LocalSink;
 use isobar_analytics::{DataPoint, EventSink};
 
@@ -69,4 +73,46 @@ fn an_invalid_query_names_its_place() {
     let told = refused(folder.path(), &["analytics", "query", "SELECT 1 FROM visits"]);
     assert!(told.ends_with("error: scan: there is no dataset visits; there are none\n"), "{told}");
     assert!(!run(folder.path(), &["analytics", "query", "SELECT 1", "--format", "CSV"]).status.success());
+}
+
+#[test]
+fn query_is_answered_by_a_clickhouse_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"FROM visits") {
+            let mut chunk = [0; 4096];
+            let read = stream.read(&mut chunk).unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&request));
+            request.extend_from_slice(&chunk[..read]);
+        }
+        let body = r#"{"meta": [{"name": "n", "type": "UInt64"}], "data": [["3"]], "rows": 1}"#;
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    let folder = folder();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_isobar"));
+    command.args(["analytics", "query", "SELECT count() AS n FROM visits", "--json", "--clickhouse", &url]);
+    command.env("CLICKHOUSE_USER", "reader").env("CLICKHOUSE_PASSWORD", "secret").env("CLICKHOUSE_DATABASE", "events");
+    let output = command.current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["data"][0]["n"], "3");
+    let request = server.join().unwrap().to_lowercase();
+    assert!(request.starts_with("post /?database=events&"), "{request}");
+    assert!(
+        request.contains("\r\nx-clickhouse-user: reader\r\n") && request.contains("\r\nx-clickhouse-key: secret\r\n")
+    );
+}
+
+#[test]
+fn url_with_a_password_is_refused_and_not_printed() {
+    let folder = folder();
+    let query = ["analytics", "query", "SELECT 1", "--clickhouse", "http://reader:secret@127.0.0.1:8123"];
+    let error = refused(folder.path(), &query);
+    assert!(error.contains("give user and password as credentials") && !error.contains("secret"), "{error}");
+    let both = ["analytics", "query", "SELECT 1", "--remote", "--clickhouse", "http://127.0.0.1:8123"];
+    assert!(refused(folder.path(), &both).contains("cannot be used with"));
 }
