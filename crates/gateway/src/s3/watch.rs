@@ -5,7 +5,8 @@
 //! memory, so that reading the code costs little.
 //!
 //! An unknown key and a wrong signature are failed attempts. A key that lacks a permission is reported,
-//! and no attempt: it is a client that has shown its secret.
+//! and no attempt: it is a client that has shown its secret. So is a request that names no key, which
+//! guesses at none.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub(super) struct Seen {
     address: Option<IpAddr>,
     method: String,
     path: String,
+    /// Key with which it says it is signed; none where the guard has refused it.
     key: Option<String>,
 }
 
@@ -57,13 +59,18 @@ impl Watch {
 
     /// Counts and reports a response that refuses.
     pub(super) fn note(&self, seen: &Seen, response: &http::Response<s3s::Body>) {
-        if !matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        let is_refusal = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if !is_refusal && seen.key.is_some() {
             return;
         }
         let body = response.body().bytes().unwrap_or_default();
         let text = String::from_utf8_lossy(&body);
-        let code =
-            text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map_or("", |(code, _)| code);
+        let code = element(&text, "Code");
+        // The codes of the guard are those of any bad request.
+        let reason = match seen.key {
+            Some(_) => code.to_owned(),
+            None => format!("{code}: {}", element(&text, "Message")),
+        };
         if let (Some(attempts), Some(address), true) = (&self.attempts, seen.address, FAILED.contains(&code)) {
             attempts.note_failure(address, Instant::now());
         }
@@ -75,8 +82,14 @@ impl Watch {
                 method: &seen.method,
                 path: &seen.path,
                 status: response.status().as_u16(),
-                reason: code,
+                reason: &reason,
             });
         }
     }
+}
+
+/// Content of the first element of this name in an error's document.
+fn element<'t>(text: &'t str, name: &str) -> &'t str {
+    let behind = text.split_once(&format!("<{name}>")).map_or("", |(_, rest)| rest);
+    behind.split_once(&format!("</{name}>")).map_or("", |(content, _)| content)
 }

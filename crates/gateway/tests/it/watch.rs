@@ -56,3 +56,26 @@ async fn address_with_too_many_failed_attempts_waits() {
         reader.send(from("203.0.113.9", reader.sign(&Call::put("/photos/k", "x")))).await.refused(403, "AccessDenied");
     }
 }
+
+#[tokio::test]
+async fn unsigned_requests_are_reported_and_are_no_attempts() {
+    let sink = MemorySink::new();
+    let mut setup = Setup::new();
+    setup.door = setup.door.with_audit(Audit::new().with_sink(Arc::new(sink.clone())));
+    setup.door = setup.door.with_attempts(Arc::new(FailedAttempts::new(1, Duration::from_secs(60))));
+    let client = setup.client("owner");
+    let unsigned = || Request::get("/photos/k").header("host", "s3.test").body(Full::new(Bytes::new())).unwrap();
+    let old = || {
+        let request = Request::get("/photos/k").header("host", "s3.test").header("authorization", "AWS owner:c2ln");
+        request.body(Full::new(Bytes::new())).unwrap()
+    };
+    client.send(from("203.0.113.7", unsigned())).await.refused(400, "InvalidArgument");
+    client.send(from("203.0.113.7", old())).await.refused(400, "InvalidRequest");
+    client.send(from("203.0.113.7", client.sign(&Call::get("/photos/k")))).await.refused(404, "NoSuchKey");
+    let events = sink.points();
+    let reasons: Vec<_> = events.iter().map(|event| String::from_utf8_lossy(event.blob(5)).into_owned()).collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons[0].starts_with("InvalidArgument: ") && reasons[0].contains("not signed"), "{reasons:?}");
+    assert!(reasons[1].contains("version 2"), "{reasons:?}");
+    assert!(events.iter().all(|event| event.index() == b"-" && event.double(1) == 400.0));
+}
