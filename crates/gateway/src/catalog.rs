@@ -44,7 +44,9 @@ pub use deploys::{DeployCatalog, DeployInfo};
 #[cfg(feature = "rest")]
 pub use namespaces::NamespaceEntry;
 #[cfg(feature = "rest")]
-pub use sessions::{SessionCatalog, SessionDetails, SessionInfo, SessionPage, SessionRows, SessionTable};
+pub use sessions::{
+    SessionCatalog, SessionDetails, SessionInfo, SessionPage, SessionRows, SessionSocket, SessionTable, SessionTimer,
+};
 
 /// Kind of a catalog's error.
 ///

@@ -208,6 +208,10 @@ impl Explored {
         self.walk.tab.click("#run")?;
         self.walk.tab.shows("/hello")?;
         self.both("explorer-session-sql")?;
+        let pairs =
+            "[...document.querySelectorAll('tbody button')].find((it) => it.textContent === 'Key-value pairs').click()";
+        self.walk.tab.run(pairs)?;
+        self.walk.tab.shows("\"/hello\"")?;
         self.walk.tab.run(
             "document.getElementById('sql').value = 'DELETE FROM messages'; document.getElementById('run').click()",
         )?;

@@ -4,14 +4,16 @@
 //! copies where a host has them open. Each look blocks, and therefore runs on a thread for that;
 //! statements of clients have 30 s and 64 MiB.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use isobar_gateway::catalog::{
-    CatalogError, CatalogErrorKind, SessionCatalog, SessionDetails, SessionInfo, SessionPage, SessionRows, SessionTable,
+    CatalogError, CatalogErrorKind, SessionCatalog, SessionDetails, SessionInfo, SessionPage, SessionRows,
+    SessionTable, SessionTimer,
 };
-use isobar_sessions::local::{Catalog, CatalogEntry, CatalogListOptions, ObjectDetails, QueryBounds};
+use isobar_sessions::local::{Catalog, CatalogEntry, CatalogListOptions, ObjectDetails, QueryBounds, TimerDetails};
 use isobar_sessions::{Error, ErrorKind, IdScheme, Value};
 
 use super::buckets::unavailable;
@@ -72,7 +74,20 @@ impl SessionCatalog for LocalSessions {
 
     async fn details(&self, class: &str, id: &str) -> Result<Option<SessionDetails>, CatalogError> {
         let id = id.to_owned();
-        self.look(class, move |catalog| Ok(catalog.details(&catalog.id(&id))?.map(details))).await
+        self.look(class, move |catalog| {
+            let id = catalog.id(&id);
+            let Some(object) = catalog.details(&id)? else { return Ok(None) };
+            let has_timers = object.timers > 0;
+            let mut found = details(object);
+            if has_timers {
+                catalog.timers(&id, |timer| {
+                    found.timers.push(shown(timer));
+                    if found.timers.len() < TIMERS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                })?;
+            }
+            Ok(Some(found))
+        })
+        .await
     }
 
     async fn query(&self, class: &str, id: &str, sql: &str) -> Result<Option<SessionRows>, CatalogError> {
@@ -90,6 +105,8 @@ impl SessionCatalog for LocalSessions {
     }
 }
 
+/// Most timers of an object that are shown.
+const TIMERS: usize = 100;
 /// Most bytes of a statement's rows in memory, and of their blobs as JSON: a large page of rows.
 const ROW_BYTES: usize = 64 << 20;
 
@@ -130,6 +147,14 @@ fn details(found: ObjectDetails) -> SessionDetails {
         details.alarm_retries = alarm.retries;
     }
     details
+}
+
+fn shown(timer: TimerDetails) -> SessionTimer {
+    let mut shown = SessionTimer::new(timer.name);
+    shown.due = timer.due;
+    shown.cron = timer.cron;
+    shown.retries = timer.retries;
+    shown
 }
 
 #[cfg(test)]

@@ -75,6 +75,50 @@ impl SessionTable {
     }
 }
 
+/// A WebSocket of a session object.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct SessionSocket {
+    /// Its number, unique in the object's lifetime.
+    pub id: u64,
+    /// Tags that it was accepted with.
+    pub tags: Vec<String>,
+    /// Attachment. Default: none was set.
+    pub attachment: Option<Json>,
+    /// Whether neither side has closed it. Default: true.
+    pub is_open: bool,
+}
+
+impl SessionSocket {
+    /// Returns the entry of an open socket without an attachment.
+    #[must_use]
+    pub fn new(id: u64, tags: Vec<String>) -> Self {
+        Self { id, tags, attachment: None, is_open: true }
+    }
+}
+
+/// A timer of a session object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SessionTimer {
+    /// Name.
+    pub name: String,
+    /// Time at which it runs. Default: none, it has failed too often.
+    pub due: Option<DateTime<Utc>>,
+    /// Cron expression of a timer that runs again and again. Default: none.
+    pub cron: Option<String>,
+    /// Number of runs for this time that have failed. Default: 0.
+    pub retries: u32,
+}
+
+impl SessionTimer {
+    /// Returns the entry of a timer that is given up.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), due: None, cron: None, retries: 0 }
+    }
+}
+
 /// A session object, looked into.
 ///
 /// ```
@@ -89,7 +133,7 @@ impl SessionTable {
 /// assert_eq!(shown["tables"][0]["rows"], 250);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SessionDetails {
     /// The object.
@@ -101,13 +145,17 @@ pub struct SessionDetails {
     pub keys: u64,
     /// Its tables, by name.
     pub tables: Vec<SessionTable>,
+    /// Its named timers, 100 at most. Default: none.
+    pub timers: Vec<SessionTimer>,
+    /// Its WebSockets, where the catalog is in the process that hosts it. Default: none, they are not known.
+    pub sockets: Option<Vec<SessionSocket>>,
 }
 
 impl SessionDetails {
-    /// Returns the details of an object whose alarm has not failed.
+    /// Returns the details of an object whose alarm has not failed, without timers, and whose sockets are not known.
     #[must_use]
     pub fn new(info: SessionInfo, keys: u64, tables: Vec<SessionTable>) -> Self {
-        Self { info, alarm_retries: 0, keys, tables }
+        Self { info, alarm_retries: 0, keys, tables, timers: Vec::new(), sockets: None }
     }
 }
 

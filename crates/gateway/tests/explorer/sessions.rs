@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::Method;
 use isobar_gateway::catalog::{
-    CatalogError, CatalogErrorKind, SessionCatalog, SessionDetails, SessionInfo, SessionPage, SessionRows, SessionTable,
+    CatalogError, CatalogErrorKind, SessionCatalog, SessionDetails, SessionInfo, SessionPage, SessionRows,
+    SessionSocket, SessionTable, SessionTimer,
 };
 use isobar_gateway::explorer::ExplorerDoor;
 use isobar_gateway::keys::{KeyScope, Permission};
@@ -52,7 +53,14 @@ impl SessionCatalog for Rooms {
     }
 
     async fn details(&self, class: &str, id: &str) -> Result<Option<SessionDetails>, CatalogError> {
-        Ok(is_known(class, id).then(|| SessionDetails::new(info(0), 2, vec![SessionTable::new("messages", 3)])))
+        Ok(is_known(class, id).then(|| {
+            let mut details = SessionDetails::new(info(0), 2, vec![SessionTable::new("messages", 3)]);
+            let mut socket = SessionSocket::new(1, vec!["ada".to_owned()]);
+            socket.attachment = Some(json!({"colour": "red"}));
+            details.sockets = Some(vec![socket]);
+            details.timers = vec![SessionTimer::new("remind")];
+            details
+        }))
     }
 
     async fn query(&self, class: &str, id: &str, sql: &str) -> Result<Option<SessionRows>, CatalogError> {
@@ -98,6 +106,9 @@ async fn object_is_looked_into_and_queried() {
     let lobby = own(&door, Method::GET, &format!("{ROOMS}/lobby"), "").await.result();
     assert_eq!((&lobby["id"], &lobby["keys"]), (&json!(info(0).id), &json!(2)));
     assert_eq!(lobby["tables"], json!([{"name": "messages", "rows": 3}]));
+    let socket = json!({"id": 1, "tags": ["ada"], "attachment": {"colour": "red"}, "is_open": true});
+    assert_eq!(lobby["sockets"], json!([socket]));
+    assert_eq!(lobby["timers"], json!([{"name": "remind", "due": null, "cron": null, "retries": 0}]));
     let query = async |path: &str, sql: &str| own(&door, Method::POST, path, &json!({"sql": sql}).to_string()).await;
     let rows = query(&format!("{ROOMS}/lobby/query"), "SELECT 1 AS n").await.result();
     assert_eq!(rows, json!({"columns": ["n"], "rows": [[1]]}));

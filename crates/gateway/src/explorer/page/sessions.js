@@ -7,6 +7,9 @@ import { editor } from "./console.js";
 
 const path = (...parts) => `/explorer/v1/sessions${parts.map((part) => `/${encodeURIComponent(part)}`).join("")}`;
 
+// Key-value pairs, as text: a key is text, a value JSON.
+const PAIRS = "SELECT CAST(key AS TEXT) AS key, CAST(value AS TEXT) AS value FROM _cf_KV ORDER BY key LIMIT 50";
+
 const firstRows = (table) => `SELECT * FROM ${quoted(table)} LIMIT 50`;
 
 export async function view({ parts, signal }) {
@@ -58,24 +61,32 @@ async function objects(kind, signal) {
 
 async function object(kind, id, signal) {
   const { result } = await call(path(kind, id), { signal });
-  const { tables, alarm, alarm_retries, damage } = result;
+  const { tables, keys, alarm, alarm_retries, damage, timers, sockets } = result;
   const name = result.name ?? id;
   const { box, text, run } = editor({
     name: `sessions-${kind}`, label: "Statement", signal, hint: "One statement that reads.",
-    start: tables.length > 0 ? firstRows(tables[0].name) : "SELECT name FROM sqlite_schema",
+    start: tables.length > 0 ? firstRows(tables[0].name) : keys > 0 ? PAIRS : "SELECT name FROM sqlite_schema",
     run: async (sql, signal) => {
       const answer = (await call(path(kind, id, "query"), { json: { sql }, signal })).result;
       announce(plural(answer.rows.length, "row"));
       return [h("h2", {}, "Result"), h("p", { class: "muted" }, plural(answer.rows.length, "row")), grid("Result", answer), h("div", { class: "row" }, downloader(name, answer))];
     },
   });
-  const show = (table) => h("button", { type: "button", class: "plain", onclick: () => ((text.value = firstRows(table)), run()) }, table);
+  const show = (label, sql) => h("button", { type: "button", class: "plain", onclick: () => ((text.value = sql), run()) }, label);
+  const stored = [...tables.map((table) => [show(table.name, firstRows(table.name)), number(table.rows)]), ...(keys > 0 ? [[show("Key-value pairs", PAIRS), number(keys)]] : [])];
   return [
     title(name), crumbs(["Session objects", address(["sessions"])], [kind, address(["sessions", kind])], [name]),
     damage && h("p", { class: "message error", role: "alert" }, damage),
-    facts(["Id", h("code", {}, result.id)], ["Size", bytes(result.bytes)], ["Key-value pairs", number(result.keys)],
+    facts(["Id", h("code", {}, result.id)], ["Size", bytes(result.bytes)], ["Key-value pairs", number(keys)], ["WebSockets", sockets === null ? "known to the process alone that hosts the object" : number(sockets.length)],
       ["Alarm", alarm ? `${time(alarm)}${alarm_retries > 0 ? `, after ${plural(alarm_retries, "failure")}` : ""}` : "none"], ["Modified", time(result.changed)]),
-    tables.length > 0 && list("Tables", [["Table", "name"], ["Rows", "number"]], tables.map((table) => [show(table.name), number(table.rows)])).box,
+    stored.length > 0 && list("State", [["Stored", "name"], ["Rows", "number"]], stored).box,
+    timers.length > 0 && [h("h2", {}, "Timers"), list("Timers", [["Timer", "name"], ["Runs", "nowrap"], "Cron", ["Failures", "number"]], timers.map(timer)).box],
+    sockets?.length > 0 && [h("h2", {}, "WebSockets"), list("WebSockets", [["Number", "nowrap"], ["Tags", "name"], ["Attachment", "name"], "State"], sockets.map(socket)).box],
     !damage && [h("h2", {}, "SQL"), box],
   ].flat().filter(Boolean);
 }
+
+const timer = ({ name, due, cron, retries }) => [name, due ? time(due) : "given up", cron ?? "", number(retries)];
+
+const socket = ({ id, tags, attachment, is_open }) => [
+  number(id), tags.join(", "), attachment === null ? "" : JSON.stringify(attachment), h("span", { class: is_open ? "badge good" : "badge" }, is_open ? "Open" : "Closing")];
