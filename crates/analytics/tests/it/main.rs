@@ -1,6 +1,7 @@
 //! The conformance kit on every sink, and tests of single sinks.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod archive;
 mod clickhouse;
 mod columnar;
 mod damage;
