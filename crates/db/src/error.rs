@@ -394,6 +394,12 @@ impl Error {
         self
     }
 
+    /// The byte of the SQL in which the fault is, where SQLite knows it.
+    #[cfg(all(feature = "memory", not(target_arch = "wasm32")))]
+    pub(crate) fn offset(&self) -> Option<usize> {
+        self.offset.map(|offset| offset as usize)
+    }
+
     /// Finds its line in the script; without an offset it is that of the first word after `from`.
     ///
     /// An offset that [`with_offset`](Self::with_offset) has set before is one of the whole script, not of the statement.

@@ -7,6 +7,7 @@
 //! `vault`) encrypts values; `transfer` (feature `transfer`) fills a database from one of another shape; [`migrations`](mod@migrations) keeps
 //! wrangler's table and order, and [`migrations!`] embeds the files in the program. [`transaction`](mod@transaction) has optimistic
 //! transactions for every backend, [`page`](mod@page) pages by keyset, [`schema`](mod@schema) the description of a database;
+//! `lint` (feature `memory`) finds SQL that D1 or Postgres would refuse;
 //! [`dump`](mod@dump) has the export of a database as SQL, and with the feature `local` the import of a file. A local database with
 //! [`HistoryOptions`] keeps its history: [`TimeTravel`] goes back to any commit. `slow_queries` reports statements that take long, with
 //! their plan.
@@ -32,6 +33,8 @@ mod database;
 pub mod dump;
 mod error;
 mod ext;
+#[cfg(all(feature = "memory", not(target_arch = "wasm32")))]
+pub mod lint;
 pub mod migrations;
 mod operation;
 mod options;

@@ -214,7 +214,7 @@ impl Opened {
     }
 }
 
-fn location(
+pub(super) fn location(
     known: &isobar_cloudflare::wrangler::D1Database,
     config: &isobar_cloudflare::wrangler::Config,
 ) -> Result<(PathBuf, String), Box<dyn Error>> {

@@ -35,6 +35,7 @@
 mod backup;
 mod dump;
 mod info;
+mod lint;
 mod migrations;
 pub(crate) mod time_travel;
 
@@ -62,6 +63,8 @@ pub(crate) enum D1 {
     Migrations(Migrations),
     /// Run SQL
     Execute(Execute),
+    /// Find SQL that D1 refuses, or that would not run on Postgres
+    Lint(lint::Lint),
     /// List the databases of the configuration and of this machine
     List(info::List),
     /// Show a database's size, tables and rows
@@ -240,6 +243,7 @@ impl D1 {
             Self::Export(export) => export.run(place).await,
             Self::Import(import) => import.run(place).await,
             Self::Execute(execute) => execute.run(place).await,
+            Self::Lint(lint) => lint.run(place).await,
             Self::Copy(copy) => copy.run(place).await,
             Self::TimeTravel(travel) => travel.run(place).await,
             Self::Backup(backup) => backup.run(place).await,

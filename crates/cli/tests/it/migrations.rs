@@ -80,3 +80,27 @@ fn rebuild_writes_a_migration_that_keeps_the_rows_of_children() {
     let rows = json(&ok(here, &["d1", "execute", "DB", "--json", "--command", select]));
     assert_eq!(rows[0]["results"], serde_json::json!([{ "title": "a", "n": 1 }]));
 }
+
+#[test]
+fn lint_names_file_line_and_column() {
+    let folder = folder();
+    let here = folder.path();
+    fs::create_dir(here.join("migrations")).unwrap();
+    let file = here.join("migrations/0001_a.sql");
+    fs::write(&file, "CREATE TABLE t (a TEXT,\n  b);\n").unwrap();
+    assert_eq!(ok(here, &["d1", "lint", "DB"]).trim(), "nothing found");
+    let output = super::run(here, &["d1", "lint", "DB", "--for", "postgres"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(printed.contains("0001_a.sql:2:3: error: column b: a column without a type"), "{printed}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap().trim(), "error: 1 error");
+
+    let output = super::run(here, &["d1", "lint", "DB", "--json", "--command", "SELECT a FROM t; SELECT c FROM t"]);
+    let found = json(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!((&found[0]["file"], &found[0]["column"]), (&"--command".into(), &25.into()));
+    assert!(found.as_array().unwrap().len() == 1 && output.status.code() == Some(1), "{found}");
+    fs::write(here.join("drop.sql"), "PRAGMA foreign_keys = OFF;").unwrap();
+    let file = here.join("drop.sql");
+    let printed = ok(here, &["d1", "lint", "DB", "--file", file.to_str().unwrap()]);
+    assert!(printed.contains("drop.sql:1:1: warning: PRAGMA foreign_keys = OFF"), "{printed}");
+}

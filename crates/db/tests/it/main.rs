@@ -7,6 +7,7 @@ mod embedded;
 mod faults;
 mod history;
 mod interactive;
+mod lint;
 mod migrations;
 mod rebuild;
 mod replica;
