@@ -1,6 +1,7 @@
 //! The S3 door as a client sees it, over stores in memory and in a folder.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod backends;
 mod bad_input;
 #[path = "../cases/mod.rs"]
 mod cases;

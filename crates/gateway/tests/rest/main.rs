@@ -3,6 +3,7 @@
 
 #[cfg(feature = "analytics")]
 mod analytics;
+mod backends;
 #[path = "../cases/mod.rs"]
 mod cases;
 mod databases;
