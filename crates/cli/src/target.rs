@@ -16,7 +16,7 @@ use crate::place::{Access, Place};
 use crate::remote::Where;
 
 /// Beginning of a target that is a bucket.
-const BUCKET: &str = "r2://";
+pub(crate) const BUCKET: &str = "r2://";
 
 /// The trait of a crate for the targets of its backups.
 pub(crate) trait OpenTarget {

@@ -23,18 +23,10 @@ use isobar_sessions::backup as of_sessions;
 use super::buckets::unavailable;
 use crate::place::{Access, Place, checked, folders, open_database};
 use crate::remote::Where;
-use crate::target::Base;
+use crate::target::{BUCKET, Base};
 
 /// Most runs of session objects that are listed: the newest ones.
 const RUNS: usize = 100;
-
-/// The target of `--backups`.
-#[derive(Debug, Clone)]
-pub(super) struct NamedTarget {
-    /// A folder, or `r2://BUCKET/PREFIX`.
-    pub(super) text: String,
-    pub(super) reach: Where,
-}
 
 /// The backups of the databases and session objects below a root, below one target.
 #[derive(Debug)]
@@ -42,22 +34,25 @@ pub(super) struct LocalBackups {
     root: PathBuf,
     /// Names of the configuration's databases, sorted: no command restores another one.
     databases: Vec<String>,
-    target: NamedTarget,
+    /// The target as it was named.
+    target: String,
     base: Base,
 }
 
 impl LocalBackups {
-    /// Opens the target.
+    /// Opens the target: a folder, or `r2://BUCKET/PREFIX` of the account. A bucket of this place is lost with it, and a command
+    /// with another `--root` would not find it.
     ///
     /// # Errors
-    /// A target that is empty, or a bucket that cannot be opened.
+    /// A target that is empty; no keys for the bucket in the environment.
     pub(super) async fn open(
         place: &Place,
         root: &Path,
         config: &Config,
-        target: NamedTarget,
+        target: String,
     ) -> Result<Self, Box<dyn Error>> {
-        let base = Base::open(&target.text, place, &target.reach, Access::Write).await?;
+        let reach = Where::default().with_remote(target.starts_with(BUCKET));
+        let base = Base::open(&target, place, &reach, Access::Write).await?;
         let names = config.d1_databases.iter().map(|database| database.local_name());
         let mut databases: Vec<String> = names.filter(|name| checked(name).is_ok()).map(str::to_owned).collect();
         databases.sort();
@@ -80,14 +75,14 @@ impl LocalBackups {
 
     /// The target of a source, as commands take it.
     fn named(&self, source: &BackupSource) -> String {
-        let name = format!("{}/{}", self.target.text.trim_end_matches('/'), below_of(source));
+        let name = format!("{}/{}", self.target.trim_end_matches('/'), below_of(source));
         let name = quoted(&name);
-        if self.target.reach.is_remote() { format!("{name} --remote") } else { name }
+        if self.target.starts_with(BUCKET) { format!("{name} --remote") } else { name }
     }
 
     /// Names the target, in place of a path, in the log.
     fn unavailable(&self, what: &str, error: impl Display) -> CatalogError {
-        unavailable(what, Path::new(&self.target.text), error)
+        unavailable(what, Path::new(&self.target), error)
     }
 
     async fn states_of_database(&self, name: &str, target: &str) -> Result<Vec<BackupState>, CatalogError> {
@@ -286,7 +281,7 @@ mod tests {
 
     fn backups(home: &Path) -> LocalBackups {
         let folder = home.join("my backup");
-        let target = NamedTarget { text: format!("{}/", folder.display()), reach: Where::default() };
+        let target = format!("{}/", folder.display());
         let databases = ["orders", "plain", "unused"].map(str::to_owned).to_vec();
         LocalBackups { root: home.to_owned(), databases, target, base: Base::Folder(folder) }
     }

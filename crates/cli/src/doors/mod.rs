@@ -49,13 +49,12 @@ use isobar_http_serve::native::{Server, ServerOptions, shutdown_signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::backups::{LocalBackups, NamedTarget};
+use self::backups::LocalBackups;
 use self::buckets::LocalBuckets;
 use self::databases::LocalDatabases;
 pub(crate) use self::deploys::SiteDeploys;
 use self::sessions::LocalSessions;
 use crate::place::Place;
-use crate::remote::Where;
 use crate::{Outcome, say};
 
 /// Time between two writes of the keys' uses.
@@ -90,17 +89,16 @@ pub(crate) struct Doors {
     /// Without it a key that may write reads only.
     #[arg(long, requires = "explorer")]
     explorer_write: bool,
-    /// Show the backups of this target in the explorer: a folder, or r2://BUCKET/PREFIX
+    /// Show the backups of this target in the explorer: a folder, or r2://BUCKET/PREFIX of the account
+    ///
+    /// The keys of the bucket are those of `isobar d1 backup --remote`; S3_ENDPOINT selects another
+    /// server. A bucket of this machine would be lost with it.
     ///
     /// A database of the configuration is in TARGET/d1/NAME, where `isobar d1 backup` puts it by that
     /// name, the objects of all classes are in TARGET/sessions. Whoever may read the data can have a
     /// backup verified; with --explorer-write a key may begin a run.
     #[arg(long, value_name = "TARGET", requires = "explorer")]
     backups: Option<String>,
-    /// The bucket of --backups is one of the account, or of any S3 server, as with `isobar d1 backup
-    /// --remote`
-    #[arg(long, requires = "backups")]
-    backups_remote: bool,
     /// Keyring that seals the secrets of keys; by default the one beside them, else that of
     /// ISOBAR_KEYRING, else a new one beside them. Needs --rest, --s3 or --explorer
     ///
@@ -125,7 +123,7 @@ pub(crate) struct BoundDoors {
     s3: Option<Server>,
     explorer: Option<Server>,
     explorer_access: Access,
-    backups: Option<NamedTarget>,
+    backups: Option<String>,
     keyring: Option<PathBuf>,
     audit: Option<String>,
 }
@@ -172,15 +170,10 @@ impl Doors {
             s3: bind(self.s3).await?,
             explorer: bind(self.explorer).await?,
             explorer_access: if self.explorer_write { Access::Write } else { Access::Read },
-            backups: self.backup_target(),
+            backups: self.backups.clone(),
             keyring: self.keyring.clone(),
             audit: self.audit.clone(),
         })
-    }
-
-    fn backup_target(&self) -> Option<NamedTarget> {
-        let reach = Where::default().with_remote(self.backups_remote);
-        self.backups.clone().map(|text| NamedTarget { text, reach })
     }
 }
 

@@ -93,3 +93,61 @@ fn options_of_the_doors_need_a_door() {
         assert!(told.contains(option) && told.contains("it needs --rest, --s3 or --explorer"), "{told}");
     }
 }
+
+#[test]
+fn backups_need_the_explorer() {
+    let folder = folder();
+    for options in [&["--backups", "x"][..], &["--rest", "127.0.0.1:0", "--backups", "x"]] {
+        let told = refused(folder.path(), &[&["serve", "--port", "0"], options].concat());
+        assert!(told.contains("--explorer"), "{told}");
+    }
+    let missing = ["serve", "--port", "0", "--explorer", "127.0.0.1:0", "--backups", "r2://backups/here"];
+    let told = refused(folder.path(), &missing);
+    assert!(told.contains("R2_ACCESS_KEY_ID"), "{told}");
+}
+
+/// A run that the explorer begins is one of the command's: in its place, and whole.
+#[test]
+#[cfg(unix)]
+fn backup_of_a_database_that_is_served_is_one_of_the_command() {
+    let folder = folder();
+    let here = folder.path();
+    ok(here, &["d1", "execute", "DB", "--command", "CREATE TABLE t (n); INSERT INTO t VALUES (1)"]);
+    ok(here, &["d1", "time-travel", "enable", "DB"]);
+    let key = created(here, &["--scope", "d1:write"]);
+    let options = ["--explorer", "127.0.0.1:0", "--explorer-write", "--backups", "backups"];
+    let server = Served::start(here, &options, &[]);
+    let line = server.said.iter().find_map(|line| line.strip_prefix("explorer on http://")).unwrap();
+    let address = line.split(' ').next().unwrap();
+    let token = key["token"].as_str().unwrap();
+    let call = |method: &str, path: &str| -> Value {
+        let head = format!(
+            "{method} /explorer/v1/backups/databases/business{path} HTTP/1.1\r\nAuthorization: Bearer {token}\r\nContent-Length: 0"
+        );
+        let answer = ask(address, &head, "");
+        let json: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert_eq!(json["success"], true, "{answer}");
+        json["result"].clone()
+    };
+    for action in ["run", "verify"] {
+        call("POST", &format!("/{action}"));
+        let mut status = call("GET", "")["status"].take();
+        while !status["in_flight"].is_null() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            status = call("GET", "")["status"].take();
+        }
+        let report = &status[action]["report"];
+        assert!(report["objects"].as_u64() > Some(0) && report["problems"] == serde_json::json!([]), "{status}");
+    }
+    let backup = call("GET", "");
+    assert_eq!(backup["target"], "backups/d1/business");
+    let restore = backup["states"][0]["restore"].as_str().unwrap();
+    let words: Vec<&str> = restore.split(' ').collect();
+    assert_eq!(words[0], "isobar");
+    assert!(ok(here, &["d1", "verify", "backups/d1/business"]).contains("the newest state is good"));
+    ok(here, &words[1..]); // as it is shown
+    let rows = ok(here, &["--root", "restored", "d1", "execute", "DB", "--command", "SELECT n FROM t", "--json"]);
+    let rows: Value = serde_json::from_str(&rows).unwrap();
+    assert_eq!(rows[0]["results"], serde_json::json!([{"n": 1}]));
+    drop(server);
+}
