@@ -4,6 +4,7 @@
 #[cfg(feature = "analytics")]
 mod analytics;
 mod backends;
+mod bad_input;
 #[path = "../cases/mod.rs"]
 mod cases;
 mod databases;
