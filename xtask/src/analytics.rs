@@ -1,4 +1,5 @@
-//! Reads the Parquet segments of a local dataset with DuckDB, chDB (ClickHouse) and pyarrow, and compares random queries with chDB.
+//! Reads the Parquet segments of a local dataset with DuckDB, chDB (ClickHouse) and pyarrow, compares random queries with chDB,
+//! and writes to chDB and asks it over HTTP.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +9,7 @@ use isobar_analytics::{DataPoint, EventSink};
 use serde_json::{Value, json};
 
 use crate::readers::READERS;
-use crate::{Outcome, analytics_sql, readers, target};
+use crate::{Outcome, analytics_clickhouse, analytics_sql, readers, target};
 
 const SCRIPT: &str = include_str!("../py/analytics.py");
 /// Number of random queries, which take some ten seconds, and their seed.
@@ -60,7 +61,8 @@ pub(crate) fn run() -> Outcome {
     }
     println!("{POINTS} points in 2 Parquet segments read alike by DuckDB, chDB and pyarrow");
     let [count, seed] = QUERIES;
-    analytics_sql::compare(count, seed)
+    analytics_sql::compare(count, seed)?;
+    analytics_clickhouse::run()
 }
 
 /// Writes the dataset and compacts it.

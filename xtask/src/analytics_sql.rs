@@ -2,7 +2,7 @@
 
 #[path = "../../crates/analytics/tests/it/query/events.rs"]
 #[allow(clippy::unwrap_used, reason = "it is a part of tests")]
-mod events;
+pub(crate) mod events;
 
 use std::error::Error;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::{Outcome, readers, target};
 
 const SCRIPT: &str = include_str!("../py/analytics_sql.py");
 /// Folder of the events, the recorded queries and their answers.
-const RECORDED: &str = "crates/analytics/tests/it/query";
+pub(crate) const RECORDED: &str = "crates/analytics/tests/it/query";
 /// Number of random queries where none is given.
 const QUERIES: &str = "5000";
 /// Differences that are known: a part of the error here, and the reason.

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 mod analytics;
+mod analytics_clickhouse;
 mod analytics_sql;
 mod api;
 mod assets;
@@ -61,7 +62,8 @@ const HELP: &str = "cargo xtask COMMAND
              installs Debian's rclone if it is missing; needs Node 22, npm, and Python 3 with venv
   mcp        run MCP's public conformance suite on the MCP session object, for both protocol revisions
   assets     compare the responses recorded in the site's tests with the real asset Worker; --write records them
-  analytics  read the Parquet segments of a dataset with DuckDB, chDB and pyarrow, and compare 2,000 random queries with chDB
+  analytics  read the Parquet segments of a dataset with DuckDB, chDB and pyarrow, compare 2,000 random queries with chDB,
+             and write to chDB over HTTP and ask it
   analytics-sql [COUNT [SEED]]  compare random queries of Analytics Engine's SQL with ClickHouse (chDB); record writes ClickHouse's
              answers to the recorded queries anew; needs Python 3 with venv
   checkers   check the site's responses with REDbot and httplint
