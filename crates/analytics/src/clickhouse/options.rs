@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use crate::local::{Clock, FullPolicy, LocalOptions};
+use crate::local::{Clock, FullPolicy, LocalOptions, MonotonicClock};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -56,6 +56,8 @@ pub struct ClickHouseOptions {
     pub dead_letter_bytes: u64,
     /// The source of timestamps. Default: the system's clock.
     pub(super) clock: Option<Clock>,
+    /// The source of the time for which points wait. Default: the system's.
+    monotonic_clock: Option<MonotonicClock>,
 }
 
 impl Default for ClickHouseOptions {
@@ -72,6 +74,7 @@ impl Default for ClickHouseOptions {
             dead_letters: None,
             dead_letter_bytes: 256 << 20,
             clock: None,
+            monotonic_clock: None,
         }
     }
 }
@@ -161,9 +164,21 @@ impl ClickHouseOptions {
         self
     }
 
+    /// Sets the source of the time for which points wait ([`linger`](Self::linger)), for tests and simulations. It is looked at every
+    /// 5 ms while points wait.
+    ///
+    /// Default: [`Instant::now`].
+    #[must_use]
+    pub fn with_monotonic_clock(mut self, clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
+        self.monotonic_clock = Some(MonotonicClock(Arc::new(clock)));
+        self
+    }
+
     /// The options of the buffer, within their bounds.
     pub(super) fn of_buffer(&self) -> LocalOptions {
-        LocalOptions::default()
+        let mut options = LocalOptions::default();
+        options.monotonic_clock.clone_from(&self.monotonic_clock);
+        options
             .with_buffer(self.buffer)
             .with_buffer_bytes(self.buffer_bytes)
             .with_when_full(self.when_full)

@@ -17,8 +17,11 @@ use futures_channel::oneshot;
 use isobar_base::sync::IgnorePoison;
 
 use super::frame::{self, Stamp};
-use super::options::{FullPolicy, LocalOptions};
+use super::options::{FullPolicy, LocalOptions, MonotonicClock};
 use crate::{DropReason, PointRef, Result, SinkStats};
+
+/// Interval at which a clock that is not the system's is looked at.
+const POLL: Duration = Duration::from_millis(5);
 
 /// The answer to a request, which the writer thread gives.
 pub(crate) type Answer = oneshot::Sender<Result<()>>;
@@ -57,6 +60,7 @@ struct Limits {
     batch_bytes: usize,
     linger: Duration,
     policy: FullPolicy,
+    clock: Option<MonotonicClock>,
 }
 
 #[derive(Debug)]
@@ -111,12 +115,13 @@ impl Buffer {
             batch_bytes: options.batch_bytes,
             linger: options.linger,
             policy: options.when_full,
+            clock: options.monotonic_clock.clone(),
         };
         let state = State {
             frames: Vec::with_capacity(limits.capacity()),
             start: 0,
             points: 0,
-            since: Instant::now(),
+            since: limits.now(),
             flushes: Vec::new(),
             requests: Vec::new(),
             stats: SinkStats::default(),
@@ -149,7 +154,7 @@ impl Buffer {
             return;
         }
         if state.points == 0 {
-            state.since = Instant::now();
+            state.since = self.limits.now();
         }
         frame::encode(stamp, point, &mut state.frames);
         state.points += 1;
@@ -225,14 +230,15 @@ impl Buffer {
     pub(crate) fn next(&self, batch: &mut Batch, until: Instant) -> Option<()> {
         let mut state = self.lock();
         loop {
-            let now = Instant::now();
-            let due_at = if state.points == 0 { until } else { later(state.since, self.limits.linger).min(until) };
+            let wait = until.saturating_duration_since(Instant::now()).min(self.limits.wait(&state));
             let is_requested = !state.flushes.is_empty() || !state.requests.is_empty();
-            if is_requested || state.is_closed || self.limits.is_batch(&state) || due_at <= now {
+            if is_requested || state.is_closed || self.limits.is_batch(&state) || wait.is_zero() {
                 break;
             }
             state.is_idle = state.points == 0;
-            state = self.work.wait_timeout(state, due_at - now).ignore_poison().0;
+            let has_clock = self.limits.clock.is_some() && state.points > 0;
+            let wait = if has_clock { wait.min(POLL) } else { wait };
+            state = self.work.wait_timeout(state, wait).ignore_poison().0;
         }
         state.is_idle = false;
         state.is_complete = false;
@@ -332,6 +338,18 @@ impl State {
 }
 
 impl Limits {
+    fn now(&self) -> Instant {
+        self.clock.as_ref().map_or_else(Instant::now, |MonotonicClock(now)| now())
+    }
+
+    /// Time until the oldest point is due; the longest that there is without a point.
+    fn wait(&self, state: &State) -> Duration {
+        if state.points == 0 {
+            return Duration::MAX;
+        }
+        later(state.since, self.linger).saturating_duration_since(self.now())
+    }
+
     /// Whether a batch is complete. Without a point there is none, however small it may be.
     fn is_batch(&self, state: &State) -> bool {
         state.points > 0 && (state.points >= self.batch_points || state.bytes() >= self.batch_bytes)
@@ -363,8 +381,12 @@ mod tests {
     }
 
     fn numbers(buffer: &Buffer) -> Vec<usize> {
+        numbers_until(buffer, Instant::now())
+    }
+
+    fn numbers_until(buffer: &Buffer, until: Instant) -> Vec<usize> {
         let mut batch = buffer.batch();
-        buffer.next(&mut batch, Instant::now());
+        buffer.next(&mut batch, until);
         frame::seal(batch.frames(), None);
         let mut rest = &*batch.frames();
         let mut numbers = Vec::new();
@@ -441,6 +463,24 @@ mod tests {
             waiting.join().unwrap();
         });
         assert_eq!((numbers(&buffer), buffer.stats().dropped), (vec![2], 0));
+    }
+
+    #[test]
+    fn points_are_due_by_the_clock_of_the_options() {
+        let begin = Instant::now();
+        let passed = std::sync::Arc::new(Mutex::new(Duration::ZERO));
+        let clock = std::sync::Arc::clone(&passed);
+        let options = LocalOptions::default().with_linger(Duration::from_secs(3600));
+        let options = options.with_monotonic_clock(move || begin + *clock.lock().unwrap());
+        let buffer = Buffer::new(&options.bounded());
+        push(&buffer, 1);
+        assert!(!buffer.limits.wait(&buffer.lock()).is_zero());
+        std::thread::scope(|scope| {
+            let taken = scope.spawn(|| numbers_until(&buffer, Instant::now() + Duration::from_secs(60)));
+            *passed.lock().unwrap() = Duration::from_secs(3600);
+            assert_eq!(taken.join().unwrap(), [1]);
+        });
+        assert!(begin.elapsed() < Duration::from_secs(60));
     }
 
     #[test]

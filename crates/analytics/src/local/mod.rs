@@ -85,6 +85,8 @@ pub use maintenance::CompactionOptions;
 #[cfg(feature = "query")]
 pub(crate) use maintenance::{LocalCounts, LocalRows, scan_folder};
 pub(crate) use options::Clock;
+#[cfg(feature = "clickhouse")]
+pub(crate) use options::MonotonicClock;
 pub use options::{FullPolicy, LocalOptions};
 pub use sampling::Sampling;
 

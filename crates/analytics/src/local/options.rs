@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
 
@@ -81,6 +81,16 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// The source of the time for which points wait, in place of the system's monotonic clock.
+#[derive(Clone)]
+pub(crate) struct MonotonicClock(pub(crate) Arc<dyn Fn() -> Instant + Send + Sync>);
+
+impl fmt::Debug for MonotonicClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MonotonicClock")
+    }
+}
+
 /// Options of a [`LocalSink`](super::LocalSink).
 ///
 /// ```
@@ -139,6 +149,8 @@ pub struct LocalOptions {
     pub sampling: Option<Sampling>,
     /// The source of timestamps. Default: the system's clock.
     pub(super) clock: Option<Clock>,
+    /// The source of the time for which points wait. Default: the system's.
+    pub(crate) monotonic_clock: Option<MonotonicClock>,
 }
 
 impl Default for LocalOptions {
@@ -162,6 +174,7 @@ impl Default for LocalOptions {
             archive_after: None,
             sampling: None,
             clock: None,
+            monotonic_clock: None,
         }
     }
 }
@@ -238,6 +251,16 @@ impl LocalOptions {
     #[must_use]
     pub fn with_clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         self.clock = Some(Clock(Arc::new(clock)));
+        self
+    }
+
+    /// Sets the source of the time for which points wait ([`linger`](Self::linger)), for tests and simulations. It is looked at every
+    /// 5 ms while points wait.
+    ///
+    /// Default: [`Instant::now`]. The waits of [`FullPolicy::Wait`] are by the system's clock.
+    #[must_use]
+    pub fn with_monotonic_clock(mut self, clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
+        self.monotonic_clock = Some(MonotonicClock(Arc::new(clock)));
         self
     }
 

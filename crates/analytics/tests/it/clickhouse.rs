@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -232,6 +233,27 @@ async fn inserts_are_bounded_and_in_order() {
     }
     assert_eq!((rows, sink.stats().stored), (10, 10));
     assert!(state.headers.iter().all(|headers| headers["x-clickhouse-user"] == "writer"));
+}
+
+#[tokio::test]
+async fn points_are_sent_when_their_time_is_over() {
+    let server = Server::default();
+    let seconds = Arc::new(AtomicU64::new(0));
+    let begin = Instant::now();
+    let passed = Arc::clone(&seconds);
+    let clock = move || begin + Duration::from_secs(passed.load(Ordering::Relaxed));
+    let sink = server.open(options().with_monotonic_clock(clock));
+    write(&sink, 3);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(server.lock().tokens.is_empty());
+    seconds.store(3600, Ordering::Relaxed);
+    let sent = async {
+        while sink.stats().stored < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), sent).await.unwrap();
+    assert_eq!(server.lock().tokens.len(), 1);
 }
 
 /// A server that answers nobody until it is let go.
