@@ -148,4 +148,8 @@ impl SessionNamespace for DeferredNamespace {
     async fn evict(&self, id: &ObjectId) -> Result<()> {
         self.opened().await?.evict(id).await
     }
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn sockets(&self, id: &ObjectId) -> Result<Vec<crate::SocketDetails>> {
+        self.opened().await?.sockets(id).await
+    }
 }

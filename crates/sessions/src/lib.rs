@@ -92,12 +92,12 @@ pub mod local {
         CatalogWriter, ExportReport, ImportReport, ObjectAlarm, ObjectDetails, OnExisting, QueryBounds, TableDetails,
         TimerDetails,
     };
-    pub use crate::host::{Clock, HostOptions, LocalHost, SocketDetails};
+    pub use crate::host::{Clock, HostOptions, LocalHost};
 }
 /// The host in memory: a faithful fake.
 #[cfg(all(feature = "memory", not(target_arch = "wasm32")))]
 pub mod memory {
-    pub use crate::host::{Clock, HostOptions, MemoryHost, SocketDetails};
+    pub use crate::host::{Clock, HostOptions, MemoryHost};
 }
 
 #[cfg(all(feature = "catalog", not(target_arch = "wasm32")))]
@@ -113,6 +113,8 @@ pub use ext::SessionNamespaceExt;
 pub use id::{IdScheme, ObjectId};
 pub use kv_list::KvListOptions;
 pub use message::{CloseFrame, Message};
+#[cfg(not(target_arch = "wasm32"))]
+pub use namespace::SocketDetails;
 pub use namespace::{Capabilities, ListedObject, SessionNamespace};
 pub use object::{AlarmInfo, SessionObject};
 pub use operation::Operation;

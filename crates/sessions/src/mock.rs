@@ -78,4 +78,9 @@ impl SessionNamespace for MockNamespace {
         self.enter(Operation::Evict, id.to_string()).await?;
         self.inner.evict(id).await
     }
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn sockets(&self, id: &ObjectId) -> Result<Vec<crate::SocketDetails>> {
+        self.enter(Operation::Sockets, id.to_string()).await?;
+        self.inner.sockets(id).await
+    }
 }

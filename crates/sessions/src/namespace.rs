@@ -60,6 +60,32 @@ impl ListedObject {
     }
 }
 
+/// A WebSocket of an object, as [`SessionNamespace::sockets`] lists it.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketDetails {
+    /// Its number, unique in the object's lifetime.
+    pub id: u64,
+    /// Tags that it was accepted with.
+    pub tags: Vec<String>,
+    /// Attachment, which is JSON. Default: `None`, none was set.
+    pub attachment: Option<bytes::Bytes>,
+    /// Time of the last auto-response. Default: `None`, there was none.
+    pub auto_responded: Option<chrono::DateTime<chrono::Utc>>,
+    /// Whether neither side has closed it. Default: `true`.
+    pub is_open: bool,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl SocketDetails {
+    /// Creates an entry of an open socket, for hosts.
+    #[must_use]
+    pub fn new(id: u64, tags: Vec<String>) -> Self {
+        Self { id, tags, attachment: None, auto_responded: None, is_open: true }
+    }
+}
+
 /// The objects of one class, by id.
 ///
 /// A function that takes `&dyn SessionNamespace` knows no host, and is tested with one in memory:
@@ -157,6 +183,17 @@ pub trait SessionNamespace: Debug + Send + Sync {
     async fn evict(&self, _id: &ObjectId) -> Result<()> {
         Err(Error::new(ErrorKind::Unsupported, "this host cannot evict its objects").during(Operation::Evict))
     }
+
+    /// Lists the WebSockets of an object in the order of their numbers, without starting it: those that are open, and those whose end the
+    /// object has not handled yet. An object that was never asked has none. For operators: Cloudflare's binding has no counterpart, and
+    /// there is no such method inside Workers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`], unless the host is native; [`ErrorKind::Reset`] when it has stopped.
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn sockets(&self, _id: &ObjectId) -> Result<Vec<SocketDetails>> {
+        Err(Error::new(ErrorKind::Unsupported, "this host cannot list sockets").during(Operation::Sockets))
+    }
 }
 
 #[async_trait]
@@ -185,5 +222,9 @@ impl<N: SessionNamespace + ?Sized> SessionNamespace for Arc<N> {
     }
     async fn evict(&self, id: &ObjectId) -> Result<()> {
         (**self).evict(id).await
+    }
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn sockets(&self, id: &ObjectId) -> Result<Vec<SocketDetails>> {
+        (**self).sockets(id).await
     }
 }

@@ -9,5 +9,6 @@ isobar_base::operations! {
         List => "list",
         Health => "health",
         Evict => "evict",
+        Sockets => "sockets",
     }
 }

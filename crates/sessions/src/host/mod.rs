@@ -50,7 +50,7 @@ use self::worker::{Job, Worker};
 use crate::pipe::Budget;
 use crate::{
     Capabilities, Error, ErrorKind, IdScheme, ListedObject, ObjectId, Operation, Request, Response, Result,
-    SessionNamespace, SessionObject,
+    SessionNamespace, SessionObject, SocketDetails,
 };
 
 #[cfg(feature = "catalog")]
@@ -62,7 +62,6 @@ pub use catalog::{
     TimerDetails,
 };
 pub use options::{Clock, HostOptions};
-pub use socket::SocketDetails;
 
 /// Name of the lock in a host's folder: a host has it exclusively, and so has a tool that changes objects; one that looks shares it,
 /// for as long as it reads a file.
@@ -235,17 +234,6 @@ macro_rules! namespace {
             }
         }
 
-        impl<O: SessionObject> $host<O> {
-            /// Lists the WebSockets of an object in the order of their numbers, without starting it: those that are open, and those whose end
-            /// the object has not handled yet. An object that was never asked has none.
-            ///
-            /// # Errors
-            /// [`ErrorKind::Reset`] when the host has stopped.
-            pub async fn sockets(&self, id: &ObjectId) -> Result<Vec<SocketDetails>> {
-                self.host.ask(id, |reply| Job::Sockets(id.clone(), reply)).await
-            }
-        }
-
         #[async_trait]
         #[deny(clippy::missing_trait_methods)]
         impl<O: SessionObject> SessionNamespace for $host<O> {
@@ -273,6 +261,10 @@ macro_rules! namespace {
             async fn evict(&self, id: &ObjectId) -> Result<()> {
                 let evicted = self.host.ask(id, |reply| Job::Evict(id.clone(), reply)).await;
                 evicted.map_err(|error| error.during(Operation::Evict))
+            }
+            async fn sockets(&self, id: &ObjectId) -> Result<Vec<SocketDetails>> {
+                let listed = self.host.ask(id, |reply| Job::Sockets(id.clone(), reply)).await;
+                listed.map_err(|error| error.during(Operation::Sockets))
             }
         }
     };

@@ -8,22 +8,6 @@ use chrono::{DateTime, Utc};
 
 use crate::{CloseFrame, Message, ServerSender, WebSocket};
 
-/// A WebSocket of an object, as its host has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SocketDetails {
-    /// Its number, unique in the object's lifetime.
-    pub id: u64,
-    /// Tags that it was accepted with.
-    pub tags: Vec<String>,
-    /// Attachment, which is JSON; `None` before one was set.
-    pub attachment: Option<Bytes>,
-    /// Time of the last auto-response; `None` before the first.
-    pub auto_responded: Option<DateTime<Utc>>,
-    /// Whether neither side has closed it.
-    pub is_open: bool,
-}
-
 /// An event of a socket, for the object.
 pub(super) enum SocketEvent {
     Message(WebSocket, Message),

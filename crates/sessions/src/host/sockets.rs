@@ -11,10 +11,11 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 
-use super::socket::{Outgoing, Socket, SocketDetails, SocketEvent};
+use super::socket::{Outgoing, Socket, SocketEvent};
 use super::state::ObjectState;
 use crate::{
-    CloseFrame, Error, ErrorKind, Message, Result, ServerSocket, SessionObject, SocketBackend, WebSocket, limits,
+    CloseFrame, Error, ErrorKind, Message, Result, ServerSocket, SessionObject, SocketBackend, SocketDetails,
+    WebSocket, limits,
 };
 
 /// Events in flight beyond which an object's sockets wait.

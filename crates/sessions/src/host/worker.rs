@@ -31,12 +31,14 @@ use super::alarms;
 use super::disk;
 use super::log::Log;
 use super::options::HostOptions;
-use super::socket::{SocketDetails, SocketEvent};
+use super::socket::SocketEvent;
 use super::state::{ObjectState, Shared};
 use super::storage::AlarmRow;
 use super::ticket::Ticket;
 use super::waiting::Waiting;
-use crate::{Error, ErrorKind, ObjectId, Request, Response, Result, SessionContext, SessionObject, limits};
+use crate::{
+    Error, ErrorKind, ObjectId, Request, Response, Result, SessionContext, SessionObject, SocketDetails, limits,
+};
 
 /// How long after it could not be read an object's alarm is looked at again.
 const LOOK_AGAIN: i64 = 2_000;
