@@ -62,7 +62,7 @@ pub(super) async fn create(door: &RestDoor, key: &Key, body: Body) -> Answer {
     administer(key)?;
     let new: NewBucket = call::json(body, door.options.json_bytes).await?;
     if new.storage_class.is_some_and(|class| class != "Standard") {
-        return Err(ApiError::malformed("a bucket has no default storage class here but Standard"));
+        return Err(no_class());
     }
     if !is_name(&new.name) {
         let message = "The specified bucket name is not valid: use 3 to 63 lower-case letters, digits and hyphens, none of \
@@ -79,6 +79,22 @@ pub(super) async fn get(door: &RestDoor, key: &Key, name: &str) -> Answer {
     known(key, name)?;
     let found = catalog(door).await?.into_iter().find(|bucket| bucket.name == name);
     success(&shown(&found.ok_or_else(missing)?))
+}
+
+/// Changes a bucket: its default storage class, of which there is one.
+pub(super) async fn edit(door: &RestDoor, call: &Call, key: &Key, name: &str) -> Answer {
+    administer(key)?;
+    let class = call.headers.get("cf-r2-storage-class").map(|class| class.as_bytes());
+    if class.is_some_and(|class| class != b"Standard") {
+        return Err(no_class());
+    }
+    let found = catalog(door).await?.into_iter().find(|bucket| bucket.name == name);
+    success(&shown(&found.ok_or_else(missing)?))
+}
+
+/// The error of another default storage class than R2's.
+fn no_class() -> ApiError {
+    ApiError::malformed("a bucket has no default storage class here but Standard")
 }
 
 /// Deletes an empty bucket.

@@ -21,7 +21,7 @@
 //! |---|---|
 //! | `door`, `serve`, `route` | options; the way of a request; paths |
 //! | `call`, `authenticate`, `envelope`, `page`, `failure` | a request's head; its token; results and errors; pages; errors of databases |
-//! | `account`, `buckets`, `rules`, `objects`, `databases`, `query`, `time_travel`, `sessions`, `analytics`, `graphql` | the routes |
+//! | `account`, `buckets`, `rules`, `features`, `objects`, `databases`, `query`, `time_travel`, `sessions`, `analytics`, `graphql` | the routes |
 //! | `transfer`, `jobs`, `room` | imports and exports: their steps, their state, their memory |
 //!
 //! # Statuses
@@ -49,6 +49,7 @@ mod databases;
 mod door;
 mod envelope;
 mod failure;
+mod features;
 mod graphql;
 mod jobs;
 mod objects;

@@ -30,6 +30,9 @@ pub(super) enum Route {
     CreateBucket,
     GetBucket(String),
     DeleteBucket(String),
+    EditBucket(String),
+    GetFeature(String, Feature),
+    SetFeature(String, Feature),
     GetCors(String),
     PutCors(String),
     DeleteCors(String),
@@ -57,12 +60,25 @@ pub(super) enum Route {
     Download(String),
 }
 
+/// A feature of R2's buckets that they do not have here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Feature {
+    CustomDomains,
+    ManagedDomain,
+    Sippy,
+    LocalUploads,
+    Lock,
+    Notifications,
+}
+
 impl Route {
     /// Reports whether the route writes, whatever is sent to it. The statements of a query say it themselves.
     pub(super) fn writes(&self) -> bool {
         match self {
             Self::CreateBucket
             | Self::DeleteBucket(_)
+            | Self::EditBucket(_)
+            | Self::SetFeature(..)
             | Self::PutCors(_)
             | Self::DeleteCors(_)
             | Self::PutObject(..)
@@ -80,6 +96,7 @@ impl Route {
             | Self::Graphql
             | Self::ListBuckets
             | Self::GetBucket(_)
+            | Self::GetFeature(..)
             | Self::GetCors(_)
             | Self::ListObjects(_)
             | Self::GetObject(..)
@@ -166,6 +183,7 @@ fn of_account(segments: &[&str]) -> Answer<Routes> {
         ["tokens", "verify"] => vec![(Method::GET, Route::VerifyToken)],
         ["r2", "buckets"] => vec![(Method::GET, Route::ListBuckets), (Method::POST, Route::CreateBucket)],
         ["r2", "buckets", bucket, rest @ ..] => of_bucket(decoded(bucket)?, rest)?,
+        ["event_notifications", "r2", bucket, "configuration", rest @ ..] => of_notifications(decoded(bucket)?, rest),
         ["d1", "database"] => vec![(Method::GET, Route::ListDatabases), (Method::POST, Route::CreateDatabase)],
         ["d1", "database", id, rest @ ..] => of_database(decoded(id)?, rest),
         #[cfg(feature = "analytics")]
@@ -181,7 +199,11 @@ fn of_account(segments: &[&str]) -> Answer<Routes> {
 /// A key is one encoded segment, as the SDKs send it, or a path with slashes, as wrangler does.
 fn of_bucket(bucket: String, rest: &[&str]) -> Answer<Routes> {
     Ok(match rest {
-        [] => vec![(Method::GET, Route::GetBucket(bucket.clone())), (Method::DELETE, Route::DeleteBucket(bucket))],
+        [] => vec![
+            (Method::GET, Route::GetBucket(bucket.clone())),
+            (Method::PATCH, Route::EditBucket(bucket.clone())),
+            (Method::DELETE, Route::DeleteBucket(bucket)),
+        ],
         ["cors"] => vec![
             (Method::GET, Route::GetCors(bucket.clone())),
             (Method::PUT, Route::PutCors(bucket.clone())),
@@ -196,8 +218,40 @@ fn of_bucket(bucket: String, rest: &[&str]) -> Answer<Routes> {
                 (Method::DELETE, Route::DeleteObject(bucket, key)),
             ]
         }
-        _ => Vec::new(),
+        rest => of_feature(bucket, rest),
     })
+}
+
+/// Routes of a feature that buckets do not have here.
+fn of_feature(bucket: String, rest: &[&str]) -> Routes {
+    let feature = match rest {
+        ["domains", "custom"] => Feature::CustomDomains,
+        // One of the domains, of which there are none.
+        ["domains", "custom", _] => return changes(&bucket, Feature::CustomDomains),
+        ["domains", "managed"] => Feature::ManagedDomain,
+        ["sippy"] => Feature::Sippy,
+        ["local-uploads"] => Feature::LocalUploads,
+        ["lock"] => Feature::Lock,
+        _ => return Vec::new(),
+    };
+    let mut routes = changes(&bucket, feature);
+    routes.push((Method::GET, Route::GetFeature(bucket, feature)));
+    routes
+}
+
+/// Routes of a bucket's event notifications, which stand beside R2's.
+fn of_notifications(bucket: String, rest: &[&str]) -> Routes {
+    match rest {
+        [] => vec![(Method::GET, Route::GetFeature(bucket, Feature::Notifications))],
+        ["queues", _] => changes(&bucket, Feature::Notifications),
+        _ => Vec::new(),
+    }
+}
+
+/// Routes that would change a feature.
+fn changes(bucket: &str, feature: Feature) -> Routes {
+    let methods = [Method::POST, Method::PUT, Method::DELETE];
+    methods.map(|method| (method, Route::SetFeature(bucket.to_owned(), feature))).into()
 }
 
 /// Routes behind a database's id.

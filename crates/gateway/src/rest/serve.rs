@@ -21,7 +21,7 @@ use super::call::Call;
 use super::door::RestDoor;
 use super::envelope::{Answer, ApiError, code};
 use super::route::{self, PREFIX, Route};
-use super::{account, buckets, databases, graphql, objects, query, rules, sessions, time_travel, transfer};
+use super::{account, buckets, databases, features, graphql, objects, query, rules, sessions, time_travel, transfer};
 use crate::keys::{Key, RefusedRequest};
 
 impl RestDoor {
@@ -97,6 +97,9 @@ impl RestDoor {
             Route::CreateBucket => buckets::create(self, key, body).await,
             Route::GetBucket(name) => buckets::get(self, key, &name).await,
             Route::DeleteBucket(name) => buckets::delete(self, key, &name).await,
+            Route::EditBucket(name) => buckets::edit(self, call, key, &name).await,
+            Route::GetFeature(name, feature) => features::get(self, key, &name, feature).await,
+            Route::SetFeature(name, feature) => features::set(self, key, &name, feature).await,
             Route::GetCors(name) => rules::cors(self, key, &name).await,
             Route::PutCors(name) => rules::set_cors(self, key, &name, body).await,
             Route::DeleteCors(name) => rules::delete_cors(self, key, &name).await,

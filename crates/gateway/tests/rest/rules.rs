@@ -1,7 +1,7 @@
 //! Rules of buckets.
 
 use axum::body::Body;
-use http::Method;
+use http::{Method, Request, header};
 use isobar_gateway::keys::{KeyScope, Permission};
 use serde_json::json;
 
@@ -75,4 +75,45 @@ async fn tokens_that_are_bound_do_not_configure_buckets() {
     for token in [&album, &elsewhere] {
         assert_eq!(door.call_as(token, Method::GET, CORS, Body::empty()).await.error(), (403, 10000));
     }
+}
+
+#[tokio::test]
+async fn features_that_buckets_do_not_have_are_absent_and_cannot_be_set() {
+    let door = door().await;
+    let bucket = "/r2/buckets/photos";
+    let notifications = "/event_notifications/r2/photos/configuration".to_owned();
+    for (path, absent) in [
+        (format!("{bucket}/domains/custom"), json!({"domains": []})),
+        (format!("{bucket}/domains/managed"), json!({"bucketId": "photos", "domain": "", "enabled": false})),
+        (format!("{bucket}/sippy"), json!({"enabled": false})),
+        (format!("{bucket}/local-uploads"), json!({"enabled": false})),
+        (format!("{bucket}/lock"), json!({"rules": []})),
+        (notifications.clone(), json!({"bucketName": "photos", "queues": []})),
+    ] {
+        assert_eq!(door.get(&path).await.result(), absent, "{path}");
+        assert_eq!(door.get(&path.replace("photos", "nothing")).await.error(), (404, 10006), "{path}");
+    }
+    for path in
+        ["/domains/custom", "/domains/custom/example.com", "/domains/managed", "/sippy", "/local-uploads", "/lock"]
+    {
+        let refused = door.call(Method::PUT, &format!("{bucket}{path}"), r#"{"enabled": true}"#).await;
+        assert_eq!(refused.error(), (400, 7400), "{path}");
+    }
+    assert_eq!(door.call(Method::PUT, &format!("{notifications}/queues/q"), "{}").await.error(), (400, 7400));
+    let reader = door.issue(KeyScope::new([Permission::R2Read])).await;
+    assert_eq!(door.call_as(&reader, Method::PUT, &format!("{bucket}/lock"), "{}").await.error(), (403, 10000));
+}
+
+#[tokio::test]
+async fn storage_class_of_a_bucket_is_standard_alone() {
+    let door = door().await;
+    let edit = async |token: &str, class: &str| {
+        let request = Request::patch(format!("{}/r2/buckets/photos", door.account));
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        door.send(request.header("cf-r2-storage-class", class).body(Body::empty()).unwrap()).await
+    };
+    assert_eq!(edit(&door.token, "Standard").await.result()["storage_class"], "Standard");
+    assert_eq!(edit(&door.token, "InfrequentAccess").await.error(), (400, 7400));
+    let bound = door.issue(KeyScope::new([Permission::R2Write]).with_bucket("photos")).await;
+    assert_eq!(edit(&bound, "Standard").await.error(), (403, 10000));
 }
