@@ -62,10 +62,9 @@ impl Where {
 fn clickhouse(url: &str) -> Result<ClickHouse, AnalyticsError> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let mut server = ClickHouse::new(url)?;
-    let credentials = [variable("CLICKHOUSE_USER"), variable("CLICKHOUSE_PASSWORD")];
-    if let [user, password] = &credentials
-        && (user.is_some() || password.is_some())
-    {
+    let user = variable("CLICKHOUSE_USER");
+    let password = variable("CLICKHOUSE_PASSWORD");
+    if user.is_some() || password.is_some() {
         server =
             server.with_credentials(user.as_deref().unwrap_or("default"), password.as_deref().unwrap_or_default())?;
     }
