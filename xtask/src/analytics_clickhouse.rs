@@ -110,7 +110,7 @@ async fn dead_letter(server: &Server, folder: &Path) -> Outcome {
     post(
         server,
         "",
-        b"CREATE TABLE poison (timestamp DateTime, index1 String, double1 FixedString(1000)) ENGINE = MergeTree ORDER BY ()",
+        b"CREATE TABLE poison (timestamp DateTime, index1 String, double1 FixedString(256)) ENGINE = MergeTree ORDER BY ()",
     )?;
     let options = ClickHouseOptions::default().with_dead_letters(&file);
     let sink = ClickHouseSink::open_with(connect(server, PASSWORD)?, "poison", options)?;
