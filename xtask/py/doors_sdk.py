@@ -46,6 +46,14 @@ assert (kept.allowed.methods, kept.allowed.origins, kept.max_age_seconds) == (["
 buckets.cors.delete("made-by-python", account_id=ACCOUNT)
 assert buckets.cors.get("made-by-python", account_id=ACCOUNT).rules == []
 print("r2.buckets.cors.update, get, delete")
+(default,) = buckets.lifecycle.get("made-by-python", account_id=ACCOUNT).rules
+assert default.abort_multipart_uploads_transition.condition.max_age == 7 * 86400, default
+expiry = {"condition": {"type": "Age", "max_age": 86400}}
+rule = {"id": "logs", "enabled": True, "conditions": {"prefix": "logs/"}, "delete_objects_transition": expiry}
+buckets.lifecycle.update("made-by-python", account_id=ACCOUNT, rules=[rule])
+(kept,) = buckets.lifecycle.get("made-by-python", account_id=ACCOUNT).rules
+assert (kept.id, kept.conditions.prefix, kept.delete_objects_transition.condition.max_age) == ("logs", "logs/", 86400), kept
+print("r2.buckets.lifecycle.update, get")
 place = {"account_id": ACCOUNT, "bucket_name": "made-by-python"}
 stored = buckets.objects.upload("a/b c", body=b"hello", **place)
 assert (stored.key, stored.size) == ("a/b c", "5"), stored

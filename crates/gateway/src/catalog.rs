@@ -29,6 +29,7 @@ mod cors;
 mod databases;
 #[cfg(feature = "explorer")]
 mod deploys;
+mod lifecycle;
 #[cfg(feature = "rest")]
 mod namespaces;
 #[cfg(feature = "rest")]
@@ -41,6 +42,7 @@ pub use cors::{CorsAllowed, CorsPolicy, CorsRule};
 pub use databases::{DatabaseCatalog, DatabaseInfo, FixedDatabases};
 #[cfg(feature = "explorer")]
 pub use deploys::{DeployCatalog, DeployInfo};
+pub use lifecycle::{Expiry, LifecyclePolicy, LifecycleRule};
 #[cfg(feature = "rest")]
 pub use namespaces::NamespaceEntry;
 #[cfg(feature = "rest")]
@@ -272,6 +274,23 @@ pub trait BucketCatalog: Debug + Send + Sync {
     async fn set_cors(&self, _name: &str, _policy: CorsPolicy) -> Result<(), CatalogError> {
         Err(CatalogError::fixed_rules())
     }
+
+    /// Returns the lifecycle rules of a bucket, which [`LifecycleSweeper`](crate::lifecycle::LifecycleSweeper) carries out. Default:
+    /// R2's default, [`LifecyclePolicy::default`], which is also that of a bucket that does not exist.
+    ///
+    /// # Errors
+    /// [`CatalogErrorKind::Unavailable`] where they cannot be read.
+    async fn lifecycle(&self, _name: &str) -> Result<LifecyclePolicy, CatalogError> {
+        Ok(LifecyclePolicy::default())
+    }
+
+    /// Replaces the lifecycle rules of a bucket, as [`set_cors`](Self::set_cors) does its CORS rules. Default: unsupported.
+    ///
+    /// # Errors
+    /// [`CatalogErrorKind::NotFound`], [`Unsupported`](CatalogErrorKind::Unsupported), [`Unavailable`](CatalogErrorKind::Unavailable).
+    async fn set_lifecycle(&self, _name: &str, _policy: LifecyclePolicy) -> Result<(), CatalogError> {
+        Err(CatalogError::fixed_rules())
+    }
 }
 
 /// A list of buckets that does not change, and whose rules clients do not change either.
@@ -294,6 +313,7 @@ pub trait BucketCatalog: Debug + Send + Sync {
 pub struct FixedBuckets {
     buckets: Vec<(BucketInfo, Arc<dyn ObjectStore>)>,
     cors: BTreeMap<String, CorsPolicy>,
+    lifecycle: BTreeMap<String, LifecyclePolicy>,
 }
 
 impl FixedBuckets {
@@ -319,6 +339,13 @@ impl FixedBuckets {
         self.cors.insert(name.into(), policy);
         self
     }
+
+    /// Sets the lifecycle rules of a bucket, for a [`LifecycleSweeper`](crate::lifecycle::LifecycleSweeper). Default: R2's default.
+    #[must_use]
+    pub fn with_lifecycle(mut self, name: impl Into<String>, policy: LifecyclePolicy) -> Self {
+        self.lifecycle.insert(name.into(), policy);
+        self
+    }
 }
 
 #[async_trait]
@@ -333,5 +360,9 @@ impl BucketCatalog for FixedBuckets {
 
     async fn cors(&self, name: &str) -> Result<CorsPolicy, CatalogError> {
         Ok(self.cors.get(name).cloned().unwrap_or_default())
+    }
+
+    async fn lifecycle(&self, name: &str) -> Result<LifecyclePolicy, CatalogError> {
+        Ok(self.lifecycle.get(name).cloned().unwrap_or_default())
     }
 }

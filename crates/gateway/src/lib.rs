@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`keys`] | access keys and their scopes; with feature `keys` a store of keys and bearer tokens, and the audit of refused requests |
 //! | `catalog` | the buckets, databases and namespaces that doors serve, by name (features `s3`, `rest`) |
+//! | `lifecycle` | the sweep that carries out the lifecycle rules of buckets (features `s3`, `rest`) |
 //! | `s3` | S3, over buckets (feature `s3`) |
 //! | `rest` | Cloudflare's REST API v4 (feature `rest`) |
 //! | `explorer` | a page for people, over the routes of `rest` and some of its own (feature `explorer`) |
@@ -27,6 +28,8 @@ mod client;
 #[cfg(feature = "explorer")]
 pub mod explorer;
 pub mod keys;
+#[cfg(any(feature = "s3", feature = "rest"))]
+pub mod lifecycle;
 #[cfg(feature = "rest")]
 pub mod rest;
 #[cfg(feature = "s3")]

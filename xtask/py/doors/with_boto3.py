@@ -29,6 +29,13 @@ with urllib.request.urlopen(urllib.request.Request(f"{ENDPOINT}/{BUCKET}/a", met
 wrong = [{"AllowedOrigins": ["*"], "AllowedMethods": ["PATCH"]}]
 refused("put_bucket_cors of an unknown method", lambda: s3.put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": wrong}), "InvalidArgument")
 s3.delete_bucket_cors(Bucket=BUCKET)
+rules = [{"ID": "logs", "Status": "Enabled", "Filter": {"Prefix": "boto3-logs/"}, "Expiration": {"Days": 1}}]
+s3.put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration={"Rules": rules})
+check("put_bucket_lifecycle_configuration", s3.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"], rules)
+colder = [{"ID": "a", "Status": "Enabled", "Filter": {"Prefix": ""}, "Transitions": [{"Days": 30, "StorageClass": "STANDARD_IA"}]}]
+refused("a transition", lambda: s3.put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration={"Rules": colder}), "NotImplemented")
+s3.delete_bucket_lifecycle(Bucket=BUCKET)
+refused("delete_bucket_lifecycle", lambda: s3.get_bucket_lifecycle_configuration(Bucket=BUCKET), "NoSuchLifecycleConfiguration")
 refused("delete_bucket_cors", lambda: s3.get_bucket_cors(Bucket=BUCKET), "NoSuchCORSConfiguration")
 
 key = "boto3/a b+c ü%2F.txt"

@@ -135,7 +135,33 @@ impl Clients<'_> {
         self.wrangler_says(&list, &["https://*.example.com", "GET, PUT", "60"])?;
         self.wrangler_says(&["r2", "bucket", "cors", "delete", bucket, "--force"], &["CORS configuration deleted"])?;
         self.wrangler_says(&list, &["There is no CORS configuration"])?;
-        Ok(())
+        self.wrangler_lifecycle(bucket)
+    }
+
+    /// Lifecycle rules: R2's default, one that is added and removed, some from a file, and one that cannot be carried out.
+    fn wrangler_lifecycle(&self, bucket: &str) -> Result<()> {
+        let list = ["r2", "bucket", "lifecycle", "list", bucket];
+        self.wrangler_says(&list, &["Default Multipart Abort Rule", "after 7 days"])?;
+        let add = ["r2", "bucket", "lifecycle", "add", bucket, "logs", "logs/"];
+        self.wrangler_says(&[&add[..], &["--expire-days", "30"]].concat(), &["Added lifecycle rule 'logs'"])?;
+        self.wrangler_says(&list, &["Default Multipart Abort Rule", "logs/", "Expire objects after 30 days"])?;
+        let remove = ["r2", "bucket", "lifecycle", "remove", bucket, "--name", "logs"];
+        self.wrangler_says(&remove, &["Lifecycle rule 'logs' removed"])?;
+        let rules = r#"{"rules": [{"id": "old", "enabled": true, "conditions": {"prefix": "2019/"},
+            "deleteObjectsTransition": {"condition": {"type": "Date", "date": "2030-01-01T00:00:00.000Z"}}}]}"#;
+        place(&self.project.folder, "lifecycle.json", rules)?;
+        let set = ["r2", "bucket", "lifecycle", "set", bucket, "--file", "lifecycle.json", "--force"];
+        self.wrangler_says(&set, &["Set lifecycle configuration for bucket"])?;
+        self.wrangler_says(&list, &["old", "Expire objects on 2030-01-01"])?;
+        match self.wrangler_says(&[&add[..], &["--ia-transition-days", "30"]].concat(), &[]) {
+            Err(error) if error.to_string().contains("storage class") => {
+                println!("wrangler 4.164.0: r2 bucket lifecycle add --ia-transition-days is refused");
+                Ok(())
+            }
+            other => {
+                Err(format!("wrangler 4.164.0: r2 bucket lifecycle add: expected a refusal, got {other:?}").into())
+            }
+        }
     }
 
     /// A file that runs, one that fails half-way, and the database as a file.

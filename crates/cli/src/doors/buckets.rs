@@ -21,7 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use isobar_base::fs::NamedFiles;
-use isobar_gateway::catalog::{BucketCatalog, BucketInfo, CatalogError, CatalogErrorKind, CorsPolicy};
+use isobar_gateway::catalog::{BucketCatalog, BucketInfo, CatalogError, CatalogErrorKind, CorsPolicy, LifecyclePolicy};
 use isobar_storage::local::{LocalStore, Removal};
 use isobar_storage::{ErrorKind, ObjectStore};
 use serde::Serialize;
@@ -32,6 +32,8 @@ use crate::place::{checked, is_here};
 
 /// File of the CORS rules.
 const CORS: &str = "cors.json";
+/// File of the lifecycle rules.
+const LIFECYCLE: &str = "lifecycle.json";
 
 /// The buckets below a root: those that the application has open, and others, which are opened when they are first used.
 #[derive(Debug)]
@@ -183,6 +185,14 @@ impl BucketCatalog for LocalBuckets {
     async fn set_cors(&self, name: &str, policy: CorsPolicy) -> Result<(), CatalogError> {
         self.write_rules(name, CORS, &policy).await
     }
+
+    async fn lifecycle(&self, name: &str) -> Result<LifecyclePolicy, CatalogError> {
+        Ok(self.read_rules(name, LIFECYCLE)?.unwrap_or_default())
+    }
+
+    async fn set_lifecycle(&self, name: &str, policy: LifecyclePolicy) -> Result<(), CatalogError> {
+        self.write_rules(name, LIFECYCLE, &policy).await
+    }
 }
 
 /// Time of creation, or of the last change where the file system keeps no other.
@@ -238,12 +248,16 @@ mod tests {
         assert!(!home.path().join("r2/photos").exists(), "rules create no bucket");
         buckets.create("photos").await.unwrap();
         buckets.set_cors("photos", policy.clone()).await.unwrap();
+        let none = LifecyclePolicy::new(Vec::new()).unwrap();
+        buckets.set_lifecycle("photos", none.clone()).await.unwrap();
         drop(buckets);
         let buckets = open();
         assert_eq!(buckets.cors("photos").await.unwrap(), policy);
+        assert_eq!(buckets.lifecycle("photos").await.unwrap(), none, "removed rules stay removed");
         buckets.delete("photos").await.unwrap();
         buckets.create("photos").await.unwrap();
         assert_eq!(buckets.cors("photos").await.unwrap(), CorsPolicy::default());
+        assert_eq!(buckets.lifecycle("photos").await.unwrap(), LifecyclePolicy::default());
     }
 
     #[tokio::test]

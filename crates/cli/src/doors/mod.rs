@@ -42,6 +42,7 @@ use isobar_analytics::query::LocalDatasets;
 use isobar_cloudflare::wrangler::Config;
 use isobar_gateway::explorer::ExplorerDoor;
 use isobar_gateway::keys::{Audit, FailedAttempts, KeyStore, KeysError};
+use isobar_gateway::lifecycle::LifecycleSweeper;
 use isobar_gateway::rest::RestDoor;
 use isobar_gateway::s3::S3Door;
 use isobar_http_serve::Platform;
@@ -57,6 +58,8 @@ use self::sessions::LocalSessions;
 use crate::place::Place;
 use crate::{Outcome, say};
 
+/// Time between two sweeps by the lifecycle rules of buckets.
+const SWEPT: Duration = Duration::from_secs(60 * 60);
 /// Time between two writes of the keys' uses.
 const USES_WRITTEN: Duration = Duration::from_secs(10);
 
@@ -212,7 +215,7 @@ impl BoundDoors {
         // One limit for all doors: who guesses at one has guessed at the other.
         let attempts = Arc::new(FailedAttempts::default());
         let (open, opened) = watch::channel(());
-        let mut served = Vec::new();
+        let mut served = vec![tokio::spawn(sweep(LifecycleSweeper::new(buckets.clone()), opened.clone()))];
         if let Some(server) = s3 {
             let door = S3Door::new(buckets.clone(), Arc::new(keys.clone())).with_audit(audit.clone());
             let door = door.with_attempts(Arc::clone(&attempts));
@@ -336,6 +339,14 @@ async fn serve(name: &str, server: Server, door: Router, mut open: watch::Receiv
     };
     if let Err(error) = server.serve_door(door, end).await {
         eprintln!("error: {name} is no longer served: {error}");
+    }
+}
+
+/// Carries out the lifecycle rules of buckets until the doors are closed.
+async fn sweep(sweeper: LifecycleSweeper, mut open: watch::Receiver<()>) {
+    tokio::select! {
+        () = sweeper.run(SWEPT) => {}
+        _ = open.changed() => {} // its sender is dropped
     }
 }
 

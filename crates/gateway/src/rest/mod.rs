@@ -6,7 +6,7 @@
 //! | resource | operations |
 //! |---|---|
 //! | tokens, accounts, memberships | verify; list and get the account |
-//! | R2 | buckets: list, create, get, delete, CORS; objects: list, get, put, delete |
+//! | R2 | buckets: list, create, get, delete, CORS, lifecycle; objects: list, get, put, delete |
 //! | D1 | list, create, get, delete, query, raw, import, export, time travel |
 //! | Durable Objects | list namespaces and their objects |
 //! | Analytics Engine | SQL over the datasets (feature `analytics`) |

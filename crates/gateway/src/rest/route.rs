@@ -36,6 +36,8 @@ pub(super) enum Route {
     GetCors(String),
     PutCors(String),
     DeleteCors(String),
+    GetLifecycle(String),
+    PutLifecycle(String),
     ListObjects(String),
     GetObject(String, String),
     PutObject(String, String),
@@ -81,6 +83,7 @@ impl Route {
             | Self::SetFeature(..)
             | Self::PutCors(_)
             | Self::DeleteCors(_)
+            | Self::PutLifecycle(_)
             | Self::PutObject(..)
             | Self::DeleteObject(..)
             | Self::CreateDatabase
@@ -98,6 +101,7 @@ impl Route {
             | Self::GetBucket(_)
             | Self::GetFeature(..)
             | Self::GetCors(_)
+            | Self::GetLifecycle(_)
             | Self::ListObjects(_)
             | Self::GetObject(..)
             | Self::ListDatabases
@@ -209,6 +213,9 @@ fn of_bucket(bucket: String, rest: &[&str]) -> Answer<Routes> {
             (Method::PUT, Route::PutCors(bucket.clone())),
             (Method::DELETE, Route::DeleteCors(bucket)),
         ],
+        ["lifecycle"] => {
+            vec![(Method::GET, Route::GetLifecycle(bucket.clone())), (Method::PUT, Route::PutLifecycle(bucket))]
+        }
         ["objects"] => vec![(Method::GET, Route::ListObjects(bucket))],
         ["objects", key @ ..] => {
             let key = decoded(&key.join("/"))?;

@@ -103,6 +103,8 @@ impl RestDoor {
             Route::GetCors(name) => rules::cors(self, key, &name).await,
             Route::PutCors(name) => rules::set_cors(self, key, &name, body).await,
             Route::DeleteCors(name) => rules::delete_cors(self, key, &name).await,
+            Route::GetLifecycle(name) => rules::lifecycle(self, key, &name).await,
+            Route::PutLifecycle(name) => rules::set_lifecycle(self, key, &name, body).await,
             Route::ListObjects(bucket) => objects::list(self, call, key, &bucket).await,
             Route::GetObject(bucket, name) => objects::get(self, call, key, &bucket, &name).await,
             Route::PutObject(bucket, name) => objects::put(self, call, key, (&bucket, &name), body).await,

@@ -7,7 +7,7 @@
 //!
 //! | of | operations |
 //! |---|---|
-//! | buckets | list, head, create, delete; CORS; location, versioning; tagging, replication, object lock and encryption say that there is none |
+//! | buckets | list, head, create, delete; CORS, lifecycle; location, versioning; tagging, replication, object lock and encryption say that there is none |
 //! | objects | put, get, head, delete, delete many, copy; listings of both versions |
 //! | uploads | create, part, part by copy, complete, abort, list of parts, list of uploads |
 //!
@@ -17,7 +17,8 @@
 //! # What differs from R2
 //!
 //! - Encryption with keys of the client's is not implemented. GetBucketEncryption answers that there is none.
-//! - `partNumber` of a read and lifecycle are not implemented.
+//! - `partNumber` of a read is not implemented.
+//! - Lifecycle rules do not change the storage class, and uploads end after 7 days whatever they say. There is no `x-amz-expiration`.
 //! - A browser's credentials are not allowed by CORS rules: requests are signed. A rule that could not take effect is refused.
 //! - A condition on DeleteObject is refused. R2 ignores it, and deletes.
 //! - Conditions on completion, lists of parts and lists of uploads need a store with that capability: local ones and those in memory.
@@ -37,6 +38,7 @@
 //! | `buckets`, `bucket_list`, `objects`, `listing`, `copy`, `multipart` | the handlers |
 //! | `upload`, `digest`, `body` | bodies and their checksums |
 //! | `cors` | preflight requests and the headers of other responses; the handlers of the rules |
+//! | `lifecycle` | the handlers of lifecycle rules; [`lifecycle`](crate::lifecycle) carries them out |
 //! | `conditions`, `metadata`, `error` | headers and errors, in both directions |
 
 mod body;
@@ -49,6 +51,7 @@ mod digest;
 mod door;
 mod error;
 mod guard;
+mod lifecycle;
 mod listing;
 mod metadata;
 mod multipart;

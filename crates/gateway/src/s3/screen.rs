@@ -29,6 +29,7 @@ const GRANTS: &[&str] = &[
     "x-amz-grant-write",
     "x-amz-grant-write-acp",
 ];
+const TRANSITIONS: &[&str] = &["x-amz-transition-default-minimum-object-size"];
 const CREATE_BUCKET: &[&str] = &["x-amz-acl", "x-amz-bucket-object-lock-enabled", "x-amz-object-ownership"];
 const WRITE: &[&str] = &[
     "x-amz-tagging",
@@ -137,6 +138,9 @@ const RULES: &[Rule] = &[
     rule("GetBucketTagging", ClientKeys::Ignored, &[BUCKET_OWNER]),
     rule("GetBucketReplication", ClientKeys::Ignored, &[BUCKET_OWNER]),
     rule("GetObjectLockConfiguration", ClientKeys::Ignored, &[BUCKET_OWNER]),
+    rule("GetBucketLifecycleConfiguration", ClientKeys::Ignored, &[BUCKET_OWNER]),
+    rule("PutBucketLifecycleConfiguration", ClientKeys::Ignored, &[BUCKET_OWNER, TRANSITIONS]),
+    rule("DeleteBucketLifecycle", ClientKeys::Ignored, &[BUCKET_OWNER]),
     rule("GetBucketCors", ClientKeys::Ignored, &[BUCKET_OWNER]),
     rule("PutBucketCors", ClientKeys::Ignored, &[BUCKET_OWNER]),
     rule("DeleteBucketCors", ClientKeys::Ignored, &[BUCKET_OWNER]),

@@ -8,7 +8,7 @@ use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use super::session::Session;
-use super::{bucket_list, buckets, copy, cors, listing, multipart, objects};
+use super::{bucket_list, buckets, copy, cors, lifecycle, listing, multipart, objects};
 
 /// Implements each operation by the function that handles it.
 macro_rules! operations {
@@ -34,6 +34,11 @@ operations! {
     get_bucket_cors: GetBucketCorsInput -> GetBucketCorsOutput = cors::get;
     put_bucket_cors: PutBucketCorsInput -> PutBucketCorsOutput = cors::put;
     delete_bucket_cors: DeleteBucketCorsInput -> DeleteBucketCorsOutput = cors::delete;
+    get_bucket_lifecycle_configuration:
+        GetBucketLifecycleConfigurationInput -> GetBucketLifecycleConfigurationOutput = lifecycle::get;
+    put_bucket_lifecycle_configuration:
+        PutBucketLifecycleConfigurationInput -> PutBucketLifecycleConfigurationOutput = lifecycle::put;
+    delete_bucket_lifecycle: DeleteBucketLifecycleInput -> DeleteBucketLifecycleOutput = lifecycle::delete;
     get_object_lock_configuration:
         GetObjectLockConfigurationInput -> GetObjectLockConfigurationOutput = buckets::object_lock;
     list_objects: ListObjectsInput -> ListObjectsOutput = listing::v1;

@@ -20,6 +20,7 @@ fn writes(door: &Door) -> Vec<(Method, String, &'static str)> {
         (Method::DELETE, format!("{account}/r2/buckets/photos"), ""),
         (Method::PUT, format!("{account}/r2/buckets/photos/cors"), r#"{"rules": []}"#),
         (Method::DELETE, format!("{account}/r2/buckets/photos/cors"), ""),
+        (Method::PUT, format!("{account}/r2/buckets/photos/lifecycle"), r#"{"rules": []}"#),
         (Method::POST, query.clone(), r#"{"sql": "INSERT INTO items VALUES (2, 'ink')"}"#),
         (Method::POST, query.clone(), r#"{"sql": "SELECT 1; DELETE FROM items"}"#),
         (Method::POST, query.clone(), r#"{"sql": "WITH a AS (SELECT 1) DELETE FROM items"}"#),

@@ -10,6 +10,7 @@ mod cors;
 mod fuzz;
 #[cfg(feature = "keys")]
 mod keys;
+mod lifecycle;
 mod listing;
 mod object_store;
 mod objects;

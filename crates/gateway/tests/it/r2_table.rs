@@ -54,12 +54,19 @@ async fn headers_that_r2_has_not_are_refused() {
         .map(|condition| format!("x-amz-copy-source-{condition}"));
     let mut part_copies = vec![OWNER, PAYER, "x-amz-source-expected-bucket-owner"];
     part_copies.extend(source.iter().map(String::as_str));
-    let rows: [(&str, Call, &[&str]); 23] = [
+    let rows: [(&str, Call, &[&str]); 26] = [
         ("HeadBucket", Call::new(Method::HEAD, "/photos"), &[OWNER]),
         ("CreateBucket", Call::new(Method::PUT, "/new"), &bucket),
         ("DeleteBucket", Call::new(Method::DELETE, "/photos"), &[OWNER]),
         ("GetBucketLocation", Call::get("/photos?location"), &[OWNER]),
         ("GetBucketEncryption", Call::get("/photos?encryption"), &[OWNER]),
+        ("GetBucketLifecycleConfiguration", Call::get("/photos?lifecycle"), &[OWNER]),
+        (
+            "PutBucketLifecycleConfiguration",
+            Call::put("/photos?lifecycle", "<LifecycleConfiguration/>"),
+            &[OWNER, "x-amz-transition-default-minimum-object-size"],
+        ),
+        ("DeleteBucketLifecycle", Call::new(Method::DELETE, "/photos?lifecycle"), &[OWNER]),
         ("GetBucketCors", Call::get("/photos?cors"), &[OWNER]),
         ("PutBucketCors", Call::put("/photos?cors", "<CORSConfiguration/>"), &[OWNER]),
         ("DeleteBucketCors", Call::new(Method::DELETE, "/photos?cors"), &[OWNER]),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use isobar_gateway::catalog::{BucketCatalog, BucketInfo, CatalogError, CorsPolicy, FixedBuckets};
+use isobar_gateway::catalog::{BucketCatalog, BucketInfo, CatalogError, CorsPolicy, FixedBuckets, LifecyclePolicy};
 use isobar_storage::ObjectStore;
 use isobar_storage::memory::MemoryStore;
 
@@ -15,6 +15,7 @@ use crate::client::Setup;
 pub(crate) struct Rules {
     buckets: FixedBuckets,
     cors: Mutex<BTreeMap<String, CorsPolicy>>,
+    lifecycle: Mutex<BTreeMap<String, LifecyclePolicy>>,
 }
 
 /// A door over buckets whose rules clients change.
@@ -22,7 +23,7 @@ pub(crate) fn setup() -> Setup {
     let photos: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
     let buckets = FixedBuckets::new().with_bucket("photos", Arc::clone(&photos));
     let buckets = buckets.with_bucket("backups", Arc::new(MemoryStore::new()));
-    Setup::with_catalog(Arc::new(Rules { buckets, cors: Mutex::default() }), photos)
+    Setup::with_catalog(Arc::new(Rules { buckets, cors: Mutex::default(), lifecycle: Mutex::default() }), photos)
 }
 
 #[async_trait]
@@ -41,6 +42,15 @@ impl BucketCatalog for Rules {
 
     async fn set_cors(&self, name: &str, policy: CorsPolicy) -> Result<(), CatalogError> {
         self.cors.lock().unwrap().insert(name.to_owned(), policy);
+        Ok(())
+    }
+
+    async fn lifecycle(&self, name: &str) -> Result<LifecyclePolicy, CatalogError> {
+        Ok(self.lifecycle.lock().unwrap().get(name).cloned().unwrap_or_default())
+    }
+
+    async fn set_lifecycle(&self, name: &str, policy: LifecyclePolicy) -> Result<(), CatalogError> {
+        self.lifecycle.lock().unwrap().insert(name.to_owned(), policy);
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use isobar_db::{Database, SqliteDatabase};
 use isobar_gateway::ClientInfo;
 use isobar_gateway::catalog::{
     BucketCatalog, BucketInfo, CatalogError, CatalogErrorKind, CorsPolicy, DatabaseCatalog, DatabaseInfo,
-    NamespaceEntry,
+    LifecyclePolicy, NamespaceEntry,
 };
 use isobar_gateway::keys::{Audit, KeyScope, KeyStore, NewKey, Permission};
 use isobar_gateway::rest::{RestDoor, RestOptions};
@@ -32,6 +32,7 @@ type ByName<Info, Resource> = Mutex<BTreeMap<String, (Info, Arc<Resource>)>>;
 pub(crate) struct MemoryCatalog {
     buckets: ByName<BucketInfo, dyn ObjectStore>,
     cors: Mutex<BTreeMap<String, CorsPolicy>>,
+    lifecycle: Mutex<BTreeMap<String, LifecyclePolicy>>,
     databases: ByName<DatabaseInfo, dyn Database>,
 }
 
@@ -89,6 +90,15 @@ impl BucketCatalog for MemoryCatalog {
 
     async fn set_cors(&self, name: &str, policy: CorsPolicy) -> Result<(), CatalogError> {
         self.cors.lock().unwrap().insert(name.to_owned(), policy);
+        Ok(())
+    }
+
+    async fn lifecycle(&self, name: &str) -> Result<LifecyclePolicy, CatalogError> {
+        Ok(self.lifecycle.lock().unwrap().get(name).cloned().unwrap_or_default())
+    }
+
+    async fn set_lifecycle(&self, name: &str, policy: LifecyclePolicy) -> Result<(), CatalogError> {
+        self.lifecycle.lock().unwrap().insert(name.to_owned(), policy);
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ fn segment() -> impl Strategy<Value = String> {
         "photos",
         "objects",
         "cors",
+        "lifecycle",
         "a",
         "d1",
         "database",

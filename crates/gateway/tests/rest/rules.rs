@@ -117,3 +117,70 @@ async fn storage_class_of_a_bucket_is_standard_alone() {
     let bound = door.issue(KeyScope::new([Permission::R2Write]).with_bucket("photos")).await;
     assert_eq!(edit(&bound, "Standard").await.error(), (403, 10000));
 }
+
+const LIFECYCLE: &str = "/r2/buckets/photos/lifecycle";
+
+#[tokio::test]
+async fn lifecycle_rules_are_set_and_read() {
+    let door = door().await;
+    let default = door.get(LIFECYCLE).await.result();
+    let upload_age = json!({"condition": {"type": "Age", "maxAge": 604_800}});
+    let expected = json!({"rules": [{
+        "id": "Default Multipart Abort Rule",
+        "enabled": true,
+        "conditions": {"prefix": ""},
+        "abortMultipartUploadsTransition": upload_age,
+    }]});
+    assert_eq!(default, expected);
+    // As wrangler adds one: to those that there are, and without a prefix where there is none.
+    let mut rules = default["rules"].as_array().unwrap().clone();
+    let age = json!({"condition": {"maxAge": 86_400, "type": "Age"}});
+    rules.push(json!({"id": "logs", "enabled": true, "conditions": {}, "deleteObjectsTransition": age}));
+    assert_eq!(door.call(Method::PUT, LIFECYCLE, json!({"rules": rules}).to_string()).await.result(), json!({}));
+    let read = door.get(LIFECYCLE).await.result();
+    assert_eq!(read["rules"][1]["conditions"], json!({"prefix": ""}));
+    assert_eq!(read["rules"][1]["deleteObjectsTransition"], age);
+    door.call(Method::PUT, LIFECYCLE, r#"{"rules": []}"#).await.result();
+    assert_eq!(door.get(LIFECYCLE).await.result(), json!({"rules": []}), "the default is removed as well");
+    assert_eq!(door.call(Method::DELETE, LIFECYCLE, "").await.error().0, 405, "Cloudflare has no such route");
+    assert_eq!(door.get("/r2/buckets/nothing/lifecycle").await.error(), (404, 10006));
+}
+
+#[tokio::test]
+async fn lifecycle_rules_that_cannot_be_carried_out_are_refused() {
+    let door = door().await;
+    let condition = json!({"type": "Age", "maxAge": 60});
+    let rule = |more: &str, value: serde_json::Value| {
+        let mut rule = json!({"id": "a", "enabled": true, "conditions": {"prefix": ""}});
+        rule[more] = value;
+        json!({"rules": [rule]}).to_string()
+    };
+    let class = json!([{"condition": condition, "storageClass": "InfrequentAccess"}]);
+    for (body, expected) in [
+        (rule("storageClassTransitions", class), "storage class"),
+        (rule("abortMultipartUploadsTransition", json!({"condition": {"type": "Age", "maxAge": 700_000}})), "7 days"),
+        (rule("conditions", json!({"suffix": ".log"})), "unknown field"),
+        (rule("deleteObjectsTransition", json!({"condition": {"type": "Date", "date": "soon"}})), "soon"),
+        (rule("deleteObjectsTransition", json!({})), "condition"),
+    ] {
+        let refused = door.call(Method::PUT, LIFECYCLE, body.clone()).await;
+        assert_eq!(refused.error(), (400, 10040), "{body}");
+        let message = refused.json()["errors"][0]["message"].to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    let reader = door.issue(KeyScope::new([Permission::R2Read])).await;
+    assert_eq!(door.call_as(&reader, Method::PUT, LIFECYCLE, "{}").await.error(), (403, 10000));
+    door.call_as(&reader, Method::GET, LIFECYCLE, Body::empty()).await.result();
+}
+
+#[tokio::test]
+async fn store_that_cannot_delete_a_version_takes_no_expiry() {
+    let door = Door::new().await;
+    let read_only = isobar_storage::layers::ReadOnly::new(isobar_storage::memory::MemoryStore::new());
+    door.catalog.insert_bucket("photos", std::sync::Arc::new(read_only));
+    let age = r#"{"rules": [{"id": "a", "enabled": true, "conditions": {"prefix": ""},
+        "deleteObjectsTransition": {"condition": {"type": "Age", "maxAge": 60}}}]}"#;
+    let refused = door.call(Method::PUT, LIFECYCLE, age).await;
+    assert_eq!(refused.error(), (400, 7400));
+    assert!(refused.json()["errors"][0]["message"].as_str().unwrap().contains("set the rule where its objects are"));
+}
