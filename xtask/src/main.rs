@@ -29,6 +29,7 @@ mod readers;
 mod real_site;
 mod schema;
 mod sockets;
+mod sqllogictest;
 mod wasm;
 mod worker;
 
@@ -72,6 +73,8 @@ const HELP: &str = "cargo xtask COMMAND
   endurance  hostile clients: 10,000 idle connections, byte-by-byte requests, aborted downloads; the server must answer others
   faults [NAME]         the running platform under a full disk, failing syncs, damaged and missing files, few descriptors and a
                         clock that jumps, with a ledger of what it acknowledged; needs Linux, root (or sudo), strace, faketime
+  sqllogictest [FOLDER] run test files of sqllogictest through the trait on the local backend, the project's own or those of a
+                        folder (SQLite's); prints the pass rate, and what D1's rules exclude
   bench db              compare the local database with rusqlite and sqlx, in the same statements
   bench s3              compare the door of S3 with s3s-fs and miniflare's R2, by object_store: puts and gets of 4 KiB and 8 MiB;
                         with --large [MIB], stream an object of 5 GiB through it and back, in under 128 MiB of memory
@@ -111,6 +114,7 @@ fn main() -> ExitCode {
         Some("endurance") => endurance::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("drift") => drift::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("docs") => docs::run(),
+        Some("sqllogictest") => sqllogictest::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("faults") => faults::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("bench") => {
             let arguments: Vec<String> = std::env::args().skip(2).collect();
