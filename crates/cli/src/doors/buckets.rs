@@ -213,7 +213,8 @@ pub(super) fn unavailable(what: impl Into<String>, path: &Path, error: impl Disp
 mod tests {
     use std::error::Error;
 
-    use isobar_gateway::catalog::CorsRule;
+    use isobar_gateway::catalog::{CorsRule, Expiry, LifecycleRule};
+    use isobar_gateway::lifecycle::LifecycleSweeper;
 
     use super::*;
 
@@ -258,6 +259,28 @@ mod tests {
         buckets.create("photos").await.unwrap();
         assert_eq!(buckets.cors("photos").await.unwrap(), CorsPolicy::default());
         assert_eq!(buckets.lifecycle("photos").await.unwrap(), LifecyclePolicy::default());
+    }
+
+    #[tokio::test]
+    async fn lifecycle_rules_are_carried_out_in_buckets_that_are_not_open() {
+        let home = tempfile::tempdir().unwrap();
+        let open = || Arc::new(LocalBuckets::new(home.path(), BTreeMap::new()));
+        let buckets = open();
+        let key = isobar_storage::Key::new("logs/a").unwrap();
+        for name in ["photos", "backups"] {
+            buckets.create(name).await.unwrap();
+            let store = buckets.open(name).await.unwrap().unwrap();
+            store.put(&key, "x".into(), isobar_storage::PutOptions::default()).await.unwrap().stored().unwrap();
+        }
+        let rule = LifecycleRule::new("logs").with_prefix("logs/").with_expiry(Expiry::Age(0));
+        buckets.set_lifecycle("photos", LifecyclePolicy::new(vec![rule]).unwrap()).await.unwrap();
+        drop(buckets);
+        let buckets = open();
+        let report = LifecycleSweeper::new(buckets.clone()).sweep().await;
+        assert_eq!((report.buckets, report.deleted, report.failed), (1, 1, 0));
+        assert_eq!(buckets.opened.lock().await.keys().collect::<Vec<_>>(), ["photos"]);
+        assert!(buckets.open("photos").await.unwrap().unwrap().head(&key).await.unwrap().is_none());
+        assert!(buckets.open("backups").await.unwrap().unwrap().head(&key).await.unwrap().is_some());
     }
 
     #[tokio::test]
