@@ -2,7 +2,7 @@
 //!
 //! | module | what it has |
 //! |---|---|
-//! | `buckets`, `databases`, `sessions`, `deploys`, `backups` | the place's resources as the catalogs of `isobar_gateway` |
+//! | `buckets`, `databases`, `deploys`, `backups` | the place's resources as the catalogs of `isobar_gateway` |
 //! | `keyring` | the store of keys, and the file that opens it |
 //! | here | options, binding, opening and closing; the lines that are printed for clients |
 //!
@@ -26,7 +26,6 @@ mod buckets;
 mod databases;
 mod deploys;
 mod keyring;
-mod sessions;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -46,7 +45,7 @@ use isobar_gateway::lifecycle::LifecycleSweeper;
 use isobar_gateway::rest::RestDoor;
 use isobar_gateway::s3::S3Door;
 use isobar_http_serve::Platform;
-use isobar_http_serve::native::{Server, ServerOptions, shutdown_signal};
+use isobar_http_serve::native::{LocalSessionCatalog, Server, ServerOptions, shutdown_signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -54,7 +53,6 @@ use self::backups::LocalBackups;
 use self::buckets::LocalBuckets;
 use self::databases::LocalDatabases;
 pub(crate) use self::deploys::SiteDeploys;
-use self::sessions::LocalSessions;
 use crate::place::Place;
 use crate::{Outcome, say};
 
@@ -225,7 +223,7 @@ impl BoundDoors {
         if rest.is_some() || explorer.is_some() {
             let databases = LocalDatabases::open(&root, config, platform)?;
             let datasets = LocalDatasets::open(root.join("analytics"));
-            let sessions = Arc::new(LocalSessions::new(&root));
+            let sessions = Arc::new(LocalSessionCatalog::new(root.join("sessions")));
             let program = config.name.as_deref().unwrap_or("isobar");
             let door = RestDoor::new(keys.clone())
                 .with_buckets(buckets)

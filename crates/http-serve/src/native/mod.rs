@@ -9,6 +9,8 @@ mod client;
 mod door;
 mod server;
 mod service;
+#[cfg(feature = "gateway")]
+mod sessions;
 
 pub use client::Client;
 pub use isobar_analytics::local::LocalOptions as EventOptions;
@@ -18,5 +20,7 @@ pub use isobar_server::{
 pub use server::Server;
 pub use service::AppService;
 pub(crate) use service::SiteInMemory;
+#[cfg(feature = "gateway")]
+pub use sessions::LocalSessionCatalog;
 
 pub use crate::observe::init_log;

@@ -1,33 +1,98 @@
-//! The session objects of a place, as a catalog to look into.
+//! The session objects below a folder, as a catalog to look into.
 //!
 //! No class of an application runs here: files are read by `isobar_sessions::local::Catalog`, from
 //! copies where a host has them open. Each look blocks, and therefore runs on a thread for that;
-//! statements of clients have 30 s and 64 MiB.
+//! statements of clients have 30 s and 64 MiB. Sockets alone are in no file: a host of this process
+//! lists them, if the catalog has it.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use isobar_gateway::catalog::{
     CatalogError, CatalogErrorKind, SessionCatalog, SessionDetails, SessionInfo, SessionPage, SessionRows,
-    SessionTable, SessionTimer,
+    SessionSocket, SessionTable, SessionTimer,
 };
 use isobar_sessions::local::{Catalog, CatalogEntry, CatalogListOptions, ObjectDetails, QueryBounds, TimerDetails};
-use isobar_sessions::{Error, ErrorKind, IdScheme, Value};
+use isobar_sessions::{Error, ErrorKind, IdScheme, SessionNamespace, SocketDetails, Value};
+use serde_json::Value as Json;
 
-use super::buckets::unavailable;
-use crate::place::{checked, folders};
-
-/// The objects below a root. They are looked into as their files are, whichever process hosts them.
-#[derive(Debug)]
-pub(super) struct LocalSessions {
+/// The session objects in a folder, which has a folder for each class, as `isobar serve` and the explorer in an application look into
+/// them. They are read as their files are, whichever process hosts them; an object is there once it has stored something.
+///
+/// A statement, and the look at an object, take 30 s at most, and the rows of a statement 64 MiB of memory. Of an object's timers the first
+/// 100 are listed.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+///
+/// use isobar_gateway::catalog::SessionCatalog;
+/// use isobar_http_serve::native::LocalSessionCatalog;
+/// use isobar_sessions::SessionNamespaceExt;
+/// use isobar_sessions::local::{HostOptions, LocalHost};
+/// # use isobar_sessions::{Request, Response, Result, SessionContext, SessionObject};
+/// # struct Counter(SessionContext);
+/// # impl SessionObject for Counter {
+/// #     type Env = ();
+/// #     async fn start(context: SessionContext, _: ()) -> Result<Self> {
+/// #         Ok(Self(context))
+/// #     }
+/// #     async fn fetch(&self, _: Request) -> Result<Response> {
+/// #         self.0.kv().put("count", &1)?;
+/// #         Ok(Response::default())
+/// #     }
+/// # }
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let counters = LocalHost::<Counter>::open(folder.join("Counter"), "Counter", &HostOptions::default(), || ())?;
+/// counters.get(&counters.id("/home"), "/").await?;
+///
+/// let catalog = LocalSessionCatalog::new(folder).with_namespace("Counter", Arc::new(counters));
+/// let home = catalog.details("Counter", "/home").await?.expect("it has stored something");
+/// assert_eq!((home.keys, home.sockets.map(|sockets| sockets.len())), (1, Some(0)));
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct LocalSessionCatalog {
     folder: PathBuf,
+    /// By class.
+    namespaces: BTreeMap<String, Arc<dyn SessionNamespace>>,
 }
 
-impl LocalSessions {
-    pub(super) fn new(root: &Path) -> Self {
-        Self { folder: root.join("sessions") }
+impl LocalSessionCatalog {
+    /// Returns a catalog of the classes in this folder: `sessions` below a platform's root. It need not exist.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), namespaces: BTreeMap::new() }
+    }
+
+    /// Lists the WebSockets of a class by its namespace in this process, such as that of a
+    /// [`Platform`](crate::Platform::sessions). Default: none, and sockets are not known.
+    #[must_use]
+    pub fn with_namespace(mut self, class: impl Into<String>, namespace: Arc<dyn SessionNamespace>) -> Self {
+        self.namespaces.insert(class.into(), namespace);
+        self
+    }
+
+    /// The sockets of an object; `None` where they are not known.
+    async fn sockets(&self, class: &str, id: &str) -> Result<Option<Vec<SessionSocket>>, CatalogError> {
+        let Some(namespace) = self.namespaces.get(class) else { return Ok(None) };
+        let listed = match namespace.parse_id(id) {
+            Ok(id) => namespace.sockets(&id).await,
+            Err(error) => Err(error),
+        };
+        match listed {
+            Ok(sockets) => Ok(Some(sockets.into_iter().map(socket).collect())),
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
+            Err(error) => Err(unavailable("the sockets cannot be listed now", &self.folder.join(class), error)),
+        }
     }
 
     /// Looks into the objects of a class, on a thread where that may take its time; `None` where there is no such class.
@@ -36,7 +101,10 @@ impl LocalSessions {
         class: &str,
         look: impl FnOnce(&Catalog) -> Result<Option<T>, Error> + Send + 'static,
     ) -> Result<Option<T>, CatalogError> {
-        let Ok(class) = checked(class).map(str::to_owned) else { return Ok(None) };
+        if !is_name(class) {
+            return Ok(None);
+        }
+        let class = class.to_owned();
         let folder = self.folder.join(&class);
         let shown = folder.clone();
         let looked = tokio::task::spawn_blocking(move || match folder.is_dir() {
@@ -55,9 +123,21 @@ impl LocalSessions {
 }
 
 #[async_trait]
-impl SessionCatalog for LocalSessions {
+impl SessionCatalog for LocalSessionCatalog {
     async fn classes(&self) -> Result<Vec<String>, CatalogError> {
-        folders(&self.folder).map_err(|error| unavailable("the session objects cannot be listed", &self.folder, error))
+        let failed = |error: std::io::Error| unavailable("the session objects cannot be listed", &self.folder, error);
+        let entries = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
+        };
+        let mut classes = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            classes.extend(Some(name).filter(|name| is_name(name) && entry.path().is_dir()));
+        }
+        classes.sort();
+        Ok(classes)
     }
 
     async fn list(&self, class: &str, after: Option<&str>, limit: usize) -> Result<Option<SessionPage>, CatalogError> {
@@ -73,9 +153,9 @@ impl SessionCatalog for LocalSessions {
     }
 
     async fn details(&self, class: &str, id: &str) -> Result<Option<SessionDetails>, CatalogError> {
-        let id = id.to_owned();
-        self.look(class, move |catalog| {
-            let id = catalog.id(&id);
+        let named = id.to_owned();
+        let found = self.look(class, move |catalog| {
+            let id = catalog.id(&named);
             let Some(object) = catalog.details(&id)? else { return Ok(None) };
             let has_timers = object.timers > 0;
             let mut found = details(object);
@@ -86,8 +166,10 @@ impl SessionCatalog for LocalSessions {
                 })?;
             }
             Ok(Some(found))
-        })
-        .await
+        });
+        let Some(mut found) = found.await? else { return Ok(None) };
+        found.sockets = self.sockets(class, &found.info.id).await?;
+        Ok(Some(found))
     }
 
     async fn query(&self, class: &str, id: &str, sql: &str) -> Result<Option<SessionRows>, CatalogError> {
@@ -149,6 +231,26 @@ fn details(found: ObjectDetails) -> SessionDetails {
     details
 }
 
+/// Whether a text can be the name of a class's folder: it stays in its own.
+fn is_name(text: &str) -> bool {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+    !text.is_empty() && !text.starts_with('.') && text.chars().all(is_plain)
+}
+
+/// The error of objects that cannot be had now. Clients are told what it is; the log has the path and the cause.
+fn unavailable(what: &str, path: &Path, error: impl Display) -> CatalogError {
+    CatalogError::new(CatalogErrorKind::Unavailable, what).with_source(format!("{}: {error}", path.display()))
+}
+
+fn socket(details: SocketDetails) -> SessionSocket {
+    let mut socket = SessionSocket::new(details.id, details.tags);
+    let text = |bytes: &[u8]| Json::from(String::from_utf8_lossy(bytes));
+    socket.attachment =
+        details.attachment.as_deref().map(|bytes| serde_json::from_slice(bytes).unwrap_or_else(|_| text(bytes)));
+    socket.is_open = details.is_open;
+    socket
+}
+
 fn shown(timer: TimerDetails) -> SessionTimer {
     let mut shown = SessionTimer::new(timer.name);
     shown.due = timer.due;
@@ -161,7 +263,10 @@ fn shown(timer: TimerDetails) -> SessionTimer {
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use isobar_sessions::local::{HostOptions, LocalHost};
-    use isobar_sessions::{Request, Response, SessionContext, SessionNamespaceExt, SessionObject};
+    use isobar_sessions::{
+        Message, Request, Response, SessionContext, SessionNamespaceExt, SessionObject, WebSocket, socket_pair,
+        websocket_response,
+    };
     use serde_json::json;
 
     use super::*;
@@ -178,8 +283,17 @@ mod tests {
         }
 
         async fn fetch(&self, request: Request) -> isobar_sessions::Result<Response> {
+            if request.headers().contains_key(http::header::UPGRADE) {
+                let (client, server) = socket_pair();
+                self.0.accept_websocket(server, &["member"])?.set_attachment(&json!({"colour": "red"}))?;
+                return Ok(websocket_response(client));
+            }
             self.0.sql().exec("INSERT INTO messages VALUES (?, x'01ff')", (request.uri().path(),))?;
             Ok(Response::default())
+        }
+
+        async fn message(&self, _: &WebSocket, _: Message) -> isobar_sessions::Result<()> {
+            Ok(())
         }
     }
 
@@ -191,7 +305,7 @@ mod tests {
         for name in ["lobby", "kitchen"] {
             host.get(&host.id(name), "/hello").await.unwrap();
         }
-        let sessions = LocalSessions::new(home.path());
+        let sessions = LocalSessionCatalog::new(home.path().join("sessions"));
         let first = sessions.list("Room", None, 1).await.unwrap().unwrap();
         let second = sessions.list("Room", first.cursor.as_deref(), 1).await.unwrap().unwrap();
         let mut names = [&first, &second].map(|page| page.objects[0].name.clone().unwrap());
@@ -210,6 +324,23 @@ mod tests {
         assert_eq!(sessions.query("Room", "nobody", "SELECT 1").await.unwrap(), None);
     }
 
+    #[tokio::test]
+    async fn sockets_are_known_by_the_namespace_of_this_process() {
+        let home = tempfile::tempdir().unwrap();
+        let host =
+            LocalHost::<Room>::open(home.path().join("Room"), "Room", &HostOptions::default().with_threads(1), || ())
+                .unwrap();
+        host.get(&host.id("lobby"), "/hello").await.unwrap();
+        let _client = host.connect(&host.id("lobby"), "/").await.unwrap();
+        let catalog = LocalSessionCatalog::new(home.path());
+        assert_eq!(catalog.details("Room", "lobby").await.unwrap().unwrap().sockets, None);
+        let catalog = catalog.with_namespace("Room", Arc::new(host));
+        let sockets = catalog.details("Room", "lobby").await.unwrap().unwrap().sockets.unwrap();
+        assert_eq!(sockets.len(), 1);
+        assert_eq!((&sockets[0].tags[..], sockets[0].is_open), (&["member".to_owned()][..], true));
+        assert_eq!(sockets[0].attachment, Some(json!({"colour": "red"})));
+    }
+
     /// The rows have 40 MB, which the bound on rows lets through; their JSON would have more than a gigabyte.
     #[tokio::test]
     async fn blobs_whose_json_would_fill_the_memory_are_refused() {
@@ -217,7 +348,7 @@ mod tests {
         let folder = home.path().join("sessions/Room");
         let host = LocalHost::<Room>::open(&folder, "Room", &HostOptions::default().with_threads(1), || ()).unwrap();
         host.get(&host.id("lobby"), "/").await.unwrap();
-        let sessions = LocalSessions::new(home.path());
+        let sessions = LocalSessionCatalog::new(home.path().join("sessions"));
         let blobs =
             |count: usize| format!("SELECT zeroblob(400000) AS b FROM json_each('[{}1]')", "1,".repeat(count - 1));
         let rows = sessions.query("Room", "lobby", &blobs(2)).await.unwrap().unwrap();
@@ -232,7 +363,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(home.path().join("sessions/Room")).unwrap();
         std::fs::create_dir_all(home.path().join("keys")).unwrap();
-        let sessions = LocalSessions::new(home.path());
+        let sessions = LocalSessionCatalog::new(home.path().join("sessions"));
         assert_eq!(sessions.classes().await.unwrap(), ["Room"]);
         for class in ["../keys", "..", "", ".", "Room/..", "Nothing"] {
             assert_eq!(sessions.list(class, None, 10).await.unwrap(), None, "{class}");
