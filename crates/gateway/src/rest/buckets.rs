@@ -58,8 +58,12 @@ pub(super) async fn list(door: &RestDoor, call: &Call, key: &Key) -> Answer {
 }
 
 /// Creates a bucket, by R2's rule for names.
-pub(super) async fn create(door: &RestDoor, key: &Key, body: Body) -> Answer {
+pub(super) async fn create(door: &RestDoor, call: &Call, key: &Key, body: Body) -> Answer {
     administer(key)?;
+    // A hint of a location may be ignored; where data must be is a promise.
+    if call.headers.get("cf-r2-jurisdiction").is_some_and(|jurisdiction| jurisdiction != "default") {
+        return Err(ApiError::malformed("a bucket has no jurisdiction here: it is where the server is"));
+    }
     let new: NewBucket = call::json(body, door.options.json_bytes).await?;
     if new.storage_class.is_some_and(|class| class != "Standard") {
         return Err(no_class());

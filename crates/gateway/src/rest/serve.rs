@@ -94,7 +94,7 @@ impl RestDoor {
             Route::Memberships => account::memberships(self, call),
             Route::Graphql => graphql::query(self, key, body).await,
             Route::ListBuckets => buckets::list(self, call, key).await,
-            Route::CreateBucket => buckets::create(self, key, body).await,
+            Route::CreateBucket => buckets::create(self, call, key, body).await,
             Route::GetBucket(name) => buckets::get(self, key, &name).await,
             Route::DeleteBucket(name) => buckets::delete(self, key, &name).await,
             Route::EditBucket(name) => buckets::edit(self, call, key, &name).await,

@@ -184,3 +184,16 @@ async fn store_that_cannot_delete_a_version_takes_no_expiry() {
     assert_eq!(refused.error(), (400, 7400));
     assert!(refused.json()["errors"][0]["message"].as_str().unwrap().contains("set the rule where its objects are"));
 }
+
+#[tokio::test]
+async fn bucket_of_a_jurisdiction_is_refused() {
+    let door = Door::new().await;
+    let create = async |name: &str, jurisdiction: &str| {
+        let request = Request::post(format!("{}/r2/buckets", door.account)).header("cf-r2-jurisdiction", jurisdiction);
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {}", door.token));
+        door.send(request.body(json!({"name": name}).to_string().into()).unwrap()).await
+    };
+    assert_eq!(create("in-the-eu", "eu").await.error(), (400, 7400));
+    create("anywhere", "default").await.result();
+    assert_eq!(door.get("/r2/buckets").await.result()["buckets"].as_array().unwrap().len(), 1);
+}
