@@ -38,6 +38,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 mod analytics;
+mod archive;
 mod confirm;
 mod copy;
 mod d1;

@@ -47,6 +47,7 @@ use isobar_http_serve::{
 use isobar_site::{CacheOptions, Fingerprints, Site, SiteOptions};
 use isobar_storage::{ListOptions, ObjectStore};
 
+use crate::archive::{Archives, EventArchive};
 use crate::copy::Copied;
 use crate::deploy::warn_of;
 use crate::doors::{Doors, OpenDoors, SiteDeploys};
@@ -186,6 +187,8 @@ pub(crate) struct Serve {
     /// The oldest segments are removed first.
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     events_size: u64,
+    #[command(flatten)]
+    archive: EventArchive,
     /// Events per second above which requests are sampled, with a weight in each event; 0 writes all
     ///
     /// Sums that are weighted by double4 stay right on average.
@@ -282,7 +285,8 @@ impl Serve {
         let assets = config.assets.clone().unwrap_or_default();
         let options = site_options(&assets)?;
         let first_served = worker_first(&assets)?;
-        let platform = self.platform(&config)?.local(&root).await?;
+        let archives = self.archive.open(place, &root, &config).await?;
+        let platform = self.platform(&config, &archives)?.local(&root).await?;
         let source = self.source(place, &config, &root, &platform).await?;
         let base = server.address().map_or_else(|| "http://localhost".to_owned(), |_| server.url());
         let mut app = with_signed_urls(App::new(), place, &config, &platform, &base).await?;
@@ -296,7 +300,7 @@ impl Serve {
         if let Some(server) = metrics_server {
             app = with_metrics(app, server)?;
         }
-        let doors = Box::pin(doors.open(place, &config, &platform, deploys)).await?;
+        let doors = Box::pin(doors.open(place, &config, &platform, deploys, archives)).await?;
         say!("serving on {} (Ctrl-C ends)", server.url());
         let serving = server.serve(app.into_service(), shutdown_signal());
         let served = match source.copied {
@@ -391,7 +395,7 @@ impl Serve {
     }
 
     /// Returns the platform that is to be opened.
-    fn platform(&self, config: &Config) -> Result<WranglerPlatform, String> {
+    fn platform(&self, config: &Config, archives: &Archives) -> Result<WranglerPlatform, String> {
         let mut slow = self.slow_queries;
         let text = std::env::var_os("ISOBAR_SLOW_QUERIES").filter(|text| slow.is_none() && !text.is_empty());
         if let Some(text) = text {
@@ -399,7 +403,11 @@ impl Serve {
             slow = Some(read.map_err(|error| format!("ISOBAR_SLOW_QUERIES: {error}"))?);
         }
         let slow = slow.map(|threshold| SlowQueryOptions::default().with_threshold(threshold));
-        Ok(WranglerPlatform::new(config.clone()).events(self.event_options()).slow_queries(slow))
+        let platform = WranglerPlatform::new(config.clone()).events(self.event_options()).slow_queries(slow);
+        Ok(config.analytics_engine_datasets.iter().fold(platform, |platform, dataset| {
+            let archive = archives.get(dataset.local_name());
+            platform.events_of(dataset.local_name(), self.archive.configure(self.event_options(), archive))
+        }))
     }
 
     /// Returns how long events are kept. 0 is no limit, in both options; a limit of 0 would keep

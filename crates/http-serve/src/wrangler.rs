@@ -52,8 +52,9 @@ pub struct WranglerPlatform {
     secrets: Vec<(String, Secret)>,
     mail: Vec<(String, Arc<dyn isobar_api::mail::MailSender>)>,
     triggers: Option<TriggeredApp>,
+    /// By the datasets' names; those of all others have an empty one.
     #[cfg(feature = "native")]
-    events: isobar_analytics::local::LocalOptions,
+    events: std::collections::BTreeMap<String, isobar_analytics::local::LocalOptions>,
     #[cfg(feature = "native")]
     history: Option<isobar_db::HistoryOptions>,
     #[cfg(feature = "native")]
@@ -182,7 +183,15 @@ impl WranglerPlatform {
     #[cfg(feature = "native")]
     #[must_use]
     pub fn events(mut self, options: isobar_analytics::local::LocalOptions) -> Self {
-        self.events = options;
+        self.events.insert(String::new(), options);
+        self
+    }
+
+    /// Sets the options of one local dataset, by its name in queries. Default: those of [`events`](Self::events).
+    #[cfg(feature = "native")]
+    #[must_use]
+    pub fn events_of(mut self, dataset: impl Into<String>, options: isobar_analytics::local::LocalOptions) -> Self {
+        self.events.insert(dataset.into(), options);
         self
     }
 
@@ -354,7 +363,8 @@ impl WranglerPlatform {
         let mut datasets = Vec::new();
         for dataset in &self.config.analytics_engine_datasets {
             let name = file_name(&dataset.binding, dataset.local_name())?;
-            let sink = isobar_analytics::local::LocalSink::open_with(folder.join(name), self.events.clone());
+            let options = self.events.get(name).or_else(|| self.events.get("")).cloned().unwrap_or_default();
+            let sink = isobar_analytics::local::LocalSink::open_with(folder.join(name), options);
             let sink = sink.map_err(|error| PlatformError::Dataset(dataset.binding.clone(), error))?;
             datasets.push(Dataset { binding: dataset.binding.clone(), name: name.to_owned(), sink });
         }

@@ -162,11 +162,11 @@ impl Compactor {
         self
     }
 
-    /// Moves the columnar segments of the folder whose newest event is before this time, in milliseconds, to the archive, the oldest first.
+    /// Moves the columnar segments of the folder whose newest event is not after this time, in milliseconds, to the archive, the oldest first.
     pub(super) fn archive(&mut self, before: i64) -> Result<ArchiveReport> {
         let store = self.store()?;
         let mut report = ArchiveReport { removed_objects: self.collect_garbage()?, ..ArchiveReport::default() };
-        let old = self.manifest.segments.iter().filter(|entry| entry.object.is_none() && entry.until < before);
+        let old = self.manifest.segments.iter().filter(|entry| entry.object.is_none() && entry.until <= before);
         for entry in old.cloned().collect::<Vec<_>>() {
             self.move_segment(&store, entry, &mut report)?;
         }

@@ -27,7 +27,7 @@ pub(crate) struct Compact {
 
 impl Compact {
     pub(super) async fn run(self, place: &Place) -> Outcome {
-        let report = self.dataset.open(place)?.compact(CompactionOptions::default()).await?;
+        let report = self.dataset.open(place).await?.compact(CompactionOptions::default()).await?;
         if self.json {
             return print_json(&report);
         }
@@ -70,7 +70,7 @@ pub(crate) struct Retention {
 impl Retention {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let options = LocalOptions::default().with_retain_for(self.max_age).with_retain_bytes(self.max_bytes);
-        let removed = self.dataset.open_with(place, options)?.apply_retention().await?;
+        let removed = self.dataset.open_with(place, options).await?.apply_retention().await?;
         say!("removed {}", counted(removed, "byte"));
         Ok(())
     }
@@ -95,7 +95,7 @@ pub(crate) struct Erase {
 
 impl Erase {
     pub(super) async fn run(self, place: &Place) -> Outcome {
-        let sink = self.dataset.open(place)?;
+        let sink = self.dataset.open(place).await?;
         let question = format!("permanently erase all points of {} with index {:?}", self.dataset.dataset, self.index);
         confirm(self.yes, &question, Unattended::Refuse)?;
         let report = sink.erase(self.index.clone()).await?;
@@ -108,7 +108,7 @@ impl Erase {
         if !report.quarantined.is_empty() {
             let files = report.quarantined.join(", ");
             let message = format!(
-                "damaged segments may still contain points with this index; delete them from the folder quarantine: {files}"
+                "damaged segments may still contain points with this index; delete them from the folder quarantine, or from the archive: {files}"
             );
             return Err(message.into());
         }

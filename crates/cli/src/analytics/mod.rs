@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `query`, `tables` | log and segments | nothing |
 //! | `tail` | log and segments, again and again | nothing |
+//! | `archive` | segments | segments in a folder or bucket; removes their files |
 //! | `compact` | the log | segments; removes the part of the log that is in them |
 //! | `retention` | the ages and sizes of segments | removes the oldest |
 //! | `erase` | all of it | segments without the index; a compacted log |
@@ -19,6 +20,7 @@
 //! exporting and importing have no counterpart there, and neither has wrangler a command for datasets.
 //! `query --remote` uses Cloudflare's SQL API.
 
+mod archive;
 mod chart;
 mod maintain;
 mod query;
@@ -41,6 +43,7 @@ use crate::{Outcome, say};
   isobar analytics query 'SELECT blob1, count() FROM visits GROUP BY blob1'
   isobar analytics tail EVENTS
   isobar analytics compact EVENTS
+  isobar analytics archive EVENTS --older-than 30d --to r2://old/events --remote
   isobar analytics retention EVENTS --max-age 30d --max-bytes 1GiB
   isobar analytics erase EVENTS tenant-17 --yes
   isobar analytics export EVENTS --format parquet --from 2026-11-01T00:00:00Z --output november.parquet
@@ -48,7 +51,7 @@ use crate::{Outcome, say};
 pub(crate) enum Analytics {
     /// Run a query in Analytics Engine's SQL
     Query(query::Run),
-    /// List the datasets
+    /// List the datasets, and how much of each is in the log, in Parquet segments and in an archive
     Tables {
         #[command(flatten)]
         at: query::Where,
@@ -57,6 +60,8 @@ pub(crate) enum Analytics {
     ///
     /// A server may write to the dataset and read it at the same time. The segment that it is writing is skipped.
     Compact(maintain::Compact),
+    /// Move old Parquet segments to a folder or a bucket, from which they are still queried
+    Archive(archive::Archive),
     /// Remove the oldest points of a dataset, by age or by total size
     Retention(maintain::Retention),
     /// Erase all points that have a given index, from the log and from the Parquet segments
@@ -78,6 +83,7 @@ impl Analytics {
             Self::Query(run) => run.run(place).await,
             Self::Tables { at } => query::tables(at, place).await,
             Self::Compact(command) => command.run(place).await,
+            Self::Archive(command) => command.run(place).await,
             Self::Retention(command) => command.run(place).await,
             Self::Erase(command) => command.run(place).await,
             Self::Export(command) => command.run(place).await,
@@ -97,30 +103,44 @@ pub(crate) struct Dataset {
 }
 
 impl Dataset {
-    /// Opens the dataset, which must exist.
+    /// Opens the dataset, which must exist, with the archive that it has.
     ///
     /// # Errors
     /// That there is no such dataset, with the names of those there are; those of opening it.
-    fn open(&self, place: &Place) -> Result<LocalSink, Box<dyn Error>> {
-        self.open_with(place, without_retention())
+    async fn open(&self, place: &Place) -> Result<LocalSink, Box<dyn Error>> {
+        self.open_with(place, without_retention()).await
     }
 
     /// Opens the dataset to import into it: one of the configuration is created where it does not exist.
     ///
     /// # Errors
     /// As [`open`](Self::open), for a dataset that is not in the configuration.
-    fn make(&self, place: &Place) -> Result<LocalSink, Box<dyn Error>> {
+    async fn make(&self, place: &Place) -> Result<LocalSink, Box<dyn Error>> {
         let config = place.config()?;
         let mut datasets = config.iter().flat_map(|config| &config.analytics_engine_datasets);
         if datasets.any(|dataset| dataset.binding == self.dataset || dataset.local_name() == self.dataset) {
             place.make_root(config.as_ref())?;
             return Ok(LocalSink::open_with(place.dataset_folder(&self.dataset)?, without_retention())?);
         }
-        self.open(place)
+        self.open(place).await
     }
 
-    /// As [`open`](Self::open), with options: `retention` alone sets limits.
-    fn open_with(&self, place: &Place, options: LocalOptions) -> Result<LocalSink, Box<dyn Error>> {
+    /// As [`open`](Self::open), with options: `retention` alone sets limits. An archive that cannot be opened is a warning, as not every
+    /// command needs it.
+    async fn open_with(&self, place: &Place, options: LocalOptions) -> Result<LocalSink, Box<dyn Error>> {
+        let options = match crate::archive::of_dataset(&place.dataset_folder(&self.dataset)?, place).await {
+            Ok(Some(archive)) => options.with_archive(archive),
+            Ok(None) => options,
+            Err(error) => {
+                eprintln!("warning: the archive of the dataset {} cannot be opened: {error}", self.dataset);
+                options
+            }
+        };
+        self.open_as(place, options)
+    }
+
+    /// Opens the dataset, which must exist, with these options.
+    fn open_as(&self, place: &Place, options: LocalOptions) -> Result<LocalSink, Box<dyn Error>> {
         let folder = place.dataset_folder(&self.dataset)?;
         if !folder.is_dir() {
             let known = place.datasets()?;

@@ -16,16 +16,15 @@ use std::time::Duration;
 use clap::Args;
 use isobar_analytics::clickhouse::ClickHouse;
 use isobar_analytics::cloudflare::AnalyticsEngineSql;
-use isobar_analytics::query::{
-    Analytics, Answer, Format, LocalDatasets, Query, QueryExecutor, QueryOptions, to_positions,
-};
+use isobar_analytics::local::StoredSegments;
+use isobar_analytics::query::{Analytics, Answer, Format, Query, QueryExecutor, QueryOptions, to_positions};
 use isobar_analytics::{Error as AnalyticsError, ErrorKind, Schema};
 use isobar_cloudflare::client::Account;
 
 use crate::place::Place;
-use crate::{Outcome, table};
+use crate::{Outcome, archive, table};
 
-use super::{chart, warn_of};
+use super::{chart, counted, warn_of};
 
 /// The datasets to use: those on this machine, on Cloudflare, or on a ClickHouse server.
 #[derive(Debug, Args)]
@@ -43,18 +42,26 @@ pub(crate) struct Where {
 }
 
 impl Where {
+    fn is_local(&self) -> bool {
+        !self.remote && self.clickhouse.is_none()
+    }
+
     /// Returns an executor. The time limit is for local queries; Cloudflare and ClickHouse have their own.
     ///
     /// # Errors
     /// The account's id or token is missing in the environment, or the URL is invalid.
-    fn executor(&self, place: &Place, time_limit: Option<Duration>) -> Result<Box<dyn QueryExecutor>, Box<dyn Error>> {
+    async fn executor(
+        &self,
+        place: &Place,
+        time_limit: Option<Duration>,
+    ) -> Result<Box<dyn QueryExecutor>, Box<dyn Error>> {
         if self.remote {
             return Ok(Box::new(AnalyticsEngineSql::new(Account::from_env()?)));
         }
         if let Some(url) = &self.clickhouse {
             return Ok(Box::new(clickhouse(url)?));
         }
-        Ok(Box::new(local(place, time_limit)?))
+        Ok(Box::new(local(place, time_limit).await?))
     }
 }
 
@@ -74,10 +81,11 @@ fn clickhouse(url: &str) -> Result<ClickHouse, AnalyticsError> {
     })
 }
 
-fn local(place: &Place, time_limit: Option<Duration>) -> Result<Analytics, Box<dyn Error>> {
+async fn local(place: &Place, time_limit: Option<Duration>) -> Result<Analytics, Box<dyn Error>> {
     let folder = place.root(place.config()?.as_ref()).join("analytics");
     let options = QueryOptions::default().with_time_limit(time_limit);
-    Ok(Analytics::new(LocalDatasets::open(folder)).with_options(options))
+    let archives = archive::existing(place, &folder).await;
+    Ok(Analytics::new(archive::datasets(folder, archives)).with_options(options))
 }
 
 #[derive(Debug, Args)]
@@ -126,9 +134,42 @@ pub(crate) struct Run {
     at: Where,
 }
 
-/// Prints the names of the datasets.
+/// Prints the names of the datasets; of local ones also where their segments are.
 pub(crate) async fn tables(at: Where, place: &Place) -> Outcome {
-    print_table(&at.executor(place, None)?.query(&Query::new("SHOW TABLES")).await?)
+    if at.is_local() {
+        return local_tables(place);
+    }
+    print_table(&at.executor(place, None).await?.query(&Query::new("SHOW TABLES")).await?)
+}
+
+/// Prints the datasets on this machine. The archives are not asked: how much is in them is in the manifests.
+fn local_tables(place: &Place) -> Outcome {
+    let headings = ["name", "log bytes", "segments", "bytes", "archived", "bytes", "archive"].map(str::to_owned);
+    let folder = place.root(place.config()?.as_ref()).join("analytics");
+    let mut rows = Vec::new();
+    for name in place.datasets()? {
+        let segments = match StoredSegments::of(folder.join(&name)) {
+            Ok(segments) => segments,
+            Err(error) => {
+                eprintln!("warning: {error}");
+                rows.push(vec![name]);
+                continue;
+            }
+        };
+        if segments.quarantined > 0 {
+            eprintln!("warning: {} of {name} cannot be read", counted(segments.quarantined, "damaged segment"));
+        }
+        let numbers = [
+            segments.log_bytes,
+            segments.columnar_segments,
+            segments.columnar_bytes,
+            segments.archived_segments,
+            segments.archived_bytes,
+        ];
+        let archive = segments.archive.unwrap_or_default();
+        rows.push([name].into_iter().chain(numbers.map(|number| number.to_string())).chain([archive]).collect());
+    }
+    table::print(&headings, &rows)
 }
 
 impl Run {
@@ -138,9 +179,9 @@ impl Run {
         let sql = to_positions(&self.sql, |dataset| find_schema(&schemas, &folder, dataset))?;
         let query = self.param.into_iter().fold(Query::new(sql), Query::with);
         if self.explain {
-            return Ok(std::io::stdout().lock().write_all(local(place, None)?.explain(&query)?.as_bytes())?);
+            return Ok(std::io::stdout().lock().write_all(local(place, None).await?.explain(&query)?.as_bytes())?);
         }
-        let executor = self.at.executor(place, Some(Duration::from_secs(self.time_limit)))?;
+        let executor = self.at.executor(place, Some(Duration::from_secs(self.time_limit))).await?;
         let answer = executor.query(&query).await?;
         warn_of(&answer.stats().damage);
         if self.chart {

@@ -43,7 +43,7 @@ pub(crate) struct Tail {
 
 impl Tail {
     pub(super) async fn run(self, place: &Place) -> Outcome {
-        let sink = self.dataset.open(place)?;
+        let sink = self.dataset.open(place).await?;
         let begin = Utc::now() - TimeDelta::seconds(self.since.into());
         let mut seen = Seen::default();
         let mut left = self.limit;

@@ -50,7 +50,7 @@ impl Export {
         let mut options = ScanOptions::default();
         options.from = self.from;
         options.until = self.until;
-        let report = self.dataset.open(place)?.export(options, self.format, &self.output).await?;
+        let report = self.dataset.open(place).await?.export(options, self.format, &self.output).await?;
         warn_of(&report.damage);
         say!("exported {} to {}", counted(report.points, "point"), self.output.display());
         Ok(())
@@ -76,7 +76,7 @@ impl Import {
         // Before the dataset is created.
         let file = File::open(&self.file);
         drop(file.map_err(|error| format!("cannot read {}: {error}", self.file.display()))?);
-        let points = self.dataset.make(place)?.import(&self.file).await?;
+        let points = self.dataset.make(place).await?.import(&self.file).await?;
         say!("imported {}", counted(points, "point"));
         Ok(())
     }

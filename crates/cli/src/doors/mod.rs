@@ -37,7 +37,6 @@ use std::time::Duration;
 use axum::Router;
 use clap::Args;
 use futures_util::future::join_all;
-use isobar_analytics::query::LocalDatasets;
 use isobar_cloudflare::wrangler::Config;
 use isobar_gateway::explorer::ExplorerDoor;
 use isobar_gateway::keys::{Audit, FailedAttempts, KeyStore, KeysError};
@@ -53,6 +52,7 @@ use self::backups::LocalBackups;
 use self::buckets::LocalBuckets;
 use self::databases::LocalDatabases;
 pub(crate) use self::deploys::SiteDeploys;
+use crate::archive::{self, Archives};
 use crate::place::Place;
 use crate::{Outcome, say};
 
@@ -193,6 +193,7 @@ impl BoundDoors {
         config: &Config,
         platform: &Platform,
         site: Option<SiteDeploys>,
+        archives: Archives,
     ) -> Result<Option<OpenDoors>, Box<dyn Error>> {
         let Self { rest, s3, explorer, explorer_access, backups, keyring, audit } = self;
         if rest.is_none() && s3.is_none() && explorer.is_none() {
@@ -222,7 +223,7 @@ impl BoundDoors {
         }
         if rest.is_some() || explorer.is_some() {
             let databases = LocalDatabases::open(&root, config, platform)?;
-            let datasets = LocalDatasets::open(root.join("analytics"));
+            let datasets = archive::datasets(root.join("analytics"), archives);
             let sessions = Arc::new(LocalSessionCatalog::new(root.join("sessions")));
             let program = config.name.as_deref().unwrap_or("isobar");
             let door = RestDoor::new(keys.clone())

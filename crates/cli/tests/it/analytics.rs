@@ -106,3 +106,40 @@ fn dataset_of_the_configuration_is_imported_into_a_new_place() {
     let query = ["--root", "new", "analytics", "query", "SELECT count() FROM visits", "--format", "TabSeparated"];
     assert_eq!(ok(here, &query).trim(), "3");
 }
+
+#[test]
+fn archived_points_are_listed_queried_and_erased_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fs::write(here.join("wrangler.toml"), CONFIG).unwrap();
+    write(here, 0..10);
+    ok(here, &["analytics", "compact", "EVENTS"]);
+    let archive = ["analytics", "archive", "EVENTS", "--older-than", "0s"];
+    assert!(refused(here, &archive).contains("the dataset visits has no archive yet: name one with --to"));
+    let into = |target: &'static str| [&archive[..], &["--to", target]].concat();
+    let moved = ok(here, &into("r2://old/events"));
+    assert!(
+        moved.starts_with("moved 1 Parquet segment (10 points, ") && moved.ends_with(") to r2://old/events/visits\n"),
+        "{moved}"
+    );
+    let count = ["analytics", "query", "SELECT count() AS n FROM visits", "--format", "TabSeparated"];
+    assert_eq!(ok(here, &count), "10\n");
+    let tables = ok(here, &["analytics", "tables"]);
+    assert!(tables.lines().last().unwrap().ends_with("  r2://old/events/visits"), "{tables}");
+    assert_eq!(ok(here, &archive), "moved 0 Parquet segments (0 points, 0 bytes) to r2://old/events/visits\n");
+    let refusal = refused(here, &into("large"));
+    assert!(refusal.contains("the dataset has segments in the archive r2://old/events/visits"), "{refusal}");
+    let export = ["analytics", "export", "EVENTS", "--format", "csv", "--output", "all.csv"];
+    assert_eq!(ok(here, &export), "exported 10 points to all.csv\n");
+
+    let erased = ok(here, &["analytics", "erase", "EVENTS", "odd", "--yes"]);
+    assert_eq!(erased, "erased 5 points; rewrote 1 Parquet segment\n");
+    assert_eq!(ok(here, &count), "5\n");
+    // Nothing is in the bucket any more, so that another place may be named.
+    let moved: serde_json::Value =
+        serde_json::from_str(&ok(here, &[&into("large")[..], &["--json"]].concat())).unwrap();
+    assert_eq!((&moved["segments"], &moved["points"]), (&1.into(), &5.into()));
+    assert_eq!(fs::read_dir(here.join("large/visits")).unwrap().count(), 1);
+    assert_eq!(ok(here, &count), "5\n");
+    assert!(refused(here, &[&into("large")[..], &["--remote"]].concat()).contains("--remote needs a bucket"));
+}
