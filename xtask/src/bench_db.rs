@@ -1,8 +1,9 @@
 //! Compares the local database with rusqlite and sqlx on the same statements, in one run: `cargo xtask bench db`.
 //!
 //! rusqlite runs in our own bench program, as both stand on one SQLite; sqlx links another one and is a program of its own
-//! (`xtask/peers/sqlx`). With `--rounds N` each peer runs N times in turn. Default: 3. The table has the medians of the rounds, and
-//! the bars beside them; where the machine has other work, processor time is the number to go by.
+//! (`xtask/peers/sqlx`), which does not run the import of a million rows. With `--rounds N` each peer runs N times in turn. Default: 3.
+//! The table has the medians of the rounds, and the bars beside them; where the machine has other work, processor time is the number to
+//! go by.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,9 +33,11 @@ struct Row {
     of_sqlx: Option<f64>,
     /// Most microseconds of the 99th percentile.
     p99: Option<f64>,
+    /// Most memory of the process in MiB, for a row that sqlx does not run and that is one run of a million.
+    memory: Option<f64>,
 }
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 9] = [
     row("select/1", "point select, one task", Some(1.5), Some(10.0), None),
     row("select/32", "point select, 32 tasks", None, Some(5.0), None),
     row("select/32 beside", "the same beside two queries of 20 ms", None, None, Some(1000.0)),
@@ -43,6 +46,14 @@ const ROWS: [Row; 8] = [
     row("update/32", "durable update, 32 tasks", None, Some(15.0), Some(5000.0)),
     row("update/128", "durable update, 128 tasks", None, Some(40.0), Some(5000.0)),
     row("batch/100", "batch of 100 inserts", Some(1.3), None, None),
+    Row {
+        name: "import/1M",
+        what: "import of 1 M rows",
+        of_rusqlite: Some(1.3),
+        of_sqlx: None,
+        p99: None,
+        memory: Some(64.0),
+    },
 ];
 
 const fn row(
@@ -52,11 +63,16 @@ const fn row(
     of_sqlx: Option<f64>,
     p99: Option<f64>,
 ) -> Row {
-    Row { name, what, of_rusqlite, of_sqlx, p99 }
+    Row { name, what, of_rusqlite, of_sqlx, p99, memory: None }
 }
 
 /// Measurements by row and peer, one for each round.
-type Rounds = BTreeMap<(String, String), Vec<Measured>>;
+#[derive(Default)]
+struct Rounds {
+    measured: BTreeMap<(String, String), Vec<Measured>>,
+    /// The most memory of a peer's process, in MiB.
+    memory: BTreeMap<(String, String), f64>,
+}
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let rounds = match arguments {
@@ -76,7 +92,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
             .arg("--target-dir")
             .arg(&peer_target),
     )?;
-    let mut measured = Rounds::new();
+    let mut measured = Rounds::default();
     for round in 0..rounds {
         // The order rotates, so that no peer is always first.
         for index in 0..PEERS.len() {
@@ -127,7 +143,11 @@ fn read(command: &mut Command, folder: &Path, measured: &mut Rounds) -> Outcome 
                 rate: rate.parse()?,
                 cpu: microseconds(cpu)?,
             };
-            measured.entry(((*name).to_owned(), (*peer).to_owned())).or_default().push(one);
+            measured.measured.entry(((*name).to_owned(), (*peer).to_owned())).or_default().push(one);
+        }
+        if let ["memory", peer, name, kibibytes] = fields.as_slice() {
+            let most = measured.memory.entry(((*name).to_owned(), (*peer).to_owned())).or_default();
+            *most = most.max(kibibytes.parse::<f64>()? / 1024.0);
         }
     }
     Ok(())
@@ -140,7 +160,9 @@ fn print(measured: &Rounds, rounds: usize) -> Outcome {
         let of = |peer: &str| median(measured, row.name, peer, rounds);
         let ours = of("isobar")?;
         let with_rusqlite = row.of_rusqlite.is_some();
-        for peer in PEERS.into_iter().filter(|peer| *peer != "rusqlite" || with_rusqlite) {
+        let with_sqlx = row.memory.is_none();
+        let runs = |peer: &&str| (*peer != "rusqlite" || with_rusqlite) && (*peer != "sqlx" || with_sqlx);
+        for peer in PEERS.into_iter().filter(runs) {
             let Measured { p50, p99, rate, cpu } = of(peer)?;
             let what = if peer == "isobar" { row.what } else { "" };
             println!("{what:38} {peer:10} {p50:>10.1} {p99:>10.1} {rate:>10.0} {cpu:>9.1}");
@@ -150,10 +172,20 @@ fn print(measured: &Rounds, rounds: usize) -> Outcome {
             let ratio = ours.p50 / of("rusqlite")?.p50;
             verdicts.push(verdict(ratio <= most, &format!("{ratio:.2}x rusqlite's p50 (at most {most})")));
         }
-        let sqlx = ours.rate / of("sqlx")?.rate;
-        match row.of_sqlx {
-            Some(least) => verdicts.push(verdict(sqlx >= least, &format!("{sqlx:.1}x sqlx's rate (at least {least})"))),
-            None => verdicts.push(format!("{sqlx:.1}x sqlx's rate")),
+        if with_sqlx {
+            let sqlx = ours.rate / of("sqlx")?.rate;
+            match row.of_sqlx {
+                Some(least) => {
+                    verdicts.push(verdict(sqlx >= least, &format!("{sqlx:.1}x sqlx's rate (at least {least})")));
+                }
+                None => verdicts.push(format!("{sqlx:.1}x sqlx's rate")),
+            }
+        }
+        if let Some(most) = row.memory {
+            let of = |peer: &str| measured.memory.get(&(row.name.to_owned(), peer.to_owned())).copied();
+            let ours = of("isobar").ok_or_else(|| format!("isobar has not printed its memory of {}", row.name))?;
+            verdicts.push(verdict(ours <= most, &format!("{ours:.0} MiB of memory (at most {most})")));
+            verdicts.extend(of("rusqlite").map(|theirs| format!("rusqlite {theirs:.0} MiB")));
         }
         if let Some(most) = row.p99 {
             verdicts.push(verdict(ours.p99 <= most, &format!("p99 {:.0} us (at most {most})", ours.p99)));
@@ -170,7 +202,7 @@ fn verdict(holds: bool, what: &str) -> String {
 
 /// The medians of a row's rounds.
 fn median(measured: &Rounds, row: &str, peer: &str, rounds: usize) -> Result<Measured, String> {
-    let all = measured.get(&(row.to_owned(), peer.to_owned())).filter(|all| all.len() == rounds);
+    let all = measured.measured.get(&(row.to_owned(), peer.to_owned())).filter(|all| all.len() == rounds);
     let all = all.ok_or_else(|| format!("{peer} has not measured {row} in each round"))?;
     let of = |field: fn(&Measured) -> f64| {
         let mut values: Vec<f64> = all.iter().map(field).collect();

@@ -2,6 +2,7 @@
 //! makes the table.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a bench may panic, and prints")]
 
+mod bulk;
 mod measure;
 
 use std::path::Path;
@@ -29,9 +30,12 @@ fn main() {
     let is_asked = |peer: &str| only.is_none_or(|only| only == peer);
     let folder = tempfile::tempdir().unwrap();
     if is_asked("rusqlite") {
+        // First of all, as the most memory of the process is printed.
+        bulk::with_rusqlite(folder.path());
         with_rusqlite(&folder.path().join("rusqlite.sqlite"));
     }
     if is_asked("isobar") {
+        bulk::with_isobar(folder.path());
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(with_isobar(&folder.path().join("isobar.sqlite")));
     }
