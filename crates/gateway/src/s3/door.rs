@@ -276,6 +276,10 @@ async fn finish(response: Response<s3s::Body>, is_head: bool) -> Response<S3Body
     {
         head.headers.insert("x-amz-request-id", id);
     }
+    // s3s answers every HeadObject by 200, that of a part, too.
+    if is_head && head.status == StatusCode::OK && head.headers.contains_key(header::CONTENT_RANGE) {
+        head.status = StatusCode::PARTIAL_CONTENT;
+    }
     if is_head || head.status == StatusCode::NOT_MODIFIED {
         if head.status.is_client_error() || head.status.is_server_error() || head.status == StatusCode::NOT_MODIFIED {
             head.headers.remove(header::CONTENT_LENGTH);

@@ -17,7 +17,7 @@
 //! # What differs from R2
 //!
 //! - Encryption with keys of the client's is not implemented. GetBucketEncryption answers that there is none.
-//! - `partNumber` of a read is not implemented.
+//! - An object is one part to a read by `partNumber`: those of its upload are not kept.
 //! - Lifecycle rules do not change the storage class, and uploads end after 7 days whatever they say. There is no `x-amz-expiration`.
 //! - A browser's credentials are not allowed by CORS rules: requests are signed. A rule that could not take effect is refused.
 //! - A condition on DeleteObject is refused. R2 ignores it, and deletes.

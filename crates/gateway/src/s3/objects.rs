@@ -15,12 +15,15 @@ use super::body::to_blob;
 use super::conditions;
 use super::digest::{Algorithm, Expected};
 use super::error::{
-    OrS3, access_denied, invalid_argument, malformed_xml, no_such_key, not_implemented, precondition_failed, refusal,
+    OrS3, access_denied, invalid_argument, invalid_request, malformed_xml, no_such_key, not_implemented,
+    precondition_failed, refusal,
 };
 use super::metadata::{Shown, class_name, custom_of, http_of, storage_class_of, timestamp};
 use super::session::Session;
 use super::upload::Upload;
 
+/// Highest number of a part.
+const PART_NUMBER: i32 = 10_000;
 /// Most keys of one DeleteObjects.
 const DELETE_KEYS: usize = 1000;
 
@@ -76,7 +79,7 @@ pub(super) async fn get(
 ) -> S3Result<S3Response<GetObjectOutput>> {
     let S3Request { input, headers, .. } = request;
     check_version(input.version_id.as_deref())?;
-    check_part_number(input.part_number)?;
+    let is_part = is_part_read(input.part_number, input.range.is_some())?;
     let (store, key) = session.to_read(&input.bucket, &input.key).await?;
     let mut options = GetOptions::default();
     options.conditions = conditions::parse(&headers, &conditions::OBJECT)?;
@@ -92,7 +95,8 @@ pub(super) async fn get(
         accept_ranges: Some("bytes".to_owned()),
         body: Some(to_blob(body).await.or_s3()?),
         content_length: i64::try_from(range.length).ok(),
-        content_range: input.range.map(|_| content_range(range, meta.size)),
+        content_range: (input.range.is_some() || (is_part && meta.size > 0)).then(|| content_range(range, meta.size)),
+        parts_count: parts_count(is_part, &meta),
         e_tag: Some(ETag::Strong(meta.etag)),
         last_modified: Some(timestamp(meta.uploaded)),
         storage_class: Some(StorageClass::from_static(class_name(meta.storage_class))),
@@ -118,7 +122,7 @@ pub(super) async fn head(
 ) -> S3Result<S3Response<HeadObjectOutput>> {
     let S3Request { input, headers, .. } = request;
     check_version(input.version_id.as_deref())?;
-    check_part_number(input.part_number)?;
+    let is_part = is_part_read(input.part_number, false)?;
     let (store, key) = session.to_read(&input.bucket, &input.key).await?;
     let wanted = conditions::parse(&headers, &conditions::OBJECT)?;
     let meta = store.head(&key).await.or_s3()?.ok_or_else(no_such_key)?;
@@ -126,8 +130,12 @@ pub(super) async fn head(
         return Err(failed(wanted, &meta));
     }
     let shown = Shown::new(&meta, input.checksum_mode.is_some());
+    let range = ByteRange { offset: 0, length: meta.size };
+    let has_range = is_part && meta.size > 0;
     Ok(S3Response::new(HeadObjectOutput {
         accept_ranges: Some("bytes".to_owned()),
+        content_range: has_range.then(|| content_range(range, meta.size)),
+        parts_count: parts_count(is_part, &meta),
         content_length: i64::try_from(meta.size).ok(),
         e_tag: Some(ETag::Strong(meta.etag)),
         last_modified: Some(timestamp(meta.uploaded)),
@@ -211,9 +219,25 @@ pub(super) fn check_version(version: Option<&str>) -> S3Result<()> {
     }
 }
 
-/// Refuses reading by parts: a completed object does not know them.
-fn check_part_number(number: Option<i32>) -> S3Result<()> {
-    number.map_or(Ok(()), |_| Err(not_implemented("partNumber not implemented")))
+/// A read by the number of a part. A completed object does not know its parts: it is one, whatever it was made of.
+fn is_part_read(number: Option<i32>, has_range: bool) -> S3Result<bool> {
+    let Some(number) = number else { return Ok(false) };
+    if has_range {
+        return Err(invalid_request("A read has a Range or a partNumber, not both"));
+    }
+    match number {
+        1 => Ok(true),
+        2..=PART_NUMBER => {
+            let message = "The object has one part: a completed object does not know those of its upload";
+            Err(refusal(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidPartNumber", message))
+        }
+        _ => Err(invalid_argument(format!("partNumber is {number}, and must be between 1 and {PART_NUMBER}"))),
+    }
+}
+
+/// Number of parts to show: one, for an object whose ETag says that it was uploaded in parts.
+fn parts_count(is_part: bool, meta: &ObjectMeta) -> Option<i32> {
+    (is_part && meta.etag.contains('-')).then_some(1)
 }
 
 /// A range as stores take one.

@@ -203,3 +203,32 @@ async fn writes_of_what_r2_has_not_are_refused_and_the_object_stays() {
     }
     assert_eq!(client.get("/photos/k").await.ok().text(), "x");
 }
+
+#[tokio::test]
+async fn object_is_one_part_to_a_read_by_number() {
+    let client = Setup::new().client("owner");
+    client.put("/photos/k", "0123456789").await.ok();
+    client.put("/photos/empty", "").await.ok();
+    for method in [Method::GET, Method::HEAD] {
+        let whole = client.call(Call::new(method.clone(), "/photos/k?partNumber=1")).await;
+        assert_eq!(whole.status, 206, "{method}");
+        let shown = ["content-range", "content-length", "x-amz-mp-parts-count"].map(|name| whole.header(name));
+        assert_eq!(shown, [Some("bytes 0-9/10"), Some("10"), None], "{method}");
+        assert_eq!(client.call(Call::new(method.clone(), "/photos/empty?partNumber=1")).await.status, 200);
+        assert_eq!(client.call(Call::new(method, "/photos/k?partNumber=2")).await.status, 416);
+    }
+    client.get("/photos/k?partNumber=2").await.refused(416, "InvalidPartNumber");
+    for number in ["0", "-1", "10001"] {
+        client.get(&format!("/photos/k?partNumber={number}")).await.refused(400, "InvalidArgument");
+    }
+    let both = Call::get("/photos/k?partNumber=1").with("range", "bytes=0-1");
+    client.call(both).await.refused(400, "InvalidRequest");
+    // One that was uploaded in parts says so.
+    let upload = client.call(Call::post("/photos/u?uploads", "")).await.ok().element("UploadId").unwrap().to_owned();
+    let path = format!("/photos/u?uploadId={upload}");
+    let part = client.call(Call::put(&format!("{path}&partNumber=1"), "x")).await.ok();
+    let etag = part.header("etag").unwrap();
+    let parts = format!("<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>");
+    client.call(Call::post(&path, format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>"))).await.ok();
+    assert_eq!(client.head("/photos/u?partNumber=1").await.header("x-amz-mp-parts-count"), Some("1"));
+}
