@@ -79,7 +79,8 @@ struct Measured {
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     if arguments.first().map(String::as_str) != Some("serve") {
         return Err(
-            "there are `cargo xtask bench serve [--against PROGRAM]`, `bench db`, `bench s3` and `bench rest`".into()
+            "there are `cargo xtask bench serve [--against PROGRAM]`, `bench analytics`, `bench db`, `bench s3` and `bench rest`"
+                .into()
         );
     }
     let earlier = arguments.iter().skip_while(|argument| *argument != "--against").nth(1);

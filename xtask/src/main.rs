@@ -7,6 +7,7 @@ mod analytics_sql;
 mod api;
 mod assets;
 mod bench;
+mod bench_analytics;
 mod bench_db;
 mod bench_doors;
 mod browser;
@@ -75,6 +76,8 @@ const HELP: &str = "cargo xtask COMMAND
                         clock that jumps, with a ledger of what it acknowledged; needs Linux, root (or sudo), strace, faketime
   sqllogictest [FOLDER] run test files of sqllogictest through the trait on the local backend, the project's own or those of a
                         folder (SQLite's); prints the pass rate, and what D1's rules exclude
+  bench analytics       compare local queries with DuckDB, over the same Parquet segments of ten million points, which it writes once;
+                        needs Python 3 with venv
   bench db              compare the local database with rusqlite and sqlx, in the same statements
   bench s3              compare the door of S3 with s3s-fs and miniflare's R2, by object_store: puts and gets of 4 KiB and 8 MiB;
                         with --large [MIB], stream an object of 5 GiB through it and back, in under 128 MiB of memory
@@ -119,6 +122,7 @@ fn main() -> ExitCode {
         Some("bench") => {
             let arguments: Vec<String> = std::env::args().skip(2).collect();
             match arguments.split_first() {
+                Some((what, rest)) if what == "analytics" => bench_analytics::run(rest),
                 Some((what, rest)) if what == "db" => bench_db::run(rest),
                 Some((what, rest)) if what == "s3" => bench_doors::s3(rest),
                 Some((what, rest)) if what == "rest" => bench_doors::rest(rest),

@@ -1,6 +1,7 @@
 //! Writing points: `cargo bench -p isobar-analytics --all-features`. The distribution of single writes, and how fast many become
 //! durable and what they take: `cargo bench -p isobar-analytics --all-features --bench analytics -- latency`, `-- durable` and
-//! `-- size`; the last leaves its dataset in the folder that `ISOBAR_DATASET` names.
+//! `-- size`; the last leaves its dataset in the folder that `ISOBAR_DATASET` names. `-- ask` runs queries over that dataset, which it reads
+//! from standard input: `cargo xtask bench analytics` does so beside DuckDB.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a bench may panic, and prints")]
 
 use std::time::{Duration, Instant};
@@ -214,6 +215,40 @@ fn size() {
     println!("gzip'd JSON lines: {:.1} bytes a point", lines.finish().unwrap().len() as f64 / (POINTS / 10) as f64);
 }
 
+/// Runs the queries of standard input, a name, a tab and the text a line, over the dataset in the folder that `ISOBAR_DATASET` names.
+/// Prints a line of JSON for each: milliseconds of each run but the first, the answer, and the most memory of the process so far in MiB.
+#[cfg(feature = "query")]
+fn ask() {
+    use isobar_analytics::query::{Analytics, Format, LocalDatasets, Query, QueryOptions};
+
+    let dataset = std::path::PathBuf::from(std::env::var_os("ISOBAR_DATASET").unwrap());
+    let options = QueryOptions::default().with_time_limit(None);
+    let analytics = Analytics::new(LocalDatasets::open(dataset.parent().unwrap())).with_options(options);
+    for line in std::io::stdin().lines() {
+        let line = line.unwrap();
+        let (name, sql) = line.split_once('\t').unwrap();
+        let query = Query::new(sql);
+        let mut answer = analytics.run(&query).unwrap();
+        let mut times = Vec::new();
+        for _ in 0..3 {
+            let start = Instant::now();
+            answer = analytics.run(&query).unwrap();
+            times.push(start.elapsed().as_secs_f64() * 1000.0);
+        }
+        let text = String::from_utf8(answer.to_bytes(Format::TabSeparated)).unwrap();
+        println!("{}", serde_json::json!({"name": name, "ms": times, "answer": text, "memory": most_memory()}));
+    }
+}
+
+/// The most memory that the process has had, in MiB; 0 where the system does not say it.
+#[cfg(feature = "query")]
+fn most_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or_default() / 1024
+}
+
 fn block_on(flush: impl Future<Output = isobar_analytics::Result<()>>) {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(flush).unwrap();
 }
@@ -229,6 +264,10 @@ fn main() {
     #[cfg(feature = "query")]
     if is_asked("size") {
         return size();
+    }
+    #[cfg(feature = "query")]
+    if is_asked("ask") {
+        return ask();
     }
     let mut criterion = Criterion::default().sample_size(20).configure_from_args();
     bench(&mut criterion);
