@@ -9,6 +9,9 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+#[cfg(feature = "keys")]
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -114,9 +117,9 @@ impl S3Door {
 
     /// Sets the limit on failed attempts, which doors may share. Default: none.
     ///
-    /// An address with too many of them is answered by `SlowDown` (503), whatever it sends; unknown keys and wrong signatures are failed
-    /// attempts. The server that runs the door puts [`ClientInfo`](crate::ClientInfo) among the extensions of requests; without one
-    /// there is no limit.
+    /// An address with too many of them is answered by `SlowDown` (503), but for keys with which it has signed well before; unknown keys and
+    /// wrong signatures are failed attempts. The server that runs the door puts [`ClientInfo`](crate::ClientInfo) among the extensions of
+    /// requests; without one there is no limit.
     #[cfg(feature = "keys")]
     #[must_use]
     pub fn with_attempts(mut self, attempts: Arc<FailedAttempts>) -> Self {
@@ -181,13 +184,18 @@ impl S3Door {
             Ok(id) => self.key(&id).await,
             Err(error) => Err(error),
         };
+        let is_verified = Arc::new(AtomicBool::new(false));
         let response = match key {
             Ok(key) => {
                 let body = s3s::Body::http_body_unsync(body.map_err(Into::into));
-                self.operate(key, Request::from_parts(head, body)).await
+                self.operate(key, Request::from_parts(head, body), &is_verified).await
             }
             Err(error) => of_error(error),
         };
+        #[cfg(feature = "keys")]
+        if is_verified.load(Ordering::Relaxed) {
+            self.watch.remember(&seen);
+        }
         #[cfg(feature = "keys")]
         self.watch.note(&seen, &response);
         finish(response, is_head).await
@@ -204,10 +212,15 @@ impl S3Door {
 
     /// Has s3s verify and read the request, and call the operation of a session that is made for this
     /// key alone.
-    async fn operate(&self, key: AccessKey, request: Request<s3s::Body>) -> Response<s3s::Body> {
+    async fn operate(
+        &self,
+        key: AccessKey,
+        request: Request<s3s::Body>,
+        is_verified: &Arc<AtomicBool>,
+    ) -> Response<s3s::Body> {
         let mut builder = S3ServiceBuilder::new(Session { buckets: Arc::clone(&self.buckets), key: key.clone() });
         builder.set_auth(OneKey(key));
-        builder.set_access(Screen { keys: Arc::clone(&self.keys) });
+        builder.set_access(Screen { keys: Arc::clone(&self.keys), is_verified: Arc::clone(is_verified) });
         builder.set_validation(AnyName);
         builder.set_config(Arc::clone(&self.config));
         builder.build().call(request).await.unwrap_or_else(|error| {

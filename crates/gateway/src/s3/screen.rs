@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
@@ -174,6 +175,8 @@ const RULES: &[Rule] = &[
 #[derive(Debug)]
 pub(super) struct Screen {
     pub(super) keys: Arc<dyn AccessKeys>,
+    /// Set once the signature was verified.
+    pub(super) is_verified: Arc<AtomicBool>,
 }
 
 #[async_trait::async_trait]
@@ -182,6 +185,7 @@ impl S3Access for Screen {
         let Some(credentials) = cx.credentials() else { return Err(access_denied()) };
         // The signature is verified: this is a use of the key, whatever comes of it.
         self.keys.note_use(&credentials.access_key);
+        self.is_verified.store(true, Ordering::Relaxed);
         let name = cx.s3_op().name();
         let unknown = || not_implemented(format!("{name} not implemented"));
         let rule = RULES.iter().find(|rule| rule.name == name).ok_or_else(unknown)?;

@@ -7,12 +7,17 @@
 //! An unknown key and a wrong signature are failed attempts. A key that lacks a permission is reported,
 //! and no attempt: it is a client that has shown its secret. So is a request that names no key, which
 //! guesses at none.
+//!
+//! A blocked address may use the keys with which it has signed well before: one client's mistake must
+//! not lock out others that share its address.
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode, header};
+use isobar_base::sync::IgnorePoison;
 use s3s::S3Error;
 
 use super::error::refusal;
@@ -22,11 +27,16 @@ use crate::keys::{Audit, FailedAttempts, RefusedRequest};
 /// Codes of errors that count as failed attempts: the client does not have the secret of a key.
 const FAILED: [&str; 2] = ["Unauthorized", "SignatureDoesNotMatch"];
 
+/// Most addresses that are remembered for a key.
+const ADDRESSES: usize = 1024;
+
 /// The limit and the audit of a door, if it has them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch {
     pub(super) audit: Option<Audit>,
     pub(super) attempts: Option<Arc<FailedAttempts>>,
+    /// Addresses from which a signature of a key was good, by the ids of keys: guesses take no memory.
+    verified: Arc<Mutex<HashMap<String, HashSet<IpAddr>>>>,
 }
 
 /// A request, as the audit names it.
@@ -46,15 +56,34 @@ impl Watch {
         Seen { address, method: head.method.to_string(), path: head.uri.path().to_owned(), key }
     }
 
-    /// Returns the error for an address with too many failed attempts.
+    /// Returns the error for an address with too many failed attempts, unless it has used the key before.
     pub(super) fn blocked(&self, seen: &Seen) -> Option<S3Error> {
-        let left = self.attempts.as_ref()?.blocked_for(seen.address?, Instant::now())?;
+        let address = seen.address?;
+        let left = self.attempts.as_ref()?.blocked_for(address, Instant::now())?;
+        let verified = self.verified.lock().ignore_poison();
+        if seen.key.as_ref().and_then(|key| verified.get(key)).is_some_and(|known| known.contains(&address)) {
+            return None;
+        }
         let message = "There were too many failed attempts from this address; try again later";
         let mut error = refusal(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", message);
         let seconds = left.max(Duration::from_secs(1)).as_secs();
         let xml = HeaderValue::from_static("application/xml");
         error.set_headers([(header::CONTENT_TYPE, xml), (header::RETRY_AFTER, seconds.into())].into_iter().collect());
         Some(error)
+    }
+
+    /// Remembers that the signature of a request was good.
+    pub(super) fn remember(&self, seen: &Seen) {
+        let (Some(_), Some(address), Some(key)) = (&self.attempts, seen.address, &seen.key) else { return };
+        let mut verified = self.verified.lock().ignore_poison();
+        if let Some(known) = verified.get_mut(key) {
+            if known.len() >= ADDRESSES && !known.contains(&address) {
+                known.clear();
+            }
+            known.insert(address);
+        } else {
+            verified.insert(key.clone(), HashSet::from([address]));
+        }
     }
 
     /// Counts and reports a response that refuses.

@@ -79,3 +79,23 @@ async fn unsigned_requests_are_reported_and_are_no_attempts() {
     assert!(reasons[1].contains("version 2"), "{reasons:?}");
     assert!(events.iter().all(|event| event.index() == b"-" && event.double(1) == 400.0));
 }
+
+#[tokio::test]
+async fn blocked_address_may_use_the_key_that_it_has_used_before() {
+    let mut setup = Setup::new();
+    setup.door = setup.door.with_attempts(Arc::new(FailedAttempts::new(3, Duration::from_secs(60))));
+    let owner = setup.client("owner");
+    let reader = setup.client("reader");
+    let wrong = Client { secret: "wrong".to_owned(), ..setup.client("writer") };
+    let call = Call::get("/photos/none");
+    owner.send(from("203.0.113.7", owner.sign(&call))).await.refused(404, "NoSuchKey");
+    for _ in 0..3 {
+        wrong.send(from("203.0.113.7", wrong.sign(&call))).await.refused(403, "SignatureDoesNotMatch");
+    }
+    wrong.send(from("203.0.113.7", wrong.sign(&call))).await.refused(503, "SlowDown");
+    reader.send(from("203.0.113.7", reader.sign(&call))).await.refused(503, "SlowDown");
+    owner.send(from("203.0.113.7", owner.sign(&call))).await.refused(404, "NoSuchKey");
+    // With its id alone a guess is one, and no more.
+    let guess = Client { secret: "wrong".to_owned(), ..owner };
+    guess.send(from("203.0.113.7", guess.sign(&call))).await.refused(403, "SignatureDoesNotMatch");
+}
