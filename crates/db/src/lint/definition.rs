@@ -117,7 +117,7 @@ fn column(rules: &mut Rules<'_>, tokens: &[Token<'_>]) {
 /// `GENERATED ALWAYS AS (...) STORED` is the only form that both have.
 fn generated(rules: &mut Rules<'_>, tokens: &[Token<'_>]) {
     let Some(at) = tokens.windows(2).position(|two| two[0].is("AS") && two[1].text == "(") else { return };
-    if !at.checked_sub(1).is_some_and(|before| tokens[before].is("ALWAYS")) {
+    if at.checked_sub(1).is_none_or(|before| !tokens[before].is("ALWAYS")) {
         rules.error(&tokens[at], "AS", "write GENERATED ALWAYS AS");
     }
     if !tokens.iter().any(|token| token.is("STORED")) {

@@ -122,9 +122,7 @@ impl<'a> Words<'a> {
     /// Quotes of names and texts.
     fn quoting(&self, rules: &mut Rules<'_>, index: usize) {
         let token = &self.tokens[index];
-        if token.text.starts_with('`') {
-            rules.error(token, token.text, "quote names by \"");
-        } else if token.text.starts_with('[') {
+        if token.text.starts_with(['`', '[']) {
             rules.error(token, token.text, "quote names by \"");
         } else if token.is("x") && self.touches(index) && self.tokens[index + 1].text.starts_with('\'') {
             rules.error(token, "x'...'", "it is a string of bits in Postgres: use '\\x...', or bind the bytes");

@@ -84,7 +84,8 @@ async fn rebuild_keeps_rows_of_all_tables_whatever_refers_to_them() {
     assert_eq!(rows(&db).await, before);
     let teams = "SELECT id, code, title, name, seats FROM teams ORDER BY id";
     let teams: Vec<(i64, String, String, String, i64)> = db.prepare(teams).all().await.unwrap();
-    let team = |id, code: &str, title: &str, name: &str| (id, code.to_owned(), title.to_owned(), name.to_owned(), 4);
+    let team =
+        |id: i64, code: &str, title: &str, name: &str| (id, code.to_owned(), title.to_owned(), name.to_owned(), 4_i64);
     assert_eq!(teams, [team(1, "A", "A", "a"), team(2, "B", "B", "b")]);
     assert_eq!(count(&db, "SELECT count(*) FROM pragma_foreign_key_check").await, 0);
     assert_eq!(count(&db, "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'isobar%'").await, 0);

@@ -195,7 +195,7 @@ fn columns<'n>(old: &Table, new: &'n Table, options: &RebuildOptions) -> Result<
     for column in new.columns.iter().filter(|column| is_ordinary(column)) {
         match (options.source(&column.name), old.column(&column.name)) {
             (Some(source), _) => {
-                filled.push(Filled { name: &column.name, source: format!("({})", sql::closed(source)) })
+                filled.push(Filled { name: &column.name, source: format!("({})", sql::closed(source)) });
             }
             (None, Some(old)) => filled.push(Filled { name: &column.name, source: sql::quoted(&old.name) }),
             (None, None) if column.is_not_null && column.default.is_none() => {
