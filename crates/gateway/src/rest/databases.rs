@@ -25,9 +25,35 @@ const MOST_PER_PAGE: usize = 10_000;
 /// The version of every database of D1 that is not of its alpha.
 const VERSION: &str = "production";
 
+/// Body of a creation. Other fields, such as `primary_location_hint`, are ignored.
 #[derive(Debug, Deserialize)]
 struct NewDatabase {
     name: String,
+    jurisdiction: Option<String>,
+    read_replication: Option<Replication>,
+}
+
+/// Body of a change.
+#[derive(Debug, Deserialize)]
+struct Changes {
+    read_replication: Option<Replication>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Replication {
+    mode: String,
+}
+
+impl Replication {
+    /// Refuses replicas, of which there are none.
+    fn check(asked: Option<&Self>) -> Answer<()> {
+        match asked {
+            Some(replication) if replication.mode != "disabled" => Err(ApiError::malformed(
+                "a database has no read replicas here: the mode of its read_replication is disabled",
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Lists the databases that the key knows, by pages.
@@ -46,7 +72,12 @@ pub(super) async fn list(door: &RestDoor, call: &Call, key: &Key) -> Answer {
 /// Creates an empty database.
 pub(super) async fn create(door: &RestDoor, key: &Key, body: Body) -> Answer {
     administer(key)?;
-    let NewDatabase { name } = call::json(body, door.options.json_bytes).await?;
+    let NewDatabase { name, jurisdiction, read_replication } = call::json(body, door.options.json_bytes).await?;
+    // A hint of a location may be ignored; where data must be is a promise.
+    if jurisdiction.is_some() {
+        return Err(ApiError::malformed("a database has no jurisdiction here: it is where the server is"));
+    }
+    Replication::check(read_replication.as_ref())?;
     let created = door.databases.create(&name).await;
     let created = created.map_err(|error| ApiError::of_catalog(&error, DATABASES))?;
     described(door, &created).await
@@ -63,6 +94,15 @@ pub(super) async fn get(door: &RestDoor, call: &Call, key: &Key, id: &str) -> An
         result.retain(|field, _| fields.contains(&field.as_str()));
         return success(&result);
     }
+    described(door, &info).await
+}
+
+/// Changes a database: its replication, of which there is none.
+pub(super) async fn edit(door: &RestDoor, key: &Key, id: &str, body: Body) -> Answer {
+    administer(key)?;
+    let info = find(door, key, id).await?;
+    let Changes { read_replication } = call::json(body, door.options.json_bytes).await?;
+    Replication::check(read_replication.as_ref())?;
     described(door, &info).await
 }
 

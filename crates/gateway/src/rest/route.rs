@@ -46,6 +46,7 @@ pub(super) enum Route {
     CreateDatabase,
     GetDatabase(String),
     DeleteDatabase(String),
+    EditDatabase(String),
     Query(String),
     Raw(String),
     Import(String),
@@ -88,6 +89,7 @@ impl Route {
             | Self::DeleteObject(..)
             | Self::CreateDatabase
             | Self::DeleteDatabase(_)
+            | Self::EditDatabase(_)
             | Self::Import(_)
             | Self::Restore(_)
             | Self::Upload(_) => true,
@@ -264,7 +266,12 @@ fn changes(bucket: &str, feature: Feature) -> Routes {
 /// Routes behind a database's id.
 fn of_database(id: String, rest: &[&str]) -> Routes {
     match rest {
-        [] => vec![(Method::GET, Route::GetDatabase(id.clone())), (Method::DELETE, Route::DeleteDatabase(id))],
+        [] => vec![
+            (Method::GET, Route::GetDatabase(id.clone())),
+            (Method::PUT, Route::EditDatabase(id.clone())),
+            (Method::PATCH, Route::EditDatabase(id.clone())),
+            (Method::DELETE, Route::DeleteDatabase(id)),
+        ],
         ["query"] => vec![(Method::POST, Route::Query(id))],
         ["raw"] => vec![(Method::POST, Route::Raw(id))],
         ["import"] => vec![(Method::POST, Route::Import(id))],

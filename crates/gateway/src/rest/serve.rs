@@ -113,6 +113,7 @@ impl RestDoor {
             Route::CreateDatabase => databases::create(self, key, body).await,
             Route::GetDatabase(id) => databases::get(self, call, key, &id).await,
             Route::DeleteDatabase(id) => databases::delete(self, key, &id).await,
+            Route::EditDatabase(id) => databases::edit(self, key, &id, body).await,
             Route::Query(id) => query::run(self, key, &id, query::Shape::Objects, body).await,
             Route::Raw(id) => query::run(self, key, &id, query::Shape::Arrays, body).await,
             Route::Import(id) => transfer::import(self, call, key, &id, body).await,

@@ -258,3 +258,25 @@ async fn time_travel_restores_a_bookmark_or_a_time() {
         assert_eq!(refused.error(), (400, 7500), "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn replicas_and_jurisdictions_are_refused() {
+    let door = Door::new().await;
+    let mode = |mode: &str| json!({"read_replication": {"mode": mode}});
+    for body in [json!({"name": "a", "jurisdiction": "eu"}), json!({"name": "a", "read_replication": {"mode": "auto"}})]
+    {
+        assert_eq!(door.post("/d1/database", body.clone()).await.error(), (400, 7400), "{body}");
+    }
+    let body = json!({"name": "a", "primary_location_hint": "weur", "read_replication": {"mode": "disabled"}});
+    let id = door.post("/d1/database", body).await.result()["uuid"].as_str().unwrap().to_owned();
+    let path = format!("/d1/database/{id}");
+    for method in [Method::PUT, Method::PATCH] {
+        let edited = door.call(method.clone(), &path, mode("disabled").to_string()).await.result();
+        assert_eq!((&edited["uuid"], &edited["read_replication"]), (&json!(id), &json!({"mode": "disabled"})));
+        assert_eq!(door.call(method.clone(), &path, "{}").await.result()["uuid"], id);
+        assert_eq!(door.call(method.clone(), &path, mode("auto").to_string()).await.error(), (400, 7400));
+        assert_eq!(door.call(method.clone(), "/d1/database/none", "{}").await.error(), (404, 7404));
+        let bound = door.issue(KeyScope::new([Permission::D1Write]).with_database("a")).await;
+        assert_eq!(door.call_as(&bound, method, &path, "{}").await.error(), (403, 10000));
+    }
+}
