@@ -123,13 +123,19 @@ impl StoredSegments {
     }
 }
 
-/// Does in the background what [`LocalSink::archive`](super::LocalSink::archive) does; without an age removes only what is not needed.
-pub(super) fn maintain(folder: &Path, archive: Option<&Arc<dyn ArchiveStore>>, after: Option<Duration>) {
+/// Does in the background what [`LocalSink::archive`](super::LocalSink::archive) does, as long as it may go on; without an age removes only
+/// what is not needed.
+pub(super) fn maintain(
+    folder: &Path,
+    archive: Option<&Arc<dyn ArchiveStore>>,
+    after: Option<Duration>,
+    may_go_on: impl Fn() -> bool,
+) {
     let Some(archive) = archive else { return };
     let work = || {
         let mut compactor = Compactor::begin(folder)?.with_archive(Some(Arc::clone(archive)));
         match after {
-            Some(after) => compactor.archive(before(after)),
+            Some(after) => compactor.archive(before(after), may_go_on),
             None => Ok(ArchiveReport { removed_objects: compactor.collect_garbage()?, ..ArchiveReport::default() }),
         }
     };
@@ -163,11 +169,15 @@ impl Compactor {
     }
 
     /// Moves the columnar segments of the folder whose newest event is not after this time, in milliseconds, to the archive, the oldest first.
-    pub(super) fn archive(&mut self, before: i64) -> Result<ArchiveReport> {
+    /// Asks before each whether it may go on.
+    pub(super) fn archive(&mut self, before: i64, may_go_on: impl Fn() -> bool) -> Result<ArchiveReport> {
         let store = self.store()?;
         let mut report = ArchiveReport { removed_objects: self.collect_garbage()?, ..ArchiveReport::default() };
         let old = self.manifest.segments.iter().filter(|entry| entry.object.is_none() && entry.until <= before);
         for entry in old.cloned().collect::<Vec<_>>() {
+            if !may_go_on() {
+                break;
+            }
             self.move_segment(&store, entry, &mut report)?;
         }
         Ok(report)

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -190,7 +190,9 @@ impl LocalSink {
         self.ensure_open(OPERATION)?;
         let dataset = self.shared.dataset.clone();
         let archived = on_a_thread(move || {
-            Compactor::begin(&dataset.folder)?.with_archive(dataset.archive).archive(archiving::before(older_than))
+            Compactor::begin(&dataset.folder)?
+                .with_archive(dataset.archive)
+                .archive(archiving::before(older_than), || true)
         });
         archived.await.map_err(|error| error.during(OPERATION))
     }
@@ -266,7 +268,9 @@ impl CompactionThread {
                         tracing::error!(folder = %folder.display(), error = %_error, "events cannot be compacted");
                     }
                 }
-                archiving::maintain(&folder, archive.as_ref(), archive_after);
+                // A segment may take long, and the next one is not begun once the sink is dropped.
+                let may_go_on = || !matches!(stopped.try_recv(), Err(TryRecvError::Disconnected));
+                archiving::maintain(&folder, archive.as_ref(), archive_after, may_go_on);
             }
         });
         let thread =
