@@ -195,9 +195,20 @@ pub(super) async fn delete_many(
     }
     let deleted = keys.into_iter().map(|key| DeletedObject { key: Some(key.into()), ..DeletedObject::default() });
     let deleted = (quiet != Some(true)).then(|| deleted.collect());
+    let denied = errors.iter().filter(|error| error.code.as_deref() == Some("AccessDenied")).count();
     let errors = (!errors.is_empty()).then_some(errors);
-    Ok(S3Response::new(DeleteObjectsOutput { deleted, errors, ..DeleteObjectsOutput::default() }))
+    let output = DeleteObjectsOutput { deleted, errors, ..DeleteObjectsOutput::default() };
+    let mut response = S3Response::new(output);
+    if denied > 0 {
+        response.extensions.insert(Denied(denied));
+    }
+    Ok(response)
 }
+
+/// Number of objects of a DeleteObjects that the key may not delete, for the audit: the response itself is a success.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "keys"), allow(dead_code, reason = "the audit reads it"))]
+pub(super) struct Denied(pub(super) usize);
 
 /// Checks an object of a list to be deleted.
 fn key_to_delete(session: &Session, bucket: &str, object: &ObjectIdentifier) -> S3Result<Key> {

@@ -21,6 +21,7 @@ use isobar_base::sync::IgnorePoison;
 use s3s::S3Error;
 
 use super::error::refusal;
+use super::objects::Denied;
 use crate::ClientInfo;
 use crate::keys::{Audit, FailedAttempts, RefusedRequest};
 
@@ -89,16 +90,18 @@ impl Watch {
     /// Counts and reports a response that refuses.
     pub(super) fn note(&self, seen: &Seen, response: &http::Response<s3s::Body>) {
         let is_refusal = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        if !is_refusal && seen.key.is_some() {
+        let denied = response.extensions().get::<Denied>();
+        if !is_refusal && seen.key.is_some() && denied.is_none() {
             return;
         }
         let body = response.body().bytes().unwrap_or_default();
         let text = String::from_utf8_lossy(&body);
         let code = element(&text, "Code");
         // The codes of the guard are those of any bad request.
-        let reason = match seen.key {
-            Some(_) => code.to_owned(),
-            None => format!("{code}: {}", element(&text, "Message")),
+        let reason = match (denied, &seen.key) {
+            (Some(Denied(count)), _) => format!("AccessDenied: {count} of the objects to delete"),
+            (None, Some(_)) => code.to_owned(),
+            (None, None) => format!("{code}: {}", element(&text, "Message")),
         };
         if let (Some(attempts), Some(address), true) = (&self.attempts, seen.address, FAILED.contains(&code)) {
             attempts.note_failure(address, Instant::now());

@@ -99,3 +99,19 @@ async fn blocked_address_may_use_the_key_that_it_has_used_before() {
     let guess = Client { secret: "wrong".to_owned(), ..owner };
     guess.send(from("203.0.113.7", guess.sign(&call))).await.refused(403, "SignatureDoesNotMatch");
 }
+
+#[tokio::test]
+async fn objects_that_a_key_may_not_delete_are_reported_once() {
+    let sink = MemorySink::new();
+    let mut setup = Setup::new();
+    setup.door = setup.door.with_audit(Audit::new().with_sink(Arc::new(sink.clone())));
+    let album = setup.client("album");
+    let objects = ["2026/k", "2025/a", "2025/b"].map(|key| format!("<Object><Key>{key}</Key></Object>")).concat();
+    let delete = |objects: &str| Call::post("/photos?delete", format!("<Delete>{objects}</Delete>"));
+    album.call(delete(&objects)).await.ok();
+    album.call(delete("<Object><Key>2026/k</Key></Object>")).await.ok();
+    let events = sink.points();
+    assert_eq!(events.len(), 1);
+    assert_eq!((events[0].index(), events[0].double(1)), (&b"album"[..], 200.0));
+    assert_eq!(events[0].blob(5), b"AccessDenied: 2 of the objects to delete");
+}
