@@ -128,11 +128,16 @@ impl S3Door {
     }
 
     /// Answers a request, and lets scripts read the response where the bucket's CORS rules say so, an error as well.
+    ///
+    /// A client that waits for `100 Continue` and gets a response in its place, as to an empty body or an error, gets the end of the
+    /// connection with it: botocore 1.43, of which awscli 1.46 has a copy, loses the headers of the next response on such a connection.
     async fn respond<B>(self, request: Request<B>) -> Response<S3Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        let expects = request.version() < http::Version::HTTP_2 && request.headers().contains_key(header::EXPECT);
+        let is_empty = request.body().is_end_stream();
         let (head, body) = request.into_parts();
         if head.method == http::Method::OPTIONS {
             return self.preflight(&head).await;
@@ -140,6 +145,9 @@ impl S3Door {
         let cors = CorsRequest::of(&head);
         let buckets = Arc::clone(&self.buckets);
         let mut response = self.respond_signed(head, body).await;
+        if expects && (is_empty || !response.status().is_success()) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(cors) = cors {
             cors.allow(&*buckets, response.headers_mut()).await;
         }

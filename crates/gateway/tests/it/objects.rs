@@ -37,6 +37,17 @@ async fn object_is_put_read_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_response_in_place_of_100_continue_ends_the_connection() {
+    let client = Setup::new().client("owner");
+    let put = |path: &str, body: &str| client.call(Call::put(path, body.to_owned()).with("expect", "100-continue"));
+    // An empty body is not asked for, nor one that is refused.
+    assert_eq!(put("/photos/empty", "").await.ok().header("connection"), Some("close"));
+    assert_eq!(put("/nowhere/k", "text").await.header("connection"), Some("close"));
+    assert_eq!(put("/photos/k", "text").await.ok().header("connection"), None);
+    assert_eq!(client.put("/photos/empty", "").await.ok().header("connection"), None);
+}
+
+#[tokio::test]
 async fn ranges_are_served() {
     let client = Setup::new().client("owner");
     client.put("/photos/k", "0123456789").await.ok();
