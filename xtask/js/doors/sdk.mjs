@@ -97,6 +97,8 @@ await step("d1.database.delete", async () => {
   await client.d1.database.delete(database, { account_id });
   await fails(404, 7404, () => client.d1.database.get(database, { account_id }));
 });
-await step("durableObjects.namespaces.list", async () => {
-  assert.deepEqual(await listed(client.durableObjects.namespaces.list({ account_id })), []);
+await step("durableObjects.namespaces.list, objects.list", async () => {
+  const [rooms] = await listed(client.durableObjects.namespaces.list({ account_id }));
+  assert.deepEqual([rooms.class, rooms.name], ["Room", "doors_Room"]);
+  assert.deepEqual(await listed(client.durableObjects.namespaces.objects.list(rooms.id, { account_id })), []);
 });

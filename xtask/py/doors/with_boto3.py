@@ -12,6 +12,9 @@ from common import BUCKET, ENDPOINT, KEY, check, refused, report
 s3 = boto3.client("s3", endpoint_url=ENDPOINT, region_name="auto")
 names = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
 check("list_buckets", BUCKET in names, True)
+paged = [bucket["Name"] for page in s3.get_paginator("list_buckets").paginate(PaginationConfig={"PageSize": 1}) for bucket in page["Buckets"]]
+check("list_buckets in pages", paged, names)
+check("list_buckets with Prefix", [bucket["Name"] for bucket in s3.list_buckets(Prefix=BUCKET)["Buckets"]], [BUCKET])
 s3.create_bucket(Bucket="made-by-boto3")
 s3.head_bucket(Bucket="made-by-boto3")
 refused("create_bucket twice", lambda: s3.create_bucket(Bucket="made-by-boto3"), "BucketAlreadyOwnedByYou")
@@ -46,6 +49,7 @@ check("put_object's checksum", put.get("ChecksumCRC32"), "NhCmhg==")
 got = s3.get_object(Bucket=BUCKET, Key=key)
 check("get_object", (got["Body"].read(), got["ContentType"], got["Metadata"]), (body, "text/plain", {"author": "ada"}))
 check("get_object with Range", s3.get_object(Bucket=BUCKET, Key=key, Range="bytes=-3")["Body"].read(), b"llo")
+check("get_object with PartNumber", s3.get_object(Bucket=BUCKET, Key=key, PartNumber=1)["Body"].read(), body)
 check("head_object", s3.head_object(Bucket=BUCKET, Key=key)["ContentLength"], 5)
 refused("get_object with IfMatch", lambda: s3.get_object(Bucket=BUCKET, Key=key, IfMatch='"x"'), "PreconditionFailed")
 refused("get_object with IfNoneMatch", lambda: s3.get_object(Bucket=BUCKET, Key=key, IfNoneMatch=put["ETag"]), "304")

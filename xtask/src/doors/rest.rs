@@ -27,6 +27,8 @@ pub(crate) fn run() -> Result<()> {
     let python = python::package("cloudflare", "", PYTHON)?;
     let project = Project::serve("rest")?;
     let key = project.key(&["--name", "doors", "--scope", "r2:read,r2:write,d1:write,sessions:read"])?;
+    // A class of session objects that has none yet.
+    fs::create_dir_all(project.folder.join(".isobar/sessions/Room"))?;
     let clients = Clients { project: &project, folder: clients, key };
     clients.printed()?;
     clients.wrangler()?;
@@ -91,6 +93,7 @@ impl Clients<'_> {
             return Err("wrangler 4.164.0: r2 object get: expected the bytes that were put".into());
         }
         self.wrangler_says(&["r2", "object", "delete", object, "--remote"], &["Delete complete"])?;
+        self.wrangler_features()?;
         self.wrangler_says(&["r2", "bucket", "delete", "made-by-wrangler"], &["Deleted bucket"])?;
 
         self.wrangler_says(&["d1", "create", "made-by-wrangler"], &["made-by-wrangler"])?;
@@ -162,6 +165,24 @@ impl Clients<'_> {
                 Err(format!("wrangler 4.164.0: r2 bucket lifecycle add: expected a refusal, got {other:?}").into())
             }
         }
+    }
+
+    /// Features of R2's that buckets do not have here: wrangler says so.
+    fn wrangler_features(&self) -> Result<()> {
+        let bucket = "made-by-wrangler";
+        let class = ["r2", "bucket", "update", "storage-class", bucket, "--storage-class", "Standard"];
+        self.wrangler_says(&class, &["Standard"])?;
+        for (words, expected) in [
+            (["domain", "list"], "no custom domains"),
+            (["dev-url", "get"], "disabled"),
+            (["lock", "list"], "no lock rules"),
+            (["notification", "list"], "notification"),
+            (["sippy", "get"], "enabled"),
+            (["local-uploads", "get"], "disabled"),
+        ] {
+            self.wrangler_says(&["r2", "bucket", words[0], words[1], bucket], &[expected])?;
+        }
+        Ok(())
     }
 
     /// A file that runs, one that fails half-way, and the database as a file.
