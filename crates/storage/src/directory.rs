@@ -320,6 +320,10 @@ impl ObjectStore for Directory {
         rules::only_read(Operation::Delete)
     }
 
+    async fn delete_version(&self, _: &Key, _: &str) -> Result<bool> {
+        rules::only_read(Operation::Delete)
+    }
+
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
         self.run(Operation::List, move |this| this.page(&options)).await
     }
