@@ -179,4 +179,8 @@ impl SessionNamespace for Evicting {
             Err(failed(JsError::new("miniflare did not evict the object")))
         }
     }
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn sockets(&self, id: &ObjectId) -> isobar_sessions::Result<Vec<isobar_sessions::SocketDetails>> {
+        self.namespace.sockets(id).await
+    }
 }

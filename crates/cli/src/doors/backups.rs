@@ -332,7 +332,7 @@ mod tests {
         let folder = home.path().join("sessions/Room");
         let host = LocalHost::<Room>::open(&folder, "Room", &HostOptions::default().with_threads(1), || ()).unwrap();
         let rooms = BackupSource::Sessions("Room".to_owned());
-        assert_eq!(backups.sources().await.unwrap(), [rooms.clone()]);
+        assert_eq!(backups.sources().await.unwrap(), std::slice::from_ref(&rooms));
         assert_eq!(backups.verify(&rooms).await.unwrap_err().kind(), CatalogErrorKind::NotFound);
         let mut newest = None;
         for number in 0..9 {
