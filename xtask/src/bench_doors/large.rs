@@ -19,7 +19,7 @@ pub(super) fn run(mebibytes: u64) -> Outcome {
 fn run_in(folder: &Path, mebibytes: u64) -> Outcome {
     let peer = Peer::build()?;
     let (project, key) = isobar(folder)?;
-    let variables = variables(project.s3.clone(), text(&key, "access_key_id")?, text(&key, "secret_access_key")?);
+    let variables = variables(&project.s3, text(&key, "access_key_id")?, text(&key, "secret_access_key")?);
     let before = peak(project.pid())?;
     let printed = peer.run(&variables, &["large", &mebibytes.to_string()])?;
     let fields: Vec<&str> = printed.trim().split('\t').collect();

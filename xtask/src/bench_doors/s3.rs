@@ -91,9 +91,9 @@ fn run_in(folder: &Path, rounds: usize) -> Outcome {
         Contender { name: "s3s-fs, synced", pid: s3s_fs.pid() },
         Contender { name: "miniflare", pid: workerd.pid() },
     ];
-    let any_key = |endpoint: String| variables(endpoint, S3_KEY.0.to_owned(), S3_KEY.1.to_owned());
+    let any_key = |endpoint: String| variables(&endpoint, S3_KEY.0.to_owned(), S3_KEY.1.to_owned());
     let variables = [
-        variables(project.s3.clone(), text(&key, "access_key_id")?, text(&key, "secret_access_key")?),
+        variables(&project.s3, text(&key, "access_key_id")?, text(&key, "secret_access_key")?),
         any_key(format!("http://{}", s3s_fs.address)),
         any_key(format!("http://{}/cdn-cgi/local/r2/s3", workerd.address)),
     ];
@@ -117,6 +117,6 @@ fn run_in(folder: &Path, rounds: usize) -> Outcome {
 }
 
 /// Returns the environment by which the client finds a bucket.
-pub(super) fn variables(endpoint: String, id: String, secret: String) -> Vec<(&'static str, String)> {
-    vec![("S3_ENDPOINT", endpoint), ("S3_BUCKET", BUCKET.to_owned()), ("S3_ID", id), ("S3_SECRET", secret)]
+pub(super) fn variables(endpoint: &str, id: String, secret: String) -> Vec<(&'static str, String)> {
+    vec![("S3_ENDPOINT", endpoint.to_owned()), ("S3_BUCKET", BUCKET.to_owned()), ("S3_ID", id), ("S3_SECRET", secret)]
 }
