@@ -82,7 +82,7 @@ impl Transport for Server {
         let next =
             if state.script.len() > 1 { state.script.remove(0) } else { *state.script.first().unwrap_or(&Next::Done) };
         let insert = parameters.get("query").cloned();
-        state.statements.push(insert.clone().unwrap_or_else(|| String::from_utf8(body.to_vec()).unwrap()));
+        state.statements.push(insert.unwrap_or_else(|| String::from_utf8(body.to_vec()).unwrap()));
         let token = parameters.get("insert_deduplication_token").cloned();
         state.tokens.extend(token.clone());
         if let (Next::Done | Next::DoneUnheard, Some(token)) = (next, token) {
