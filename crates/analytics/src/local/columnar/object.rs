@@ -182,10 +182,10 @@ mod tests {
 
     #[test]
     fn near_ranges_become_one_up_to_the_size_of_a_fetch() {
-        assert_eq!(merged(vec![4 * B..5 * B, 0..B, 2 * B..3 * B]), [0..5 * B]);
+        assert_eq!(merged(vec![4 * B..5 * B, 0..B, 2 * B..3 * B, 9 * B..10 * B]), [0..5 * B, 9 * B..10 * B]);
         assert_eq!(merged(vec![0..B, 3 * B..4 * B]), [0..B, 3 * B..4 * B], "two blocks lie between them");
         assert_eq!(merged(vec![0..20 * B, 19 * B..40 * B]), [0..20 * B, 20 * B..40 * B]);
-        assert_eq!(merged(vec![0..20 * B, 19 * B..20 * B]), [0..20 * B]);
+        assert_eq!(merged(vec![0..20 * B, 19 * B..20 * B, 30 * B..40 * B]), [0..20 * B, 30 * B..40 * B]);
         assert!(merged(Vec::new()).is_empty());
     }
 

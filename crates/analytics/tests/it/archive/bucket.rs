@@ -37,9 +37,11 @@ struct Shared {
     hook: Mutex<Hook>,
 }
 
-/// Called before and after each operation that changes or reads an object.
+type OnRequest = Box<dyn FnMut(&Bucket) + Send>;
+
+/// Called before and after each operation that changes an object, and before each look at its size.
 #[derive(Default)]
-struct Hook(Option<Box<dyn FnMut(&Bucket) + Send>>);
+struct Hook(Option<OnRequest>);
 
 impl fmt::Debug for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,7 +149,7 @@ impl ArchiveStore for Bucket {
         self.call_hook();
         let body = Body::wrap_stream(bytes, body);
         let put = self.shared.mock.put(&Self::key(name), body, PutOptions::default()).await;
-        put.map_err(failed)?;
+        put.map_err(failed)?.stored().expect("there is no condition");
         self.call_hook();
         if self.shared.loses_answer.swap(false, Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Unavailable, "the connection was closed"));
