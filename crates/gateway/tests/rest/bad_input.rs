@@ -98,7 +98,7 @@ async fn hostile_delimiters_end() {
             found += here;
             pages += 1;
             assert!(pages <= 10, "{delimiter}");
-            if info["cursor"] == Json::from("") {
+            if info["cursor"] == "" {
                 break;
             }
             cursor = info["cursor"].as_str().unwrap().to_owned();
