@@ -307,8 +307,8 @@ fn start(name: &'static str, port: u16, command: &mut Command) -> Result<Contend
 }
 
 fn isobar(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {
-    execute(cargo().args(["build", "--quiet", "--release", "--package", "isobar-cli"]))?;
-    isobar_from(&std::path::absolute(target().join("release/isobar"))?, "isobar", folder, 8091)
+    execute(cargo().args(["build", "--quiet", "--profile", "dist", "--package", "isobar-cli"]))?;
+    isobar_from(&std::path::absolute(target().join("dist/isobar"))?, "isobar", folder, 8091)
 }
 
 /// Starts one build of `isobar` in a project of its own.
@@ -340,8 +340,8 @@ fn nginx(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {
 
 fn serve_dir(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {
     let example = ["--package", "isobar-http-serve", "--features", "native", "--example", "serve_dir"];
-    execute(cargo().args(["build", "--quiet", "--release"]).args(example))?;
-    let program = target().join("release/examples/serve_dir");
+    execute(cargo().args(["build", "--quiet", "--profile", "dist"]).args(example))?;
+    let program = target().join("dist/examples/serve_dir");
     start("ServeDir", 8093, Command::new(program).arg(folder.join("site")).arg("8093"))
 }
 
