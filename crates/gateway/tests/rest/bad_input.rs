@@ -6,7 +6,7 @@ use axum::body::Body;
 use futures_util::stream;
 use http::{Method, Request, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use crate::door::{Answer, Door};
 
