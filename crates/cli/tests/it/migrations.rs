@@ -93,7 +93,7 @@ fn lint_names_file_line_and_column() {
     let printed = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(printed.contains("0001_a.sql:2:3: error: column b: a column without a type"), "{printed}");
-    assert_eq!(String::from_utf8(output.stderr).unwrap().trim(), "error: 1 error");
+    assert!(String::from_utf8(output.stderr).unwrap().trim().ends_with("error: 1 error"));
 
     let output = super::run(here, &["d1", "lint", "DB", "--json", "--command", "SELECT a FROM t; SELECT c FROM t"]);
     let found = json(&String::from_utf8(output.stdout).unwrap());
