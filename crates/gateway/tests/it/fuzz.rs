@@ -235,6 +235,11 @@ fn good_calls() -> [Call; 5] {
     ]
 }
 
+/// Whether a signature in the URL covers all of a request: neither its body nor its headers are signed so.
+fn can_be_presigned(call: &Call) -> bool {
+    call.body.is_empty() && call.headers.is_empty()
+}
+
 /// Returns the text with another character at a position.
 fn replaced(text: &str, at: usize) -> String {
     let mut characters: Vec<char> = text.chars().collect();
@@ -301,8 +306,10 @@ async fn requests_that_are_altered_elsewhere_succeed_as_they_are() {
         let owner = Setup::new().client("owner");
         owner.put("/photos/k", BODY).await.ok();
         owner.send(owner.sign(&call)).await.ok();
-        owner.put("/photos/k", BODY).await.ok();
-        owner.send(owner.presign(&call, 60)).await.ok();
+        if can_be_presigned(&call) {
+            owner.put("/photos/k", BODY).await.ok();
+            owner.send(owner.presign(&call, 60)).await.ok();
+        }
     }
 }
 
@@ -313,9 +320,7 @@ fn altered_signed_requests_are_refused() {
     run("altered_signed_requests_are_refused", changes, |setup, runtime, (call, change, at, text, is_presigned)| {
         let owner = setup.client("owner");
         let call = &calls[call];
-        // The body of a request that is signed by its URL is not signed.
-        let is_presigned = is_presigned && call.body.is_empty() && call.headers.is_empty();
-        let request = if is_presigned { owner.presign(call, 60) } else { owner.sign(call) };
+        let request = if is_presigned && can_be_presigned(call) { owner.presign(call, 60) } else { owner.sign(call) };
         let Some(request) = altered(request, &call.body, CHANGES[change], at, &text) else { return Ok(()) };
         let reply = runtime.block_on(owner.send(request));
         prop_assert!(reply.status.is_client_error() || reply.status == 501, "{reply:?}");
