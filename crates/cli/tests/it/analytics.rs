@@ -129,6 +129,9 @@ fn archived_points_are_listed_queried_and_erased_where_they_are() {
     assert_eq!(ok(here, &archive), "moved 0 Parquet segments (0 points, 0 bytes) to r2://old/events/visits\n");
     let refusal = refused(here, &into("large"));
     assert!(refusal.contains("the dataset has segments in the archive r2://old/events/visits"), "{refusal}");
+    let serve = ["serve", "--port", "0", "--events-archive", "r2://other"];
+    let refusal = refused(here, &serve);
+    assert!(refusal.contains("the dataset visits has segments in r2://old/events/visits"), "{refusal}");
     let export = ["analytics", "export", "EVENTS", "--format", "csv", "--output", "all.csv"];
     assert_eq!(ok(here, &export), "exported 10 points to all.csv\n");
 
