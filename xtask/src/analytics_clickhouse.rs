@@ -208,12 +208,3 @@ fn without_bound(text: &str) -> (String, Option<u64>) {
     let bound = text.lines().find(is_bound).and_then(|line| line.rsplit(' ').next()?.parse().ok());
     (text.lines().filter(|line| !is_bound(line)).collect::<Vec<_>>().join("\n"), bound)
 }
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    #[ignore = "installs chDB: cargo xtask analytics runs it"]
-    fn clickhouse_takes_points_and_answers() {
-        super::run().expect("chDB takes the points and answers");
-    }
-}
