@@ -35,7 +35,7 @@ function traveller(uuid, name, load, signal) {
   const button = h("button", { class: "danger" }, "Go back");
   const path = (part) => account(`/d1/database/${encodeURIComponent(uuid)}/time_travel/${part}`);
   const restore = async (bookmark, state) => {
-    const explanation = `${name} gets ${state} back. What was written since is gone from the database and stays in its history, so that this can be undone.`;
+    const explanation = `${name} goes to ${state}. What was written since is gone from the database and stays in its history, so that this can be undone.`;
     if (!(await sure("Go back to this state?", explanation, "Go back"))) return;
     const { result } = await call(path(`restore?bookmark=${encodeURIComponent(bookmark)}`), { method: "POST" });
     const undo = h("button", { type: "button", class: "quiet", id: "undo", onclick: () => attempt(undo, problem, () => restore(result.previous_bookmark, "the state before it went back")) }, "Undo");
