@@ -16,9 +16,9 @@ const TABLE: &str = "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT, age 
 /// 1,000 rows, as the client expects them.
 const FILL: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) \
                     INSERT INTO users SELECT i, 'name ' || i || '.', i % 90, 0.5 FROM n";
-/// The client puts a number in place of `{}`.
-const SELECT: &str = r#"{"sql": "SELECT id, name, age, score FROM users WHERE id = ?1", "params": [{}]}"#;
-const UPDATE: &str = r#"{"sql": "UPDATE users SET age = age + 1 WHERE id = ?1", "params": [{}]}"#;
+/// The client puts a number in place of `{}`. Parameters are texts in the API's schema, and miniflare takes no others.
+const SELECT: &str = r#"{"sql": "SELECT id, name, age, score FROM users WHERE id = ?1", "params": ["{}"]}"#;
+const UPDATE: &str = r#"{"sql": "UPDATE users SET age = age + 1 WHERE id = ?1", "params": ["{}"]}"#;
 const SELECTED: &str = "name {}.";
 const UPDATED: &str = r#""success":true"#;
 
