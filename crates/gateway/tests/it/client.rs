@@ -166,10 +166,9 @@ impl Call {
 
     fn encoded_query(&self) -> String {
         let encode = |text: &str| utf8_percent_encode(text, UNRESERVED).to_string();
-        let mut pairs: Vec<String> =
-            self.query.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        let mut pairs: Vec<_> = self.query.iter().map(|(name, value)| (encode(name), encode(value))).collect();
         pairs.sort();
-        pairs.join("&")
+        pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
     }
 
     fn encoded_path(&self) -> String {

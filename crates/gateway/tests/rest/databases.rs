@@ -88,6 +88,10 @@ async fn batch_is_all_or_nothing_with_a_result_for_each_statement() {
     let batch = json!({"batch": [insert(json!(1)), insert(json!("x")), {"sql": "SELECT count(*) AS n FROM t"}]});
     let results = door.post(&format!("{path}/query"), batch).await.result();
     assert_eq!((results.as_array().unwrap().len(), &results[2]["results"]), (3, &json!([{"n": 2}])));
+    let several = json!({"sql": "SELECT 1 AS n; SELECT count(*) + ? AS n FROM t", "params": [40]});
+    let results = door.post(&format!("{path}/query"), json!({"batch": [several, {"sql": "SELECT 7 AS n"}]})).await;
+    let rows: Vec<_> = results.result().as_array().unwrap().iter().map(|result| result["results"].clone()).collect();
+    assert_eq!(rows, [json!([{"n": 42}]), json!([{"n": 7}])], "one result for each query, that of its last statement");
     let failing = json!({"batch": [insert(json!(2)), insert(json!(1))]});
     assert_eq!(door.post(&format!("{path}/query"), failing).await.error(), (400, 7500));
     let several = json!({"sql": "INSERT INTO t VALUES (3); INSERT INTO t VALUES (1)"});
