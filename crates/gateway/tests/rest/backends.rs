@@ -74,6 +74,6 @@ async fn database_of_another_server_conforms_through_the_door() {
     let other = remote(&inner, Arc::new(SqliteDatabase::memory().await.unwrap()));
     let database = remote(&outer, Arc::new(other));
     // An integer that is refused rather than rounded has the code of an SQL error behind the second door.
-    let expected = [&["queries/integers_are_never_rounded"], &DIFFERENT[..]].concat();
+    let expected = [&["queries/integers_are_never_rounded"][..], &DIFFERENT].concat();
     assert_eq!(conforms(&database).await, expected);
 }
