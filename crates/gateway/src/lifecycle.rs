@@ -107,7 +107,7 @@ impl LifecycleSweeper {
             Ok(listed) => listed,
             Err(error) => {
                 let error = error.with_causes();
-                tracing::error!(target: "isobar_gateway", error, "the buckets cannot be listed: no lifecycle rule is carried out");
+                tracing::error!(error, "the buckets cannot be listed: no lifecycle rule is carried out");
                 report.failed += 1;
                 return report;
             }
@@ -118,13 +118,13 @@ impl LifecycleSweeper {
             if let Err(error) = self.sweep_bucket(bucket, &mut report).await {
                 report.failed += 1;
                 let error = error.with_causes();
-                tracing::error!(target: "isobar_gateway", bucket, error, "the lifecycle rules of a bucket are not carried out");
+                tracing::error!(bucket, error, "the lifecycle rules of a bucket are not carried out");
             }
             let deleted = report.deleted - before.deleted;
             let aborted = report.aborted - before.aborted;
             let spared = report.spared - before.spared;
             if deleted + aborted + spared > 0 {
-                tracing::info!(target: "isobar_gateway", bucket, deleted, aborted, spared, "lifecycle rules were carried out");
+                tracing::info!(bucket, deleted, aborted, spared, "lifecycle rules were carried out");
             }
         }
         report
@@ -205,12 +205,12 @@ impl Rules<'_> {
             match deleted {
                 Ok(true) => {
                     report.deleted += 1;
-                    tracing::debug!(target: "isobar_gateway", bucket, key, etag = %object.etag, "an expired object was deleted");
+                    tracing::debug!(bucket, key, etag = %object.etag, "an expired object was deleted");
                 }
                 Ok(false) => report.spared += 1,
                 Err(error) => {
                     report.failed += 1;
-                    tracing::error!(target: "isobar_gateway", bucket, key, %error, "an expired object cannot be deleted");
+                    tracing::error!(bucket, key, %error, "an expired object cannot be deleted");
                 }
             }
         }
@@ -237,11 +237,11 @@ impl Rules<'_> {
                 match store.abort_multipart(&upload.key, &upload.id).await {
                     Ok(()) => {
                         report.aborted += 1;
-                        tracing::debug!(target: "isobar_gateway", bucket, key, upload = %upload.id, "an upload was aborted");
+                        tracing::debug!(bucket, key, upload = %upload.id, "an upload was aborted");
                     }
                     Err(error) => {
                         report.failed += 1;
-                        tracing::error!(target: "isobar_gateway", bucket, key, %error, "an upload cannot be aborted");
+                        tracing::error!(bucket, key, %error, "an upload cannot be aborted");
                     }
                 }
             }

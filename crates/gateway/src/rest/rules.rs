@@ -75,7 +75,7 @@ async fn configurable(door: &RestDoor, key: &Key, name: &str) -> Answer<Arc<dyn 
 async fn read<T: DeserializeOwned>(door: &RestDoor, body: Body) -> Answer<T> {
     let bytes = call::bytes(body, door.options.json_bytes).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
-        let message = format!("The JSON you provided was not well formed: {error}");
+        let message = format!("The rules are not valid: {error}");
         ApiError::new(StatusCode::BAD_REQUEST, code::INVALID_JSON, message)
     })
 }

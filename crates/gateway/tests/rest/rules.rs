@@ -46,7 +46,7 @@ async fn cors_rules_that_could_not_take_effect_are_refused() {
         ("GET", "PATCH", "PATCH"),
         ("https://a", "https://a/", "without a path"),
         ("\"origins\"", "\"AllowedOrigins\"", "unknown field"),
-        ("}}]}", "", "not well formed"),
+        ("}}]}", "", "not valid"),
     ] {
         let refused = door.call(Method::PUT, CORS, fine.replace(from, to)).await;
         assert_eq!(refused.error(), (400, 10040), "{to}");

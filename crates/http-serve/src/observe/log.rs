@@ -7,7 +7,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 /// The filter of the log where `RUST_LOG` is not set.
 // s3s writes an error for each request that it refuses; `isobar_gateway::audit` has those that matter.
-const LOG: &str = "warn,isobar_http_serve=info,isobar_server=info,s3s=off";
+const LOG: &str = "warn,isobar_gateway::lifecycle=info,isobar_http_serve=info,isobar_server=info,s3s=off";
 
 /// Writes the log to standard error: as `RUST_LOG` says, else warnings and this service's own lines. Text on a terminal,
 /// JSON with `ISOBAR_LOG=json`.
@@ -17,7 +17,7 @@ const LOG: &str = "warn,isobar_http_serve=info,isobar_server=info,s3s=off";
 ///
 /// | variable | |
 /// |---|---|
-/// | `RUST_LOG` | filter, as `isobar_http_serve=debug,warn`. Default: `warn`, and `info` of this crate and the server |
+/// | `RUST_LOG` | filter, as `isobar_http_serve=debug,warn`. Default: `warn`, and `info` of this crate, the server and lifecycle sweeps |
 /// | `ISOBAR_LOG` | `json` for a JSON object in each line. Default: text, coloured on a terminal |
 ///
 /// ```
