@@ -45,7 +45,7 @@ Environment:
   OAUTH_<NAME>_SECRET  Secret of a provider
   TURN_SECRET          Secret that the TURN servers of calls share with the platform
   CHROMIUM             Path of the chromium that renders pages [default: an installed one]
-  RUST_LOG             Filter of the log [default: warn,isobar_http_serve=info,isobar_server=info,s3s=off]"
+  RUST_LOG             Filter of the log [default: warn,isobar_gateway::lifecycle=info,isobar_http_serve=info,isobar_server=info,s3s=off]"
 )]
 struct Cli {
     /// The wrangler configuration
