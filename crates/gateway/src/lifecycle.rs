@@ -1,7 +1,8 @@
 //! The sweep that carries out the lifecycle rules of buckets (features `s3`, `rest`).
 //!
 //! It lists what a rule may cover, a page at a time, and deletes by the version that it has listed: an object that was written meanwhile
-//! stays. One bucket follows another, so that a sweep costs little beside requests; what it finds beyond its limit waits for the next.
+//! stays. The rules are read again before each page is deleted: one that was changed or removed deletes no further page. One bucket follows
+//! another, so that a sweep costs little beside requests; what it finds beyond its limit waits for the next.
 
 use std::fmt;
 use std::sync::Arc;
@@ -143,12 +144,12 @@ impl LifecycleSweeper {
         let Some(store) = self.buckets.open(name).await? else { return Ok(()) };
         policy.check_store(store.capabilities())?;
         report.buckets += 1;
-        let rules = Rules { name, policy: &policy, now, most: self.most };
+        let rules = Rules { buckets: &*self.buckets, name, policy: &policy, now, most: self.most };
         for prefix in expiring {
-            rules.expire(&*store, prefix, report).await.map_err(of_storage)?;
+            rules.expire(&*store, prefix, report).await?;
         }
         for prefix in aborting {
-            rules.abort(&*store, prefix, report).await.map_err(of_storage)?;
+            rules.abort(&*store, prefix, report).await?;
         }
         Ok(())
     }
@@ -165,6 +166,7 @@ impl fmt::Debug for LifecycleSweeper {
 
 /// The rules of a bucket at the time of a sweep.
 struct Rules<'a> {
+    buckets: &'a dyn BucketCatalog,
     name: &'a str,
     policy: &'a LifecyclePolicy,
     now: DateTime<Utc>,
@@ -172,19 +174,28 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
+    /// Whether the bucket still has these rules. Where it has others, the next sweep carries them out.
+    async fn are_current(&self) -> Result<bool, CatalogError> {
+        Ok(self.buckets.lifecycle(self.name).await? == *self.policy)
+    }
+
     /// Deletes the expired objects with a prefix.
     async fn expire(
         &self,
         store: &dyn ObjectStore,
         prefix: &str,
         report: &mut SweepReport,
-    ) -> isobar_storage::Result<()> {
+    ) -> Result<(), CatalogError> {
         let mut options = ListOptions::default().with_prefix(prefix).with_limit(PAGE);
         loop {
-            let page = store.list(options.clone()).await?;
+            let page = store.list(options.clone()).await.map_err(of_storage)?;
             let left = usize::try_from(self.most.saturating_sub(report.removed())).unwrap_or(usize::MAX);
             let expired = page.objects.into_iter().filter(|object| self.policy.is_expired(object, self.now));
-            self.delete(store, expired.take(left).collect(), report).await;
+            let expired: Vec<ObjectMeta> = expired.take(left).collect();
+            if !expired.is_empty() && !self.are_current().await? {
+                return Ok(());
+            }
+            self.delete(store, expired, report).await;
             match page.cursor {
                 Some(cursor) if report.removed() < self.most => options = options.with_cursor(cursor),
                 _ => return Ok(()),
@@ -217,18 +228,17 @@ impl Rules<'_> {
     }
 
     /// Aborts the abandoned uploads of keys with a prefix.
-    async fn abort(
-        &self,
-        store: &dyn ObjectStore,
-        prefix: &str,
-        report: &mut SweepReport,
-    ) -> isobar_storage::Result<()> {
+    async fn abort(&self, store: &dyn ObjectStore, prefix: &str, report: &mut SweepReport) -> Result<(), CatalogError> {
         let mut options = ListUploadsOptions::default().with_prefix(prefix).with_limit(PAGE);
         loop {
-            let page = store.list_uploads(options.clone()).await?;
+            let page = store.list_uploads(options.clone()).await.map_err(of_storage)?;
             let last = page.last().filter(|_| page.len() == PAGE).map(|last| (last.key.clone(), last.id.clone()));
             let abandoned = page.into_iter().filter(|upload| self.policy.is_abandoned(upload, self.now));
-            for upload in abandoned.collect::<Vec<_>>() {
+            let abandoned: Vec<_> = abandoned.collect();
+            if !abandoned.is_empty() && !self.are_current().await? {
+                return Ok(());
+            }
+            for upload in abandoned {
                 if report.removed() >= self.most {
                     return Ok(());
                 }

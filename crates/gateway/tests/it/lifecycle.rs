@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use http::Method;
-use isobar_gateway::catalog::{Expiry, FixedBuckets, LifecyclePolicy, LifecycleRule};
+use isobar_gateway::catalog::{BucketCatalog, Expiry, FixedBuckets, LifecyclePolicy, LifecycleRule};
 use isobar_gateway::lifecycle::LifecycleSweeper;
 use isobar_storage::local::{LocalOptions, LocalStore};
 use isobar_storage::memory::MemoryStore;
 use isobar_storage::mock::MockStore;
 use isobar_storage::{
-    Clock, Error, ErrorKind, Key, ListUploadsOptions, MultipartOptions, ObjectStore, ObjectStoreExt, Operation,
+    Clock, Error, ErrorKind, Key, ListOptions, ListUploadsOptions, MultipartOptions, ObjectStore, ObjectStoreExt,
+    Operation,
 };
 
 use crate::client::{Call, Setup};
-use crate::rules;
+use crate::rules::{self, Rules};
 
 const DAY: i64 = 24 * 60 * 60;
 const RULES: &str = "<LifecycleConfiguration><Rule><ID>logs</ID><Filter><Prefix>logs/</Prefix></Filter><Status>Enabled</Status>\
@@ -124,7 +125,7 @@ async fn write(store: &dyn ObjectStore, name: &str) {
 }
 
 async fn names(store: &dyn ObjectStore) -> Vec<String> {
-    let page = store.list(isobar_storage::ListOptions::default()).await.unwrap();
+    let page = store.list(ListOptions::default()).await.unwrap();
     page.objects.into_iter().map(|object| object.key.as_str().to_owned()).collect()
 }
 
@@ -191,6 +192,33 @@ async fn object_that_is_written_between_listing_and_deletion_stays() {
     let (report, ()) = tokio::join!(sweeper.sweep(), rewrite);
     assert_eq!((report.deleted, report.spared, report.failed), (1, 1, 0));
     assert_eq!(names(&memory).await, ["logs/a"]);
+}
+
+#[tokio::test]
+async fn rule_that_is_removed_during_a_sweep_deletes_no_further_page() {
+    let (seconds, clock) = clock();
+    let memory = MemoryStore::with_clock(Arc::clone(&clock));
+    let mock = MockStore::new(memory.clone());
+    for number in 0..1_500 {
+        write(&memory, &format!("logs/{number:04}")).await;
+    }
+    seconds.fetch_add(DAY, Ordering::Relaxed);
+    let buckets = Arc::new(Rules::new(Arc::new(mock.clone())));
+    let policy = |rules| LifecyclePolicy::new(rules).unwrap();
+    buckets.set_lifecycle("photos", policy(vec![logs()])).await.unwrap();
+    let sweeper = LifecycleSweeper::new(buckets.clone()).with_clock(clock);
+    let held = mock.script().hold_next(Operation::Delete);
+    let remove = async {
+        while !mock.script().calls().iter().any(|call| call.operation == Operation::Delete.name()) {
+            tokio::task::yield_now().await;
+        }
+        buckets.set_lifecycle("photos", policy(Vec::new())).await.unwrap();
+        held.release();
+    };
+    let (report, ()) = tokio::join!(sweeper.sweep(), remove);
+    assert_eq!((report.deleted, report.failed), (1_000, 0));
+    assert_eq!(memory.list(ListOptions::default()).await.unwrap().objects.len(), 500);
+    assert_eq!(sweeper.sweep().await.deleted, 0);
 }
 
 #[tokio::test]

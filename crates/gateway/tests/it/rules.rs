@@ -18,12 +18,19 @@ pub(crate) struct Rules {
     lifecycle: Mutex<BTreeMap<String, LifecyclePolicy>>,
 }
 
+impl Rules {
+    /// The buckets, without rules of their own; `photos` is this store.
+    pub(crate) fn new(photos: Arc<dyn ObjectStore>) -> Self {
+        let buckets = FixedBuckets::new().with_bucket("photos", photos);
+        let buckets = buckets.with_bucket("backups", Arc::new(MemoryStore::new()));
+        Self { buckets, cors: Mutex::default(), lifecycle: Mutex::default() }
+    }
+}
+
 /// A door over buckets whose rules clients change.
 pub(crate) fn setup() -> Setup {
     let photos: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
-    let buckets = FixedBuckets::new().with_bucket("photos", Arc::clone(&photos));
-    let buckets = buckets.with_bucket("backups", Arc::new(MemoryStore::new()));
-    Setup::with_catalog(Arc::new(Rules { buckets, cors: Mutex::default(), lifecycle: Mutex::default() }), photos)
+    Setup::with_catalog(Arc::new(Rules::new(Arc::clone(&photos))), photos)
 }
 
 #[async_trait]
