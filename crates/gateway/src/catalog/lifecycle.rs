@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use isobar_storage::{Capabilities, ObjectMeta, UploadInfo, limits};
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ const DEFAULT_ID: &str = "Default Multipart Abort Rule";
 pub enum Expiry {
     /// Seconds after the upload.
     Age(u64),
-    /// A time. Objects that are uploaded later expire at once.
+    /// A time of the years 0 to 9999. Objects that are uploaded later expire at once.
     Date(DateTime<Utc>),
 }
 
@@ -133,8 +133,9 @@ impl LifecyclePolicy {
     /// Checks rules.
     ///
     /// # Errors
-    /// [`CatalogErrorKind::InvalidArgument`] for ids that are not unique, of 1 to 255 bytes; for a prefix that no key has; for too many
-    /// rules. [`CatalogErrorKind::Unsupported`] for uploads that would be aborted after more than 7 days.
+    /// [`CatalogErrorKind::InvalidArgument`] for ids that are not unique, of 1 to 255 bytes; for a prefix that no key has; for a
+    /// date of other years than 0 to 9999; for too many rules. [`CatalogErrorKind::Unsupported`] for uploads that would be aborted after
+    /// more than 7 days.
     pub fn new(rules: Vec<LifecycleRule>) -> Result<Self, CatalogError> {
         if rules.len() > MOST_RULES {
             return Err(invalid(format!("a bucket has at most {MOST_RULES} lifecycle rules, not {}", rules.len())));
@@ -153,6 +154,10 @@ impl LifecyclePolicy {
             }
             if prefix.len() > limits::KEY_BYTES {
                 return Err(invalid(format!("the prefix of the lifecycle rule {id:?} is longer than any key")));
+            }
+            // RFC 3339 has no other years: kept, the rules could not be read again.
+            if matches!(rule.expiry, Some(Expiry::Date(date)) if !(0..=9999).contains(&date.year())) {
+                return Err(invalid(format!("the date of the lifecycle rule {id:?} is not of the years 0 to 9999")));
             }
             if rule.abort_uploads_after.is_some_and(|age| age > UPLOAD_AGE) {
                 let days = limits::UPLOAD_DAYS;
@@ -455,6 +460,11 @@ mod tests {
         assert!(read("\"maxAge\":1", "\"maxAge\":1,\"minSize\":1").contains("unknown field"));
         assert!(read("\"maxAge\":1", "\"maxAge\":-1").contains("-1"));
         assert!(read("\"type\":\"Age\",\"maxAge\":1", "\"type\":\"Date\",\"date\":\"tomorrow\"").contains("tomorrow"));
+        for date in ["+12345-01-01", "-0001-01-01", "9999-12-31T23:59:59-01:00"] {
+            let date = format!("\"type\":\"Date\",\"date\":\"{date}\"");
+            let refused = read("\"type\":\"Age\",\"maxAge\":1", &date);
+            assert!(refused.contains("9999"), "{refused}");
+        }
         let by_date = read("deleteObjectsTransition\":{\"condition\":{\"type\":\"Age\",\"maxAge\":1}", BY_DATE);
         assert!(by_date.contains("by age alone"), "{by_date}");
     }
@@ -467,6 +477,10 @@ mod tests {
         assert!(refused(vec![rule("")]).to_string().contains("1 to 255"));
         assert!(refused(vec![rule(&"x".repeat(256))]).to_string().contains("256"));
         assert!(refused(vec![rule("a").with_prefix("x".repeat(1025))]).to_string().contains("longer than any key"));
+        for date in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
+            let year = refused(vec![rule("a").with_expiry(Expiry::Date(date))]);
+            assert_eq!((year.kind(), year.to_string().contains("9999")), (CatalogErrorKind::InvalidArgument, true));
+        }
         assert!(refused((0..1001).map(|id| rule(&id.to_string())).collect()).to_string().contains("1001"));
         let long = refused(vec![rule("a").with_abort_uploads_after(7 * DAY + 1)]);
         assert_eq!((long.kind(), long.to_string().contains("7 days")), (CatalogErrorKind::Unsupported, true));
