@@ -11,6 +11,9 @@
 //! | `toStartOfWeek(t)` from Monday | `toStartOfWeek(t, 1)` |
 //! | `LIMIT ALL` | none |
 //! | functions in any case | by their spelling |
+//! | a `\` in a quoted name is a letter | `\\`, as it is an escape there |
+//!
+//! The last one keeps the ends of tokens the same on both sides: else a name could hold SQL that was not checked here.
 
 use std::collections::HashMap;
 
@@ -110,6 +113,9 @@ pub(crate) fn to_clickhouse(sql: &str) -> Result<String> {
     let mut edits: HashMap<usize, String> = HashMap::new();
     for (number, token) in words.iter().enumerate() {
         let next = words.get(number + 1);
+        if token.kind == TokenKind::QuotedName && token.text.contains('\\') {
+            edits.insert(token.at, token.text.replace('\\', "\\\\"));
+        }
         if let Some(next) = next.filter(|next| token.is_word("LIMIT") && next.is_word("ALL")) {
             edits.insert(token.at, String::new());
             edits.insert(next.at, String::new());
@@ -169,6 +175,20 @@ mod tests {
                 "SELECT toStartOfWeek(toStartOfWeek(f(a, b), 1), 1, 'UTC')",
             ),
             ("SELECT substring(toLower(a), 2) AS `length(`", "SELECT substringUTF8(lowerUTF8(a), 2) AS `length(`"),
+        ] {
+            assert_eq!(to_clickhouse(here).expect("the text is valid"), there);
+        }
+    }
+
+    #[test]
+    fn tokens_end_in_clickhouse_where_they_end_here() {
+        for (here, there) in [
+            // Its lexer would read one name up to the third quote, and the second name as SQL.
+            (
+                r#"SELECT 1 AS "a\", 2 AS " FROM url('u') --" FROM t"#,
+                r#"SELECT 1 AS "a\\", 2 AS " FROM url('u') --" FROM t"#,
+            ),
+            (r"SELECT 1 AS `\\`, '\'' FROM t", r"SELECT 1 AS `\\\\`, '\'' FROM t"),
         ] {
             assert_eq!(to_clickhouse(here).expect("the text is valid"), there);
         }
