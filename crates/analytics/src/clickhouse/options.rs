@@ -137,7 +137,7 @@ impl ClickHouseOptions {
         self
     }
 
-    /// Sets the file for batches that the server does not take. Each sink needs a file of its own.
+    /// Sets the file for batches that the server does not take. Sinks may share one.
     ///
     /// Default: none. A JSON line has `reason`, `query` (the `INSERT`) and `body` (its rows in base64), so that it can be sent again.
     #[must_use]

@@ -69,6 +69,10 @@ impl Table {
 
 /// The name of the dataset's table as it stands in a statement.
 fn name(dataset: &str) -> String {
+    // Behind INSERT INTO they are keywords.
+    if ["function", "table"].iter().any(|keyword| dataset.eq_ignore_ascii_case(keyword)) {
+        return format!("\"{dataset}\"");
+    }
     Dialect::AnalyticsEngine.table(dataset)
 }
 
@@ -128,5 +132,6 @@ mod tests {
         let insert = Insert { points: 1, blobs: 2, doubles: 1, body: Bytes::new() };
         let statement = table.statement(&insert);
         assert_eq!(statement, "INSERT INTO web (timestamp, index1, blob1, blob2, double1) FORMAT RowBinary");
+        assert_eq!((name("Function"), name("functions")), ("\"Function\"".to_owned(), "functions".to_owned()));
     }
 }
