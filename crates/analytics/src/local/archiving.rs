@@ -318,3 +318,21 @@ fn indexes_of(segment: &ColumnarSegment) -> Result<Option<(String, String)>> {
     }
     Ok(ends)
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::local::files::record;
+    use crate::local::manifest;
+
+    #[test]
+    fn manifest_of_a_process_that_was_killed_is_durable_before_anything_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Compactor::begin(folder.path()).unwrap());
+        std::fs::write(folder.path().join(manifest::name(7)), "not in the manifest").unwrap();
+        record::take();
+        drop(Compactor::begin(folder.path()).unwrap());
+        let synced = format!("sync {}", folder.path().file_name().unwrap().to_string_lossy());
+        assert_eq!(record::take(), [synced.as_str(), "remove 000000000007.parquet", synced.as_str()]);
+    }
+}

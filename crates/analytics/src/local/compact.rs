@@ -97,6 +97,8 @@ impl Compactor {
             // Before the first segment, so that segments without a manifest have lost it.
             manifest = lock.commit(manifest)?;
         }
+        // One that was killed before its last sync has left a manifest that a power loss may take back: nothing goes by it before.
+        sync_dir(folder)?;
         let mut compactor = Self { folder: folder.to_owned(), lock, manifest, archive: None };
         compactor.remove_leftovers()?;
         Ok(compactor)

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::log::{self, Sealed, Segment};
-use super::manifest::{Manifest, ManifestLock};
+use super::manifest::{Entry, Manifest, ManifestLock};
 use super::{LocalOptions, manifest};
 
 /// Removes the oldest segments: those that are too old, if the time is given, and as many as it takes for a new log segment to fit into
@@ -82,8 +82,9 @@ fn remove_log(segment: &Segment) -> Option<u64> {
 fn remove_columnar(folder: &Path, numbers: &[u64], is_old: impl Fn(i64) -> bool) -> u64 {
     let Ok(Some(lock)) = ManifestLock::try_take(folder) else { return 0 };
     let Ok(mut manifest) = Manifest::read(folder) else { return 0 };
-    let (gone, kept): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut manifest.segments).into_iter().partition(|entry| numbers.contains(&entry.number));
+    // One that was moved to the archive since the numbers were chosen takes no disk.
+    let is_gone = |entry: &Entry| numbers.contains(&entry.number) && (entry.object.is_none() || is_old(entry.until));
+    let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut manifest.segments).into_iter().partition(is_gone);
     manifest.segments = kept;
     let oldest = manifest.segments.iter().map(|entry| entry.from).min().unwrap_or(i64::MAX);
     let last_gone = gone.iter().map(|entry| entry.until).max().unwrap_or(i64::MIN).min(oldest);
@@ -108,4 +109,35 @@ fn remove_columnar(folder: &Path, numbers: &[u64], is_old: impl Fn(i64) -> bool)
     #[cfg(feature = "tracing")]
     tracing::info!(folder = %folder.display(), segments = gone.len(), "events have expired");
     gone.iter().map(|entry| entry.bytes).sum()
+}
+
+#[cfg(all(test, feature = "query"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segment_archived_meanwhile_is_removed_by_its_age_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = |number: u64, object: Option<&str>| Entry {
+            number,
+            rows: 1,
+            bytes: 10,
+            from: 5,
+            until: 5,
+            sums: String::new(),
+            indexes: None,
+            object: object.map(str::to_owned),
+        };
+        let segments = vec![entry(1, Some("1.parquet")), entry(2, None)];
+        let manifest = Manifest { archive: Some("old".to_owned()), segments, ..Manifest::default() };
+        ManifestLock::try_take(folder.path()).unwrap().unwrap().commit(manifest).unwrap();
+        let left = || {
+            let manifest = Manifest::read(folder.path()).unwrap();
+            (manifest.segments.iter().map(|entry| entry.number).collect::<Vec<_>>(), manifest.garbage.len())
+        };
+        assert_eq!(remove_columnar(folder.path(), &[1, 2], |_| false), 10);
+        assert_eq!(left(), (vec![1], 0));
+        assert_eq!(remove_columnar(folder.path(), &[1], |until| until == 5), 10);
+        assert_eq!(left(), (vec![], 1));
+    }
 }
