@@ -5,9 +5,10 @@
 //!
 //! A preflight request is not signed, so that it may not learn anything: a bucket without a rule that covers it, and one that does not
 //! exist, answer alike. Every other response of a bucket with rules has `Vary: Origin`, those to requests without an origin, too:
-//! otherwise a cache could answer a script with what an image was answered before.
+//! otherwise a cache could answer a script with what an image was answered before. A refusal that no rule covers has none: it may be
+//! to a client that may not know of the bucket.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use s3s::S3Result;
 use s3s::dto::*;
@@ -37,7 +38,7 @@ impl CorsRequest {
     }
 
     /// Sets the headers by which the bucket's rules let scripts read the response. Rules that cannot be read let none.
-    pub(super) async fn allow(&self, buckets: &dyn BucketCatalog, response: &mut HeaderMap) {
+    pub(super) async fn allow<B>(&self, buckets: &dyn BucketCatalog, response: &mut Response<B>) {
         match buckets.cors(&self.bucket).await {
             Ok(policy) => allow(&policy, &self.method, self.origin.as_ref(), response),
             Err(error) => {
@@ -88,17 +89,26 @@ pub(super) fn vary_preflight(headers: &mut HeaderMap) {
 }
 
 /// Sets the headers of a response to a request that is not a preflight request.
-fn allow(policy: &CorsPolicy, method: &Method, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
-    if policy.rules().is_empty() {
+fn allow<B>(policy: &CorsPolicy, method: &Method, origin: Option<&HeaderValue>, response: &mut Response<B>) {
+    let covering = origin.and_then(|origin| origin.to_str().ok()).and_then(|origin| {
+        let rule = policy.rules().iter().find(|rule| covers(rule, origin, method.as_str()))?;
+        Some((rule, origin))
+    });
+    if policy.rules().is_empty() || (covering.is_none() && !is_kept(response.status())) {
         return;
     }
-    response.append(header::VARY, HeaderValue::from_static("Origin"));
-    let Some(origin) = origin.and_then(|origin| origin.to_str().ok()) else { return };
-    let Some(rule) = policy.rules().iter().find(|rule| covers(rule, origin, method.as_str())) else { return };
-    insert(response, header::ACCESS_CONTROL_ALLOW_ORIGIN, shown_origin(rule, origin));
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    let Some((rule, origin)) = covering else { return };
+    insert(headers, header::ACCESS_CONTROL_ALLOW_ORIGIN, shown_origin(rule, origin));
     if !rule.expose_headers.is_empty() {
-        insert(response, header::ACCESS_CONTROL_EXPOSE_HEADERS, &rule.expose_headers.join(", "));
+        insert(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, &rule.expose_headers.join(", "));
     }
+}
+
+/// Whether a cache may keep a response of this status. All these are answered to keys that may know of the bucket.
+fn is_kept(status: StatusCode) -> bool {
+    status.is_success() || status.is_redirection() || status == StatusCode::NOT_FOUND
 }
 
 /// The bucket that a path names. Paths that s3s cannot read name none.
@@ -215,10 +225,10 @@ mod tests {
     use super::*;
 
     fn allowed(policy: &CorsPolicy, method: &Method, origin: &str) -> Option<String> {
-        let mut headers = HeaderMap::new();
-        allow(policy, method, Some(&HeaderValue::from_str(origin).unwrap()), &mut headers);
-        assert_eq!(headers[header::VARY], "Origin");
-        headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).map(|value| value.to_str().unwrap().to_owned())
+        let mut response = Response::new(());
+        allow(policy, method, Some(&HeaderValue::from_str(origin).unwrap()), &mut response);
+        assert_eq!(response.headers()[header::VARY], "Origin");
+        response.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN).map(|value| value.to_str().unwrap().to_owned())
     }
 
     #[test]
@@ -265,9 +275,9 @@ mod tests {
             assert_eq!(allowed(&policy, &method, origin).as_deref(), expected, "{method} {origin}");
         }
         for (method, expected) in [(Method::PUT, "x-first"), (Method::GET, "x-second")] {
-            let mut headers = HeaderMap::new();
-            allow(&policy, &method, Some(&HeaderValue::from_static("https://a")), &mut headers);
-            assert_eq!(headers[header::ACCESS_CONTROL_EXPOSE_HEADERS], expected);
+            let mut response = Response::new(());
+            allow(&policy, &method, Some(&HeaderValue::from_static("https://a")), &mut response);
+            assert_eq!(response.headers()[header::ACCESS_CONTROL_EXPOSE_HEADERS], expected);
         }
     }
 
@@ -301,8 +311,8 @@ mod tests {
 
     #[test]
     fn bucket_without_rules_leaves_a_response_alone() {
-        let mut headers = HeaderMap::new();
-        allow(&CorsPolicy::default(), &Method::GET, Some(&HeaderValue::from_static("https://a")), &mut headers);
-        assert!(headers.is_empty());
+        let mut response = Response::new(());
+        allow(&CorsPolicy::default(), &Method::GET, Some(&HeaderValue::from_static("https://a")), &mut response);
+        assert!(response.headers().is_empty());
     }
 }

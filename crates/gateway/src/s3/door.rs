@@ -149,7 +149,7 @@ impl S3Door {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(cors) = cors {
-            cors.allow(&*buckets, response.headers_mut()).await;
+            cors.allow(&*buckets, &mut response).await;
         }
         response
     }

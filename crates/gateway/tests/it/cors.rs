@@ -138,6 +138,26 @@ async fn preflight_does_not_tell_which_buckets_exist() {
 }
 
 #[tokio::test]
+async fn refusal_does_not_tell_which_buckets_have_rules() {
+    let setup = with_rules().await;
+    let client = setup.client("owner");
+    for origin in ["https://other.test", ""] {
+        for bucket in ["/photos", "/backups", "/nothing"] {
+            let mut unsigned = Request::get(format!("{bucket}/k"));
+            let mut signed = Call::get(&format!("{bucket}/k"));
+            if !origin.is_empty() {
+                unsigned = unsigned.header("origin", origin);
+                signed = signed.with("origin", origin);
+            }
+            let unsigned = client.send(unsigned.body(Full::new(Bytes::new())).unwrap()).await;
+            assert_eq!((unsigned.status.as_u16(), unsigned.header("vary")), (400, None), "{bucket} {origin}");
+            let denied = setup.client("stranger").call(signed).await;
+            assert_eq!((denied.status.as_u16(), denied.header("vary")), (403, None), "{bucket} {origin}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn responses_are_shared_with_origins_that_a_rule_covers() {
     let client = with_rules().await.client("owner");
     client.put("/photos/k", "hello").await.ok();
