@@ -8,7 +8,7 @@
 //! the upload.
 
 use http::StatusCode;
-use isobar_storage::{MultipartOptions, Part as StoredPart, UploadId};
+use isobar_storage::{MultipartOptions, Part as StoredPart, UploadId, limits};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
 
@@ -18,8 +18,6 @@ use super::metadata::{class_name, custom_of, http_of, storage_class_of};
 use super::session::Session;
 use super::upload::Upload;
 
-/// Highest number of a part.
-const PART_NUMBER: i32 = 10_000;
 /// Most parts of a page of ListParts.
 const MAX_PARTS: i32 = 1000;
 
@@ -166,9 +164,8 @@ pub(super) async fn list_parts(
 
 /// Checks the number of a part: 1 to 10,000.
 pub(super) fn part_number(number: i32) -> S3Result<u16> {
-    let number = Some(number).filter(|number| (1..=PART_NUMBER).contains(number));
-    let number = number.and_then(|number| u16::try_from(number).ok());
-    number.ok_or_else(|| invalid_argument(format!("A part's number is between 1 and {PART_NUMBER}")))
+    let number = u16::try_from(number).ok().filter(|number| (1..=limits::PART_NUMBER).contains(number));
+    number.ok_or_else(|| invalid_argument(format!("A part's number is between 1 and {}", limits::PART_NUMBER)))
 }
 
 /// Returns the ETag of a part. A store's is not the MD5 of its bytes, and clients repeat a part whose ETag could be one and is another; one

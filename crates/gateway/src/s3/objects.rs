@@ -6,7 +6,7 @@
 use http::{HeaderMap, StatusCode};
 use isobar_storage::{
     ByteRange, Checksum, ChecksumAlgorithm, Conditions, GetOptions, GetResult, Key, ObjectMeta, PutOptions, PutResult,
-    Range,
+    Range, limits,
 };
 use s3s::dto::*;
 use s3s::{S3Error, S3Request, S3Response, S3Result};
@@ -19,13 +19,9 @@ use super::error::{
     precondition_failed, refusal,
 };
 use super::metadata::{Shown, class_name, custom_of, http_of, storage_class_of, timestamp};
+use super::multipart::part_number;
 use super::session::Session;
 use super::upload::Upload;
-
-/// Highest number of a part.
-const PART_NUMBER: i32 = 10_000;
-/// Most keys of one DeleteObjects.
-const DELETE_KEYS: usize = 1000;
 
 /// Stores an object. The response has the checksums that were compared.
 pub(super) async fn put(
@@ -174,8 +170,9 @@ pub(super) async fn delete_many(
 ) -> S3Result<S3Response<DeleteObjectsOutput>> {
     let DeleteObjectsInput { bucket, delete: Delete { objects, quiet }, .. } = request.input;
     let store = session.to_write_some(&bucket).await?;
-    if objects.is_empty() || objects.len() > DELETE_KEYS {
-        return Err(malformed_xml(format!("A request names 1 to {DELETE_KEYS} objects, not {}", objects.len())));
+    if objects.is_empty() || objects.len() > limits::DELETE_KEYS {
+        let most = limits::DELETE_KEYS;
+        return Err(malformed_xml(format!("A request names 1 to {most} objects, not {}", objects.len())));
     }
     let mut keys = Vec::with_capacity(objects.len());
     let mut errors = Vec::new();
@@ -236,14 +233,11 @@ fn is_part_read(number: Option<i32>, has_range: bool) -> S3Result<bool> {
     if has_range {
         return Err(invalid_request("A read has a Range or a partNumber, not both"));
     }
-    match number {
-        1 => Ok(true),
-        2..=PART_NUMBER => {
-            let message = "The object has one part: a completed object does not know those of its upload";
-            Err(refusal(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidPartNumber", message))
-        }
-        _ => Err(invalid_argument(format!("partNumber is {number}, and must be between 1 and {PART_NUMBER}"))),
+    if part_number(number)? == 1 {
+        return Ok(true);
     }
+    let message = "The object has one part: a completed object does not know those of its upload";
+    Err(refusal(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidPartNumber", message))
 }
 
 /// Number of parts to show: one, for an object whose ETag says that it was uploaded in parts.
