@@ -146,6 +146,17 @@ async fn operations_that_r2_has_not_are_refused() {
 }
 
 #[tokio::test]
+async fn parameter_of_another_operation_does_not_delete_a_bucket() {
+    let client = Setup::new().client("owner");
+    for name in ["metadataConfiguration", "acl", "versioning"] {
+        let reply = client.delete(&format!("/photos?{name}")).await;
+        reply.refused(501, "NotImplemented");
+        let message = reply.element("Message").unwrap_or_default();
+        assert_eq!(message, format!("DeleteBucket search parameter {name} not implemented"));
+    }
+}
+
+#[tokio::test]
 async fn canned_acl_is_ignored_and_another_one_refused() {
     let client = Setup::new().client("owner");
     for acl in ["private", "public-read", "bucket-owner-full-control"] {
