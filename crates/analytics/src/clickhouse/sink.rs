@@ -241,14 +241,7 @@ impl Sender {
                 Err(failure) => self.give_up(failure, &insert, &token),
             }
         }
-        if batch.flushes.is_empty() {
-            return; // the next flush reports the failure
-        }
-        let failure = self.failure.take();
-        for flush in batch.flushes.drain(..) {
-            // The caller may no longer be waiting.
-            flush.send(failure.clone().map_or(Ok(()), Err)).ok();
-        }
+        batch.answer_flushes(&mut self.failure);
     }
 
     /// Inserts rows, into a new table where there is none.

@@ -18,7 +18,7 @@ use isobar_base::sync::IgnorePoison;
 
 use super::frame::{self, Stamp};
 use super::options::{FullPolicy, LocalOptions, MonotonicClock};
-use crate::{DropReason, PointRef, Result, SinkStats};
+use crate::{DropReason, Error, PointRef, Result, SinkStats};
 
 /// Interval at which a clock that is not the system's is looked at.
 const POLL: Duration = Duration::from_millis(5);
@@ -94,7 +94,7 @@ pub(crate) struct Batch {
     start: usize,
     pub(crate) points: usize,
     /// Answered when every point up to this batch is durable.
-    pub(crate) flushes: Vec<Answer>,
+    flushes: Vec<Answer>,
     /// Other requests, to be answered after that.
     pub(crate) requests: Vec<(Request, Answer)>,
 }
@@ -103,6 +103,19 @@ impl Batch {
     /// The frames, in the order in which they were written.
     pub(crate) fn frames(&mut self) -> &mut [u8] {
         &mut self.frames[self.start..]
+    }
+
+    /// Answers those who wait for the batch to be durable, with the failure if there is one. That stays where none of them is waiting any
+    /// more, and the next flush reports it.
+    pub(crate) fn answer_flushes(&mut self, failure: &mut Option<Error>) {
+        let answer = failure.clone().map_or(Ok(()), Err);
+        let mut is_heard = false;
+        for flush in self.flushes.drain(..) {
+            is_heard |= flush.send(answer.clone()).is_ok();
+        }
+        if is_heard {
+            *failure = None;
+        }
     }
 }
 
@@ -493,5 +506,27 @@ mod tests {
         push(&buffer, 1);
         buffer.next(&mut batch, Instant::now() + Duration::from_secs(60)).unwrap();
         assert_eq!(batch.points, 1);
+    }
+
+    #[test]
+    fn failure_stays_until_a_flush_hears_it() {
+        let buffer = Buffer::new(&LocalOptions::default().bounded());
+        let mut batch = buffer.batch();
+        let mut failure = Some(Error::new(crate::ErrorKind::Unavailable, "down"));
+        let mut answer = |failure: &mut Option<Error>| {
+            buffer.next(&mut batch, Instant::now()).unwrap();
+            batch.answer_flushes(failure);
+        };
+        drop(buffer.flush());
+        answer(&mut failure);
+        assert!(failure.is_some(), "its caller has gone");
+        let [first, second] = [buffer.flush(), buffer.flush()];
+        answer(&mut failure);
+        let heard =
+            |flush: oneshot::Receiver<Result<()>>| futures_util::FutureExt::now_or_never(flush).unwrap().unwrap();
+        assert!(failure.is_none() && heard(first).is_err() && heard(second).is_err());
+        let third = buffer.flush();
+        answer(&mut failure);
+        heard(third).unwrap();
     }
 }

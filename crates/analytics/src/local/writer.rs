@@ -85,14 +85,7 @@ impl Writer {
                 self.fail(error, points - stored);
             }
         }
-        if batch.flushes.is_empty() {
-            return; // the next flush reports the failure
-        }
-        let failure = self.failure.take();
-        for flush in batch.flushes.drain(..) {
-            // The caller may no longer be waiting.
-            flush.send(failure.clone().map_or(Ok(()), Err)).ok();
-        }
+        batch.answer_flushes(&mut self.failure);
     }
 
     /// Counts lost points, and keeps the first failure until a flush reports it.
