@@ -112,17 +112,29 @@ async fn run(file: &Path) -> Tally {
     let folder = tempfile::tempdir().unwrap();
     let database = SqliteDatabase::open(folder.path().join("db.sqlite")).await.unwrap();
     let mut tally = Tally::default();
+    let mut refused = String::new();
     for record in records {
         let result = database.query(Statement::new(record.sql.clone())).await;
         match judge(&record, result) {
             Ok(()) => tally.passed += 1,
-            Err(Fault::Excluded(message)) => *tally.excluded.entry(message).or_default() += 1,
+            Err(Fault::Excluded(message)) => {
+                refused.push_str(&record.sql);
+                *tally.excluded.entry(message).or_default() += 1;
+            }
+            Err(Fault::Different(message)) if missing(&message).is_some_and(|name| refused.contains(name)) => {
+                *tally.excluded.entry("of an object that was refused".to_owned()).or_default() += 1;
+            }
             Err(Fault::Different(message)) => {
                 tally.failed.push(format!("{}:{}: {message}\n  {}", file.display(), record.line, record.sql));
             }
         }
     }
     tally
+}
+
+/// The name in `no such view: v`.
+fn missing(message: &str) -> Option<&str> {
+    message.split_once("no such ")?.1.split(": ").nth(1)
 }
 
 enum Fault {
@@ -135,6 +147,12 @@ fn judge(record: &Record, result: Result<QueryResult, Error>) -> Result<(), Faul
     let result = match (&record.expected, result) {
         (Expected::Failure, Ok(_)) => return different("it succeeds".to_owned()),
         (Expected::Failure, Err(_)) => return Ok(()),
+        // SQLite's program takes the rows before the error for all of them.
+        (Expected::Values { values, .. }, Err(error))
+            if values.is_empty() && error.message().starts_with("integer overflow") =>
+        {
+            return Ok(());
+        }
         (_, Err(error)) => return Err(fault(&error)),
         (_, Ok(result)) => result,
     };
@@ -196,13 +214,27 @@ fn show(value: &Value, kind: char) -> String {
     match (kind, value) {
         ('I', Value::Integer(integer)) => integer.to_string(),
         ('I', _) => format!("{:.0}", number.trunc()),
-        ('R', _) => format!("{number:.3}"),
+        ('R', _) => three_digits(number),
         (_, Value::Integer(integer)) => integer.to_string(),
         (_, Value::Real(real)) => format!("{real:?}"),
         (_, Value::Text(text)) => printable(text),
         (_, Value::Blob(bytes)) => printable(&String::from_utf8_lossy(bytes)),
         (_, Value::Null) => "NULL".to_owned(),
     }
+}
+
+/// Three digits behind the point, and 16 significant digits at most, as SQLite's `%.3f` of that time.
+fn three_digits(number: f64) -> String {
+    if number.abs() < 1e15 {
+        return format!("{number:.3}");
+    }
+    let shortened = format!("{number:.15e}");
+    let (digits, exponent) = shortened.split_once('e').unwrap();
+    let sign = if digits.starts_with('-') { "-" } else { "" };
+    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
+    let whole = exponent.parse::<usize>().unwrap() + 1;
+    let padded = format!("{digits:0<width$}", width = whole + 3);
+    format!("{sign}{}.{}", &padded[..whole], &padded[whole..whole + 3])
 }
 
 fn printable(text: &str) -> String {
@@ -238,6 +270,7 @@ fn values_are_shown_as_sqlite_shows_them() {
     assert_eq!(shown(Value::Integer(-3), "IRT"), "-3 -3.000 -3");
     assert_eq!(shown(Value::Real(2.75), "IRT"), "2 2.750 2.75");
     assert_eq!(shown(Value::Text("12 é".to_owned()), "IRT"), "12 12.000 12 @@");
+    assert_eq!(shown(Value::Real(-2.0_f64.powi(64)), "R"), "-18446744073709550000.000");
     assert_eq!(shown(Value::Text(String::new()), "IT"), "0 (empty)");
     assert_eq!(hash(&["1".to_owned(), "2".to_owned()]), "6ddb4095eb719e2a9f0a3f95677d24e0");
 }
