@@ -117,9 +117,9 @@ impl S3Door {
 
     /// Sets the limit on failed attempts, which doors may share. Default: none.
     ///
-    /// An address with too many of them is answered by `SlowDown` (503), but for keys with which it has signed well before; unknown keys and
-    /// wrong signatures are failed attempts. The server that runs the door puts [`ClientInfo`](crate::ClientInfo) among the extensions of
-    /// requests; without one there is no limit.
+    /// An address with too many of them is answered by `SlowDown` (503), but to preflight requests, and for keys with which it has signed
+    /// well before; unknown keys and wrong signatures are failed attempts. The server that runs the door puts
+    /// [`ClientInfo`](crate::ClientInfo) among the extensions of requests; without one there is no limit.
     #[cfg(feature = "keys")]
     #[must_use]
     pub fn with_attempts(mut self, attempts: Arc<FailedAttempts>) -> Self {
@@ -154,12 +154,9 @@ impl S3Door {
         response
     }
 
-    /// Answers a preflight request, which is not signed.
+    /// Answers a preflight request, which is not signed. One of a blocked address, too: it guesses at no key, and the request behind it may
+    /// be of a key that the address has used before.
     async fn preflight(&self, head: &http::request::Parts) -> Response<S3Body> {
-        #[cfg(feature = "keys")]
-        if let Some(blocked) = self.watch.blocked(&Watch::see(head, None)) {
-            return finish(of_error(blocked), false).await;
-        }
         let mut response = match cors::preflight(&*self.buckets, head).await {
             Ok(headers) => {
                 let mut response = Response::new(s3s::Body::empty());

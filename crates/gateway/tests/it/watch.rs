@@ -95,6 +95,9 @@ async fn blocked_address_may_use_the_key_that_it_has_used_before() {
     wrong.send(from("203.0.113.7", wrong.sign(&call))).await.refused(503, "SlowDown");
     reader.send(from("203.0.113.7", reader.sign(&call))).await.refused(503, "SlowDown");
     owner.send(from("203.0.113.7", owner.sign(&call))).await.refused(404, "NoSuchKey");
+    let preflight = Request::options("/photos/none").header("origin", "https://app.example.com");
+    let preflight = preflight.header("access-control-request-method", "GET").body(Full::new(Bytes::new())).unwrap();
+    owner.send(from("203.0.113.7", preflight)).await.refused(403, "AccessForbidden");
     // With its id alone a guess is one, and no more.
     let guess = Client { secret: "wrong".to_owned(), ..owner };
     guess.send(from("203.0.113.7", guess.sign(&call))).await.refused(403, "SignatureDoesNotMatch");
