@@ -31,7 +31,8 @@ pub type ArchiveBody = BoxStream<'static, io::Result<Bytes>>;
 /// original still reads. Objects must be durable when `put` returns, and be seen by every later `get`.
 ///
 /// The methods are called by threads that block for their answers and that have no runtime: an implementation whose client needs one spawns
-/// its work there. Limits of time are the implementation's: a query waits for as long as `get` does.
+/// its work there. It has a thread of its own: dropping the last clone of a sink waits for the segment that is being moved. Limits of time are
+/// the implementation's: a query waits for as long as `get` does.
 ///
 /// ```
 /// use std::collections::BTreeMap;

@@ -169,10 +169,12 @@ impl Compactor {
     }
 
     /// Moves the columnar segments of the folder whose newest event is not after this time, in milliseconds, to the archive, the oldest first.
-    /// Asks before each whether it may go on.
+    /// Asks before each whether it may go on. An object that cannot be removed is an error at the end: where the right to remove is missing,
+    /// segments are moved all the same, and not kept until their disk is full.
     pub(super) fn archive(&mut self, before: i64, may_go_on: impl Fn() -> bool) -> Result<ArchiveReport> {
         let store = self.store()?;
-        let mut report = ArchiveReport { removed_objects: self.collect_garbage()?, ..ArchiveReport::default() };
+        let collected = self.collect_garbage();
+        let mut report = ArchiveReport::default();
         let old = self.manifest.segments.iter().filter(|entry| entry.object.is_none() && entry.until <= before);
         for entry in old.cloned().collect::<Vec<_>>() {
             if !may_go_on() {
@@ -180,6 +182,7 @@ impl Compactor {
             }
             self.move_segment(&store, entry, &mut report)?;
         }
+        report.removed_objects = collected?;
         Ok(report)
     }
 

@@ -56,6 +56,19 @@ async fn step_that_fails_leaves_the_segment_and_the_next_run_goes_on() {
 }
 
 #[tokio::test]
+async fn object_that_cannot_be_removed_keeps_no_segment_from_the_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Bucket::new();
+    let sink = written(folder.path(), options(&bucket)).await;
+    for operation in [Operation::Head, Operation::Delete] {
+        bucket.script().fail_next(operation, StorageError::new(StorageErrorKind::Unavailable, "down"));
+        sink.archive(Duration::ZERO).await.unwrap_err();
+    }
+    assert_eq!(files(folder.path(), ".parquet").len(), 0);
+    goes_on(&sink, &bucket, folder.path()).await;
+}
+
+#[tokio::test]
 async fn crash_before_or_after_any_request_loses_and_doubles_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let bucket = Bucket::new();
