@@ -147,6 +147,11 @@ async fn rebuild_refuses_what_would_lose_or_break_something() {
         ("CREATE TABLE found (name)", none.clone(), "it is a virtual table"),
         ("CREATE TABLE log (entry); CREATE INDEX i ON log (entry)", none.clone(), "one CREATE TABLE"),
         ("CREATE TABLE log (entries)", none.clone().with_dropped("entry"), "no column of the new log has values"),
+        (
+            "CREATE TABLE log (entry)",
+            none.clone().with_source("entry", "max(entry)"),
+            "the sources of log give 1 rows in place of 0",
+        ),
         ("CREATE TABLE log (entry, more)", none.clone(), "the new log breaks another object"),
         ("CREATE TABLE people (name, team INTEGER REFERENCES teams (name))", none.clone(), "mismatch"),
     ];

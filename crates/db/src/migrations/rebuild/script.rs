@@ -34,6 +34,7 @@ impl Script<'_> {
         let mut all = vec!["PRAGMA defer_foreign_keys = ON".to_owned()];
         all.extend(self.checks_of_the_schema());
         all.extend(copies.iter().flat_map(PutAside::fill));
+        all.extend(copies.iter().take(1).map(PutAside::check_of_sources));
         if let Some(holder) = &counter {
             let name = literal(&self.old.name);
             all.push(format!("CREATE TABLE {holder} (seq)"));
@@ -182,6 +183,17 @@ impl PutAside {
         let columns = (0..sources.len()).map(|number| format!("c{number}")).collect::<Vec<_>>().join(", ");
         let create = format!("CREATE TABLE {holder} ({columns})");
         [create, format!("INSERT INTO {holder} SELECT {} FROM {}", sources.join(", "), quoted(table))]
+    }
+
+    /// A source with an aggregate makes one row of all.
+    fn check_of_sources(&self) -> String {
+        let Self { table, holder, .. } = self;
+        format!(
+            "SELECT json_extract('{{}}', 'the sources of ' || {} || ' give ' || held || ' rows in place of ' || had) FROM (SELECT \
+             (SELECT count(*) FROM {holder}) AS held, (SELECT count(*) FROM {}) AS had) WHERE held <> had",
+            literal(table),
+            quoted(table)
+        )
     }
 
     fn insert(&self) -> String {
