@@ -49,15 +49,19 @@ async fn script(root: &Path, lies: bool) -> (Vec<Op>, Vec<Answer>) {
     let disk = Arc::new(RecordedDisk { lies });
     let host = open(root, &options().with_idle(Duration::from_millis(20)).with_journal_disk(disk)).unwrap();
     let answers = Arc::new(Mutex::new(Vec::new()));
+    // One caller after another on an object: a second one between the two turns of a request would put an older count over its own.
+    let turns: Arc<[tokio::sync::Mutex<()>]> = (0..OBJECTS).map(|_| tokio::sync::Mutex::new(())).collect();
     let callers = (0..CALLERS).map(|caller| {
         let host = host.clone();
         let answers = Arc::clone(&answers);
+        let turns = Arc::clone(&turns);
         tokio::spawn(async move {
             let mut random = Random(caller);
             for _ in 0..REQUESTS {
                 let object = random.below(OBJECTS);
-                // One caller after another on an object, or its count and its row would be of two turns.
+                let turn = turns[object].lock().await;
                 let answer = ask(&host, object, "/").await;
+                drop(turn);
                 if let Ok(count) = answer {
                     let mut answers = answers.lock().unwrap();
                     answers.push((object, count));
