@@ -80,6 +80,19 @@ async fn d1_warns_of_a_drop_that_deletes_rows_of_other_tables() {
 }
 
 #[tokio::test]
+async fn d1_accepts_a_rebuild_of_a_table_whose_rows_come_from_migrations() {
+    let tables = "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (p REFERENCES p (id));
+        INSERT INTO p VALUES (1); WITH one (n) AS (VALUES (1)) INSERT INTO c SELECT n FROM one;";
+    let db = SqliteDatabase::memory().await.unwrap();
+    db.run_script(tables).await.unwrap();
+    let rebuilt = rebuild(&db, "CREATE TABLE p (id INTEGER PRIMARY KEY, a)", &RebuildOptions::default()).await.unwrap();
+    let linter = Linter::new(Target::D1).await.unwrap();
+    assert_eq!(shown(&linter.check(tables).await.unwrap()), [""; 0]);
+    assert_eq!(shown(&linter.check(&rebuilt.sql()).await.unwrap()), [""; 0]);
+    db.run_script(&rebuilt.sql()).await.unwrap();
+}
+
+#[tokio::test]
 async fn postgres_names_each_construct_and_its_place() {
     for (statement, column, construct) in [
         ("CREATE TABLE x (a INTEGER, b)", 28, "column b"),
