@@ -103,7 +103,9 @@ impl LocalBackups {
         let runs = of_sessions::runs(&*self.of_class(class), class, RUNS).await;
         let runs = runs.map_err(|error| self.unavailable("the backup cannot be listed", error))?;
         let state = |run: of_sessions::BackupRun| {
-            let restore = format!("isobar --root ./restored sessions restore {class} {target} --run {}", run.name);
+            // The name is one of the target's, whose writers are not the operator.
+            let name = quoted(&run.name);
+            let restore = format!("isobar --root ./restored sessions restore {class} {target} --run {name}");
             let mut state = BackupState::new(run.name, run.objects, restore);
             state.time = run.ended;
             state.bytes = run.ended.map(|_| run.bytes);
@@ -260,6 +262,8 @@ mod tests {
     use isobar_db::{HistoryOptions, QueryableExt, SqliteDatabase, SqliteOptions};
     use isobar_sessions::local::{HostOptions, LocalHost};
     use isobar_sessions::{Request, Response, SessionContext, SessionNamespaceExt, SessionObject};
+    use isobar_storage::memory::MemoryStore;
+    use isobar_storage::{Key, ObjectStoreExt};
 
     use super::*;
 
@@ -346,6 +350,19 @@ mod tests {
         assert_eq!((info.states[0].objects, info.states[0].problem.as_ref()), (1, None));
         let verified = backups.verify(&rooms).await.unwrap();
         assert!(verified.problems.is_empty() && verified.state == newest && verified.objects == 1, "{verified:?}");
+    }
+
+    #[tokio::test]
+    async fn name_of_a_run_is_quoted_in_its_command_line() {
+        let store = Arc::new(MemoryStore::new());
+        let manifest = Key::new("sessions/Room/runs/1-$(id)/manifest.json").unwrap();
+        store.write(&manifest, "damaged").await.unwrap();
+        let base = Base::Bucket { store, prefix: String::new() };
+        let backups =
+            LocalBackups { root: "nowhere".into(), databases: Vec::new(), target: "r2://backups".into(), base };
+        let states = backups.describe(&BackupSource::Sessions("Room".to_owned())).await.unwrap().states;
+        assert_eq!((states.len(), states[0].id.as_str(), states[0].problem.is_some()), (1, "1-$(id)", true));
+        assert!(states[0].restore.ends_with("--run '1-$(id)'"), "{:?}", states[0]);
     }
 
     #[test]
