@@ -19,7 +19,7 @@ async function overview(signal) {
   const { result } = await call(path(), { signal });
   const rows = result.map(({ kind, id, name, status }) => [
     h("a", { href: address(["backups", KINDS[kind][0], id]) }, name), KINDS[kind][1],
-    ended(status.run, "Done"), ended(status.verify, "Good"), status.in_flight && h("span", { class: "badge warn" }, "In flight")]);
+    ended(status.run, "Done", "Incomplete"), ended(status.verify, "Good", "Damaged"), status.in_flight && h("span", { class: "badge warn" }, "In flight")]);
   return [
     title("Backups"),
     h("p", { class: "muted" }, "In the target that the server was started with. Runs and checks are those of this page, since the server's start."),
@@ -28,10 +28,10 @@ async function overview(signal) {
 }
 
 // The end of an operation in a word, with its time.
-function ended(outcome, good) {
+function ended(outcome, good, bad) {
   if (!outcome) return "";
   const isGood = outcome.report?.problems.length === 0;
-  return [h("span", { class: isGood ? "badge good" : "badge bad" }, isGood ? good : outcome.report ? "Damaged" : "Failed"), ` ${time(outcome.ended)}`];
+  return [h("span", { class: isGood ? "badge good" : "badge bad" }, isGood ? good : outcome.report ? bad : "Failed"), ` ${time(outcome.ended)}`];
 }
 
 async function backup(kind, id, signal) {
@@ -100,8 +100,9 @@ function restorer(state) {
 }
 
 function verified(verify, newest) {
-  const report = verify?.report;
-  if (!report?.state || report.problems.length > 0) return "none since the server's start";
+  if (!verify) return "none since the server's start";
+  const { report } = verify;
+  if (!report?.state || report.problems.length > 0) return "none by the last check";
   const age = newest && newest.id !== report.state ? ", which is not the newest any more" : "";
   return `${time(report.time) || report.state}, checked ${time(verify.ended)}${age}`;
 }
