@@ -127,13 +127,14 @@ impl Linter {
         let mut found = match self.target {
             Target::D1 => d1::check(&self.database, script).await?,
             Target::Postgres => {
+                // What the script drops is a name, too.
+                let mut known = names(&Schema::read(&self.database).await?);
                 for statement in sql::split(script) {
                     // What SQLite refuses is not asked here: the schema is only needed for names.
                     drop(run(&self.database, statement).await);
                 }
-                let schema = Schema::read(&self.database).await?;
-                let names = names(&schema);
-                sql::split(script).flat_map(|statement| postgres::check(script, statement, &names)).collect()
+                known.extend(names(&Schema::read(&self.database).await?));
+                sql::split(script).flat_map(|statement| postgres::check(script, statement, &known)).collect()
             }
         };
         found.sort_by_key(|one| (one.line, one.column));

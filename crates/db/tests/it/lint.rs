@@ -147,6 +147,10 @@ async fn postgres_accepts_what_runs_alike() {
         ALTER TABLE users ADD COLUMN mail TEXT; DROP TABLE total; -- datetime('now') in a comment, and \"text\"
         SELECT 'GLOB ifnull(1) \"x\" [y]';";
     assert_eq!(shown(&check(Target::Postgres, script).await), [""; 0]);
+    let linter = Linter::new(Target::Postgres).await.unwrap();
+    for script in [TABLE, "UPDATE t SET b = \"a\"; ALTER TABLE t DROP COLUMN \"a\""] {
+        assert_eq!(shown(&linter.check(script).await.unwrap()), [""; 0], "{script}");
+    }
 }
 
 #[tokio::test]
