@@ -167,6 +167,23 @@ async fn rebuild_refuses_what_would_lose_or_break_something() {
 }
 
 #[tokio::test]
+async fn rebuild_refuses_a_quoted_name_that_would_become_a_text() {
+    let table = "CREATE TABLE t (a, b); CREATE TABLE log (entry); CREATE VIEW texts AS SELECT \"no column\" FROM log;";
+    let drops = RebuildOptions::default().with_dropped("a");
+    for (object, is_refused) in [
+        ("CREATE VIEW v AS SELECT \"a\" FROM t", true),
+        ("CREATE TRIGGER v AFTER INSERT ON t BEGIN INSERT INTO log SELECT \"a\" FROM t; END", true),
+        ("CREATE VIEW v AS SELECT \"b\" FROM t", false),
+    ] {
+        let db = made(&[table, object]).await;
+        let made = rebuild(&db, "CREATE TABLE t (b)", &drops).await;
+        let error = made.err().map(|error| error.message().to_owned()).unwrap_or_default();
+        assert_eq!(error.contains("in v a name in double quotes"), is_refused, "{object}: {error}");
+        assert!(is_refused || error.is_empty(), "{object}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn rebuild_whose_rows_do_not_fit_changes_nothing() {
     let db = made(&[SCHEMA, ROWS, "INSERT INTO people (rowid, name) VALUES (10, 'ada')"]).await;
     let cases = [

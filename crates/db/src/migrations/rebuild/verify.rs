@@ -8,6 +8,8 @@ use crate::{QueryableExt, Result, SqliteDatabase, sql};
 pub(super) async fn verify(schema: &Schema, new: &Table, rebuild: &Rebuild) -> Result<()> {
     let copy = SqliteDatabase::memory().await?;
     make(&copy, schema).await?;
+    let untouched = SqliteDatabase::memory().await?;
+    make(&untouched, schema).await?;
     let before = Schema::read(&copy).await?;
     if let Err(error) = compile(&copy, &before).await {
         return Err(refused(format!("the schema is broken already, mend it first: {}", error.message())));
@@ -23,10 +25,30 @@ pub(super) async fn verify(schema: &Schema, new: &Table, rebuild: &Rebuild) -> R
         let indexes = new.indexes.iter().chain(table.indexes.iter().filter(|index| index.sql.is_some()));
         *table = Table { name: table.name.clone(), indexes: indexes.cloned().collect(), ..new.clone() };
     }
-    match expected.differences(&after).first() {
-        None => Ok(()),
-        Some(difference) => Err(refused(format!("after the rebuild of {}, {difference}", rebuild.table))),
+    if let Some(difference) = expected.differences(&after).first() {
+        return Err(refused(format!("after the rebuild of {}, {difference}", rebuild.table)));
     }
+    let was = resolved(&untouched).await?;
+    let is_other = |object: &&(String, String)| !was.contains(object);
+    match resolved(&copy).await?.iter().find(is_other) {
+        None => Ok(()),
+        Some((name, sql)) => Err(refused(format!(
+            "the new {} breaks another object: in {name} a name in double quotes would change its meaning: {sql}",
+            rebuild.table
+        ))),
+    }
+}
+
+/// Names of the views and triggers, and their SQL with texts in single quotes: a name in double quotes that is not a column is a text,
+/// without an error. SQLite writes them so where a column is renamed.
+async fn resolved(copy: &SqliteDatabase) -> Result<Vec<(String, String)>> {
+    let probe = "CREATE TABLE isobar_rebuild_probe (a); ALTER TABLE isobar_rebuild_probe RENAME COLUMN a TO b; DROP TABLE \
+                 isobar_rebuild_probe;";
+    let run = copy.run_script(probe).await;
+    run.map_err(|error| refused(format!("the names of the schema cannot be resolved: {}", error.message())))?;
+    let schema = Schema::read(copy).await?;
+    let views = schema.views.into_iter().map(|view| (view.name, view.sql));
+    Ok(views.chain(schema.triggers.into_iter().map(|trigger| (trigger.name, trigger.sql))).collect())
 }
 
 /// Makes the objects of a schema.
