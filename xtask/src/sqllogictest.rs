@@ -1,6 +1,6 @@
 //! Runs test files of sqllogictest through the trait, on the local backend.
 //!
-//! Without an argument these are the project's own, which the tests of every change run, too. SQLite's own (https://sqlite.org/sqllogictest)
+//! Without an argument these are the project's own, which the tests of every change run, too. SQLite's own (<https://sqlite.org/sqllogictest>)
 //! are in no package of a registry: whoever has a copy names its folder, or a folder or file within. Large ones are built for speed.
 
 use std::path::Path;
