@@ -10,6 +10,7 @@ use super::fault;
 use super::index::Limit;
 use super::position::{Position, of_bookmark};
 use super::recorder::Recorder;
+use super::span::time;
 use crate::sqlite::pages::copy_pages;
 use crate::{Bookmark, Error, ErrorKind, Restored, Result};
 
