@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, stream};
 
 use crate::body::{Chunks, Opened};
-use crate::{Body, ByteRange, Error, ErrorKind, Result};
+use crate::{Body, ByteRange, Error, ErrorKind, Result, read_buffers};
 
 /// Bytes of a file in memory at once while it is streamed.
 const CHUNK_BYTES: u64 = 256 * 1024;
@@ -45,14 +45,15 @@ impl FileRange {
     /// Reads this many bytes at most; none at the end.
     fn read(&mut self, most: u64) -> Result<Bytes> {
         let length = self.remaining.min(most);
-        let mut bytes = Vec::new();
+        // At most CHUNK_BYTES, so it fits usize.
+        let mut bytes = if length <= CHUNK_BYTES { read_buffers::take(length as usize) } else { Vec::new() };
         let read = read_at(&self.file, self.position, length, &mut bytes);
         if read.map_err(|error| Error::io("cannot read a file", error))? < length {
             return Err(Error::new(ErrorKind::Corrupt, "a file became shorter while it was read"));
         }
         self.position += length;
         self.remaining -= length;
-        Ok(bytes.into())
+        Ok(read_buffers::into_bytes(bytes))
     }
 }
 

@@ -44,6 +44,8 @@ mod multipart;
 mod operation;
 mod options;
 mod range;
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+mod read_buffers;
 pub mod rules;
 mod store;
 mod upload;

@@ -9,7 +9,7 @@
 //! **Reading.** All files of a body are opened before the first byte is handed out, and an open file can be read after it was
 //! unlinked: a reader is not disturbed by a write that replaces the object. A body of more than 64 blobs opens the others when it
 //! is their turn; they are there for ten minutes after the last row that names them is gone ([`gc`](super::engine)). Bodies of up
-//! to 1 MiB are read at once.
+//! to 1 MiB are read at once. Their buffers are used again ([`read_buffers`](crate::read_buffers)).
 //!
 //! **Verifying.** A blob with a trailer is verified block by block, in any range. One without (written before that format) can
 //! only be compared with the md5 of the whole body, so only whole reads of it are verified. Both are left out where the same

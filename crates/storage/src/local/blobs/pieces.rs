@@ -22,7 +22,7 @@ use crate::files::{blocking, read_at};
 use crate::local::recent::{Mark, Recent};
 use crate::local::sums::{BLOCK_BYTES, Sums};
 use crate::local::verify::Verify;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, read_buffers};
 
 /// Bytes of a blob in memory at once while it is read.
 const CHUNK_BYTES: u64 = 256 * 1024;
@@ -166,7 +166,7 @@ impl Pieces {
         };
         let piece = piece.open()?;
         // At most CHUNK_BYTES, so it fits usize.
-        let mut chunk = Vec::with_capacity(piece.remaining.min(CHUNK_BYTES) as usize);
+        let mut chunk = read_buffers::take(piece.remaining.min(CHUNK_BYTES) as usize);
         piece.read(CHUNK_BYTES, &mut chunk)?;
         let is_over = piece.remaining == 0;
         if let Some(verify) = &mut self.verify {
@@ -179,7 +179,7 @@ impl Pieces {
         if self.pieces.is_empty() {
             self.finish()?;
         }
-        Ok(chunk.into())
+        Ok(read_buffers::into_bytes(chunk))
     }
 
     /// Reads all of it, only to see that it can be read and is as stored.
@@ -190,7 +190,7 @@ impl Pieces {
 
     pub(super) fn read_all(mut self) -> Result<Bytes> {
         let too_long = |_| Error::new(ErrorKind::TooLarge, "the body is longer than this machine's memory can be");
-        let mut all = Vec::with_capacity(usize::try_from(self.length).map_err(too_long)?);
+        let mut all = read_buffers::take(usize::try_from(self.length).map_err(too_long)?);
         while let Some(mut piece) = self.pieces.pop() {
             let from = all.len();
             piece.open()?.read(u64::MAX, &mut all)?;
@@ -199,7 +199,7 @@ impl Pieces {
             }
         }
         self.finish()?;
-        Ok(all.into())
+        Ok(read_buffers::into_bytes(all))
     }
 }
 
