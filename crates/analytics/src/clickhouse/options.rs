@@ -80,12 +80,20 @@ impl Default for ClickHouseOptions {
 }
 
 impl ClickHouseOptions {
-    /// Sets the most points that wait for the server, and their size limit in bytes.
+    /// Sets the most points that wait for the server.
     ///
-    /// Default: 65,536 points and 16 MiB; at least 1 and 32 KiB.
+    /// Default: 65,536; at least 1.
     #[must_use]
-    pub fn with_buffer(mut self, points: usize, bytes: usize) -> Self {
+    pub fn with_buffer(mut self, points: usize) -> Self {
         self.buffer = points;
+        self
+    }
+
+    /// Sets the size limit in bytes of the points that wait.
+    ///
+    /// Default: 16 MiB; at least 32 KiB.
+    #[must_use]
+    pub fn with_buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = bytes;
         self
     }

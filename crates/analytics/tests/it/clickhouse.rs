@@ -276,8 +276,8 @@ async fn full_buffer_behind_a_slow_server_follows_its_policy() {
     for policy in [FullPolicy::DropNew, FullPolicy::DropOld, wait] {
         let stuck = Stuck { gate: Arc::new(tokio::sync::Semaphore::new(0)) };
         let server = ClickHouse::new("http://clickhouse").unwrap().with_client(Client::new(stuck.clone()));
-        let options =
-            options().with_buffer(10, 1 << 20).with_batch(5, 1 << 20).with_when_full(policy).with_existing_table();
+        let options = options().with_buffer(10).with_buffer_bytes(1 << 20).with_batch(5, 1 << 20);
+        let options = options.with_when_full(policy).with_existing_table();
         let sink = ClickHouseSink::open_with(server, "web", options).unwrap();
         // Whatever was taken before the server got stuck, and a full buffer.
         write(&sink, 40);
