@@ -67,7 +67,7 @@ pub trait EventSink: Debug + Send + Sync {
     /// points, which then count as dropped. [`ErrorKind::Closed`] after [`close`](Self::close).
     async fn flush(&self) -> Result<()>;
 
-    /// Flushes and accepts no further points, for shutdown. Closing twice is not an error.
+    /// Flushes and accepts no further points, for shutdown. Closing twice is not an error: each call returns when the points are durable.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).

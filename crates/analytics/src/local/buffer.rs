@@ -77,7 +77,7 @@ struct State {
     is_closed: bool,
     /// Whether the last attempt to store points failed.
     is_failing: bool,
-    /// Whether the thread has ended, so that requests get no answer.
+    /// Whether the thread has ended, or is about to, so that requests get no answer.
     is_over: bool,
     /// Whether the thread waits for the first point.
     is_idle: bool,
@@ -256,6 +256,8 @@ impl Buffer {
         state.is_idle = false;
         state.is_complete = false;
         let is_over = state.is_closed && state.points == 0 && state.flushes.is_empty() && state.requests.is_empty();
+        // No one may ask for anything between this look and the end of the thread.
+        state.is_over |= is_over;
         batch.frames.clear();
         std::mem::swap(&mut state.frames, &mut batch.frames);
         batch.start = std::mem::take(&mut state.start);
@@ -289,11 +291,13 @@ impl Buffer {
         answered
     }
 
-    /// Accepts no further points, and asks the thread to make those before durable and to end. `None` where this was done before.
+    /// Accepts no further points, and asks the thread to make those before durable and to end. Answered when they are durable, also where it
+    /// was closed before; `None` where the thread has ended.
     pub(crate) fn close(&self) -> Option<oneshot::Receiver<Result<()>>> {
         let (answer, answered) = oneshot::channel();
         let mut state = self.lock();
-        if std::mem::replace(&mut state.is_closed, true) {
+        state.is_closed = true;
+        if state.is_over {
             return None;
         }
         state.flushes.push(answer);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use isobar_analytics::clickhouse::{ClickHouse, ClickHouseOptions, ClickHouseSink};
 use isobar_analytics::local::FullPolicy;
@@ -296,6 +297,27 @@ async fn full_buffer_behind_a_slow_server_follows_its_policy() {
         let accepted = if policy == FullPolicy::DropOld { stats.written - stats.dropped } else { stats.written };
         assert_eq!(stats.stored, accepted, "{stats:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_close_waits_for_the_points_as_the_first_does() {
+    let stuck = Stuck { gate: Arc::new(tokio::sync::Semaphore::new(0)) };
+    let server = ClickHouse::new("http://clickhouse").unwrap().with_client(Client::new(stuck.clone()));
+    let sink = ClickHouseSink::open_with(server, "web", options().with_existing_table()).unwrap();
+    write(&sink, 3);
+    let first = tokio::spawn({
+        let sink = sink.clone();
+        async move { sink.close().await }
+    });
+    while sink.health().await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(sink.close().now_or_never().is_none(), "the server has acknowledged nothing");
+    stuck.gate.add_permits(100);
+    sink.close().await.unwrap();
+    assert_eq!(sink.stats().stored, 3);
+    first.await.unwrap().unwrap();
+    sink.close().await.unwrap();
 }
 
 #[tokio::test]
