@@ -186,19 +186,35 @@ impl Compactor {
         Ok(report)
     }
 
-    /// Removes the objects that no segment needs. Returns their number. Without such objects the archive is not asked.
+    /// Removes the objects that no segment needs. Returns their number. Without such objects the archive is not asked. One that cannot be
+    /// removed keeps none of the others, and is the error at the end; an archive that cannot be reached ends it at once.
     pub(super) fn collect_garbage(&mut self) -> Result<u64> {
         if self.manifest.garbage.is_empty() {
             return Ok(0);
         }
         let store = self.store()?;
-        for name in &self.manifest.garbage {
-            block_on(store.delete(name))?;
-        }
         let mut manifest = self.manifest.clone();
-        let removed = std::mem::take(&mut manifest.garbage).len() as u64;
-        self.manifest = self.lock.commit(manifest)?;
-        Ok(removed)
+        let mut removed = 0;
+        let mut failure: Option<Error> = None;
+        for name in &self.manifest.garbage {
+            match block_on(store.delete(name)) {
+                Ok(()) => {
+                    manifest.garbage.remove(name);
+                    removed += 1;
+                }
+                Err(error) => {
+                    let is_away = error.is_retryable();
+                    failure.get_or_insert(error);
+                    if is_away {
+                        break;
+                    }
+                }
+            }
+        }
+        if removed > 0 {
+            self.manifest = self.lock.commit(manifest)?;
+        }
+        failure.map_or(Ok(removed), Err)
     }
 
     /// Fails where the dataset has objects in another archive than this.
@@ -326,7 +342,18 @@ fn indexes_of(segment: &ColumnarSegment) -> Result<Option<(String, String)>> {
 mod tests {
     use super::*;
     use crate::local::files::record;
-    use crate::local::manifest;
+    use crate::local::{FolderArchive, LocalOptions, LocalSink, manifest};
+
+    #[tokio::test]
+    async fn retention_without_garbage_does_not_wait_for_a_segment_that_is_being_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = folder.path().join("visits");
+        let archive = Arc::new(FolderArchive::new(folder.path().join("old")));
+        let sink = LocalSink::open_with(&dataset, LocalOptions::default().with_archive(archive)).unwrap();
+        let _moving = Compactor::begin(&dataset).unwrap();
+        let removed = tokio::time::timeout(Duration::from_secs(20), sink.apply_retention()).await;
+        assert_eq!(removed.expect("there is nothing to wait for").unwrap(), 0);
+    }
 
     #[test]
     fn manifest_of_a_process_that_was_killed_is_durable_before_anything_is_removed() {

@@ -19,6 +19,7 @@ use super::buffer::Request;
 use super::columnar::{Columnar, Fault, Selection};
 use super::compact::{self, CompactionReport, Compactor, ErasureReport};
 use super::log::LogSegment;
+use super::manifest::Manifest;
 use super::reader::Frames;
 use super::snapshot::{ColumnarSegment, Dataset, Snapshot};
 use super::{LocalSink, answer, stored};
@@ -203,7 +204,14 @@ impl LocalSink {
         if dataset.archive.is_none() {
             return Ok(0);
         }
-        on_a_thread(move || Compactor::begin(&dataset.folder)?.with_archive(dataset.archive).collect_garbage()).await
+        let collect = move || {
+            // The right to change the dataset is waited for, which takes as long as a segment that is being moved.
+            if Manifest::read(&dataset.folder)?.garbage.is_empty() {
+                return Ok(0);
+            }
+            Compactor::begin(&dataset.folder)?.with_archive(dataset.archive).collect_garbage()
+        };
+        on_a_thread(collect).await
     }
 
     /// Makes all points durable and ends the current segment, so that compaction may have it. The next point begins another one.

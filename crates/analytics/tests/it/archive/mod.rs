@@ -281,6 +281,22 @@ async fn expired_segments_go_from_the_archive_by_age_and_not_by_size() {
 }
 
 #[tokio::test]
+async fn object_that_may_not_be_removed_keeps_no_other_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Bucket::new();
+    let sink = written(folder.path(), options(&bucket)).await;
+    sink.archive(30 * DAY).await.unwrap();
+    drop(sink);
+    let options = options(&bucket).with_retain_for(Some(20 * DAY));
+    let sink = LocalSink::open_with(folder.path(), options).unwrap();
+    bucket.script().fail_next(Operation::Delete, StorageError::new(StorageErrorKind::PermissionDenied, "locked"));
+    let error = sink.apply_retention().await.unwrap_err();
+    assert_eq!((error.kind(), bucket.objects().await.len()), (ErrorKind::PermissionDenied, 1), "{error}");
+    sink.apply_retention().await.unwrap();
+    assert_eq!(bucket.objects().await.len(), 0);
+}
+
+#[tokio::test]
 async fn erased_points_are_in_no_object_when_the_erasure_is_over() {
     let folder = tempfile::tempdir().unwrap();
     let bucket = Bucket::new();
