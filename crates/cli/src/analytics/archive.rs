@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use isobar_analytics::local::StoredSegments;
 
 use super::{Dataset, counted, print_json, warn_of, without_retention};
 use crate::duration::duration;
@@ -46,11 +47,14 @@ pub(crate) struct Archive {
 
 impl Archive {
     pub(super) async fn run(self, place: &Place) -> Outcome {
-        let folder = place.dataset_folder(&self.dataset.dataset)?;
+        // Before a bucket is made for it.
+        let folder = self.dataset.existing(place)?;
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let store = match &self.to {
             Some(target) => archive::open(target, self.remote, &name, place).await?,
             None => {
+                // One that cannot be read may have an archive.
+                StoredSegments::of(&folder)?;
                 let known = archive::of_dataset(&folder, place).await?;
                 known.ok_or_else(|| format!("the dataset {name} has no archive yet: name one with --to"))?
             }

@@ -28,6 +28,7 @@ mod tail;
 mod transfer;
 
 use std::error::Error;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use isobar_analytics::Damage;
@@ -141,6 +142,14 @@ impl Dataset {
 
     /// Opens the dataset, which must exist, with these options.
     fn open_as(&self, place: &Place, options: LocalOptions) -> Result<LocalSink, Box<dyn Error>> {
+        Ok(LocalSink::open_with(self.existing(place)?, options)?)
+    }
+
+    /// Returns the folder of the dataset.
+    ///
+    /// # Errors
+    /// That there is no such dataset, with the names of those there are.
+    fn existing(&self, place: &Place) -> Result<PathBuf, Box<dyn Error>> {
         let folder = place.dataset_folder(&self.dataset)?;
         if !folder.is_dir() {
             let known = place.datasets()?;
@@ -149,7 +158,7 @@ impl Dataset {
                 format!("dataset {} not found in {}; existing datasets: {known}", self.dataset, folder.display());
             return Err(message.into());
         }
-        Ok(LocalSink::open_with(folder, options)?)
+        Ok(folder)
     }
 }
 

@@ -112,9 +112,14 @@ fn archived_points_are_listed_queried_and_erased_where_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     fs::write(here.join("wrangler.toml"), CONFIG).unwrap();
+    let archive = ["analytics", "archive", "EVENTS", "--older-than", "0s"];
+    for more in [&[][..], &["--to", "r2://old/events"]] {
+        let refusal = refused(here, &[&archive[..], more].concat());
+        assert!(refusal.contains("dataset EVENTS not found in "), "{refusal}");
+    }
+    assert!(!here.join(".isobar/r2/old").exists());
     write(here, 0..10);
     ok(here, &["analytics", "compact", "EVENTS"]);
-    let archive = ["analytics", "archive", "EVENTS", "--older-than", "0s"];
     assert!(refused(here, &archive).contains("the dataset visits has no archive yet: name one with --to"));
     let into = |target: &'static str| [&archive[..], &["--to", target]].concat();
     let moved = ok(here, &into("r2://old/events"));
