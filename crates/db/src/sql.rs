@@ -5,7 +5,7 @@ use std::borrow::Cow;
 #[doc(inline)]
 pub use isobar_sqlite::script::{
     closed, has_word, is_complete, is_pragma, is_read, keyword, line, literal, number_parameters, parameter_names,
-    quoted, split, words,
+    quoted, split, unquoted, words,
 };
 
 use crate::{Error, ErrorKind, Result};

@@ -127,7 +127,7 @@ impl Parts {
         if tokens.get(index)?.text == "." {
             index += 2;
         }
-        let name = unquoted(tokens.get(index - 1)?.text);
+        let name = script::unquoted(tokens.get(index - 1)?.text);
         let ends = ["SET", "WHERE", "RETURNING", "ORDER", "LIMIT"];
         // An alias and an index may follow.
         while !ends.iter().any(|end| word(index, end)) {
@@ -196,15 +196,6 @@ fn end_of_clause(clause: &str) -> Option<usize> {
 
 fn is_word(token: &Token<'_>, word: &str) -> bool {
     token.kind == Kind::Word && script::is(token.text, word)
-}
-
-fn unquoted(name: &str) -> String {
-    let inner = |open: char, close: char| name.strip_prefix(open)?.strip_suffix(close);
-    let quotes = [('"', '"'), ('`', '`'), ('[', ']'), ('\'', '\'')];
-    quotes
-        .iter()
-        .find_map(|(open, close)| Some(inner(*open, *close)?.replace(&format!("{close}{close}"), &close.to_string())))
-        .unwrap_or_else(|| name.to_owned())
 }
 
 /// How the rows of a table are told apart.

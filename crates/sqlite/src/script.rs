@@ -47,6 +47,25 @@ pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+/// The name of an identifier as it stands in SQL, in any of the quotes that SQLite takes, or in none.
+///
+/// ```
+/// use isobar_sqlite::script::unquoted;
+///
+/// assert_eq!(unquoted("\"order \"\"by\"\"\""), "order \"by\"");
+/// assert_eq!(["`a`", "[a]", "'a'", "a"].map(unquoted), ["a"; 4]);
+/// ```
+#[must_use]
+pub fn unquoted(name: &str) -> String {
+    let inner = |open: char, close: char| name.strip_prefix(open)?.strip_suffix(close);
+    let doubled = ['"', '`', '\''].iter().find_map(|quote| Some((inner(*quote, *quote)?, quote)));
+    if let Some((inner, quote)) = doubled {
+        return inner.replace(&format!("{quote}{quote}"), &quote.to_string());
+    }
+    // Brackets have no escape.
+    inner('[', ']').unwrap_or(name).to_owned()
+}
+
 /// The SQL with the comment that it ends with closed: what is written behind it is then not part of the comment.
 ///
 /// ```

@@ -15,7 +15,7 @@ use rusqlite::OpenFlags;
 
 use super::literal::push as push_value;
 use super::{Content, ExportOptions, Report, failed, io_failed};
-use crate::sql::{closed, literal, quoted, words};
+use crate::sql::{closed, literal, quoted, unquoted, words};
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes of an INSERT after which another one begins; a longer row is one of its own.
@@ -347,5 +347,5 @@ fn module_of(table: &Object) -> String {
 fn content_of(table: &Object) -> Option<String> {
     let words: Vec<&str> = words(&table.sql).collect();
     let at = words.windows(2).position(|two| two[0].eq_ignore_ascii_case("content") && two[1] == "=")?;
-    Some(words.get(at + 2)?.trim_matches(['\'', '"', '`', '[', ']']).to_owned())
+    words.get(at + 2).map(|word| unquoted(word))
 }

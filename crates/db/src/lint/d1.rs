@@ -66,7 +66,7 @@ fn missing(error: &Error) -> Option<&str> {
 }
 
 fn is_name(word: &str, name: &str) -> bool {
-    word.trim_matches(['"', '`', '[', ']', '\'']).eq_ignore_ascii_case(name)
+    sql::unquoted(word).eq_ignore_ascii_case(name)
 }
 
 /// The finding for an error: at the place that SQLite names, else at the construct, else at the statement's first word.

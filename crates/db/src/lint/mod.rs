@@ -195,12 +195,7 @@ impl Token<'_> {
 
     /// The name, without quotes.
     fn name(&self) -> String {
-        let inner = |open: char, close: char| self.text.strip_prefix(open)?.strip_suffix(close);
-        let quotes = [('"', '"'), ('`', '`'), ('[', ']'), ('\'', '\'')];
-        let inner = quotes.into_iter().find_map(|(open, close)| {
-            inner(open, close).map(|name| name.replace(&format!("{close}{close}"), &close.to_string()))
-        });
-        inner.unwrap_or_else(|| self.text.to_owned())
+        sql::unquoted(self.text)
     }
 }
 

@@ -141,7 +141,7 @@ fn missing(message: &str) -> Option<&str> {
 /// Returns whether a name is one of the words of statements.
 fn names(statements: &str, name: &str) -> bool {
     let name = name.rsplit('.').next().unwrap_or(name);
-    sql::words(statements).any(|word| word.trim_matches(['"', '`', '[', ']']).eq_ignore_ascii_case(name))
+    sql::words(statements).any(|word| sql::unquoted(word).eq_ignore_ascii_case(name))
 }
 
 enum Fault {

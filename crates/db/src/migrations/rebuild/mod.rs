@@ -206,7 +206,8 @@ fn columns<'n>(old: &Table, new: &'n Table, options: &RebuildOptions) -> Result<
         }
     }
     for column in old.columns.iter().filter(|column| is_ordinary(column)) {
-        let name = |word: &str| word.trim_matches(['"', '`', '[', ']']).eq_ignore_ascii_case(&column.name);
+        // What stands in single quotes is a text here.
+        let name = |word: &str| !word.starts_with('\'') && sql::unquoted(word).eq_ignore_ascii_case(&column.name);
         let is_used = filled.iter().any(|one| sql::words(&one.source).any(name));
         if !is_used && !options.dropped.iter().any(|dropped| dropped.eq_ignore_ascii_case(&column.name)) {
             let message =
