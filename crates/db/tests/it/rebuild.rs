@@ -154,6 +154,7 @@ async fn rebuild_refuses_what_would_lose_or_break_something() {
         ),
         ("CREATE TABLE log (entry, more)", none.clone(), "the new log breaks another object"),
         ("CREATE TABLE people (name, team INTEGER REFERENCES teams (name))", none.clone(), "mismatch"),
+        ("CREATE TABLE log (e)", none.clone().with_source("e", "'entry'"), "the values of log.entry would be lost"),
     ];
     for (definition, options, expected) in cases {
         let error = rebuild(&db, definition, &options).await.unwrap_err();
@@ -219,6 +220,12 @@ async fn rebuild_refuses_a_schema_that_has_changed_since() {
         assert!(error.message().contains(expected), "{change}: {error}");
         assert_eq!(count(&db, "SELECT count(*) FROM c").await, 1);
     }
+    let indexed = "CREATE INDEX i ON p (id); CREATE INDEX j ON p (id DESC);";
+    let db = made(&[base, indexed]).await;
+    let file = rebuild(&db, definition, &RebuildOptions::default()).await.unwrap().into_migration("1_p.sql");
+    db.run_script("DROP INDEX j").await.unwrap();
+    let error = Migrator::default().apply(&db, &[file]).await.unwrap_err();
+    assert!(error.message().contains("the index j has gone"), "{error}");
     // What does not matter to the rebuild may change.
     let db = made(&[base]).await;
     let file = rebuild(&db, definition, &RebuildOptions::default()).await.unwrap().into_migration("1_p.sql");

@@ -126,7 +126,7 @@ impl Script<'_> {
     }
 
     /// Checks that the schema is the one from which the statements are made: a column, trigger or reference that has come since would be
-    /// lost.
+    /// lost, and an index that has gone would come back.
     fn checks_of_the_schema(&self) -> Vec<String> {
         let mut checks = Vec::new();
         for table in self.tables() {
@@ -146,6 +146,14 @@ impl Script<'_> {
                 "SELECT json_extract('{{}}', 'the ' || type || ' ' || name || ' has come or changed since this migration was \
                  written') FROM sqlite_schema WHERE tbl_name = {name} COLLATE NOCASE AND type IN ({kinds}) AND sql IS NOT NULL AND \
                  sql NOT IN ({known})"
+            ));
+        }
+        let indexes = self.indexes().map(|index| format!("({})", literal(&index.name))).collect::<Vec<_>>();
+        if !indexes.is_empty() {
+            checks.push(format!(
+                "SELECT json_extract('{{}}', 'the index ' || column1 || ' has gone since this migration was written') FROM (VALUES {}) \
+                 WHERE column1 NOT IN (SELECT name FROM sqlite_schema WHERE type = 'index')",
+                indexes.join(", ")
             ));
         }
         let names = self.tables().map(|table| literal(&table.name)).collect::<Vec<_>>().join(", ");
