@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::names::Listing;
 use super::target::BackupTarget;
-use crate::sqlite::time;
 use crate::{HistoryPoint, Result};
 
 /// States of a backup without a gap between them: each commit from the first to the last can be restored.
@@ -53,8 +52,8 @@ pub async fn stretches(target: &dyn BackupTarget) -> Result<Vec<BackupStretch>> 
     for listing in &listings {
         for (span, files) in listing.spans() {
             stretches.push(BackupStretch {
-                from: HistoryPoint::new(span.from.position.bookmark(listing.history), time(span.from.time)),
-                to: HistoryPoint::new(span.to.position.bookmark(listing.history), time(span.to.time)),
+                from: span.from.report(listing.history),
+                to: span.to.report(listing.history),
                 objects: files.iter().map(|file| file.names.len() as u64).sum(),
             });
         }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::names::{Listing, Name, Stored};
 use super::target::BackupTarget;
-use crate::sqlite::{HistoryId, Image, Kind, Limit, Point, Span, blocking, last_commit, of_bookmark, of_file, time};
+use crate::sqlite::{HistoryId, Image, Kind, Limit, Point, Span, blocking, last_commit, of_bookmark, of_file};
 use crate::{Bookmark, Error, ErrorKind, HistoryPoint, Result};
 
 /// The state to restore. Default: the newest one.
@@ -119,7 +119,7 @@ pub async fn restore(target: &dyn BackupTarget, file: &Path, options: &RestoreOp
         unfinished.finish(&file)
     })
     .await?;
-    Ok(HistoryPoint::new(point.position.bookmark(listing.history), time(point.time)))
+    Ok(point.report(listing.history))
 }
 
 /// Reads all of a backup, and restores its newest state into a temporary file, which is checked.
@@ -137,10 +137,7 @@ pub async fn verify(target: &dyn BackupTarget) -> Result<Verified> {
     let place = Temporary::create()?;
     for (span, files) in &spans {
         match build_all(target, listing.history, span, files, &place.0, &mut verified).await {
-            Ok(()) => {
-                verified.newest =
-                    Some(HistoryPoint::new(span.to.position.bookmark(listing.history), time(span.to.time)));
-            }
+            Ok(()) => verified.newest = Some(span.to.report(listing.history)),
             Err(error) if error.kind() == ErrorKind::Corrupt => verified.problems.push(error.to_string()),
             Err(error) => return Err(error),
         }

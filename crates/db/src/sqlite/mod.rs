@@ -49,7 +49,7 @@ use self::engine::Engine;
 #[cfg(feature = "local")]
 pub(crate) use self::history::{
     Content, Cutter, HistoryId, Image, Index, Kind, Limit, Piece, Point, Position, Span, last_commit, of_bookmark,
-    of_file, spans, time,
+    of_file, spans,
 };
 use self::replica::{Replica, may_run};
 #[cfg(feature = "local")]

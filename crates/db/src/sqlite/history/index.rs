@@ -8,17 +8,15 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Take};
 use std::path::Path;
 
-use chrono::{DateTime, TimeZone, Utc};
-
 use super::fault;
 use super::folder::{Entry, Folder};
 use super::format::{
     BlockHead, BlockKind, Frames, HEAD, HEADER, Header, Kind, WalState, next_head, read_head, read_payload, read_whole,
 };
 use super::position::{HistoryId, Position};
-use super::span::{Content, Point, Span, spans};
+use super::span::{Content, Point, Span, spans, time};
 use super::stamp::Stamp;
-use crate::{History, HistoryGap, HistoryPoint, Result};
+use crate::{History, HistoryGap, Result};
 
 /// A file, and what it has.
 #[derive(Debug, Clone)]
@@ -323,7 +321,7 @@ impl Index {
 
     /// The extent, for a report.
     pub(crate) fn report(&self) -> History {
-        let point = |point: Point| HistoryPoint::new(point.position.bookmark(self.history), time(point.time));
+        let point = |point: Point| point.report(self.history);
         let spans = self.spans();
         History {
             oldest: spans.first().map(|span| point(span.from)),
@@ -334,11 +332,6 @@ impl Index {
             failure: None,
         }
     }
-}
-
-/// A time as a bookmark's report has it.
-pub(crate) fn time(microseconds: i64) -> DateTime<Utc> {
-    Utc.timestamp_micros(microseconds).single().unwrap_or_default()
 }
 
 fn shown(microseconds: i64) -> String {

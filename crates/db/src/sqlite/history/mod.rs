@@ -54,7 +54,7 @@ pub(crate) use self::fault::of_file;
 pub(in crate::sqlite) use self::folder::{delete, folder_of};
 pub(crate) use self::format::Kind;
 pub(crate) use self::image::Image;
-pub(crate) use self::index::{Index, Limit, last_commit, time};
+pub(crate) use self::index::{Index, Limit, last_commit};
 pub(crate) use self::pieces::{Cutter, Piece};
 pub(crate) use self::position::{HistoryId, Position, of_bookmark};
 pub(in crate::sqlite) use self::recorder::{Keeper, Recorder};

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::base::Temporary;
 use super::fault;
-use super::index::{Limit, time};
+use super::index::Limit;
 use super::position::{Position, of_bookmark};
 use super::recorder::Recorder;
 use crate::sqlite::pages::copy_pages;

@@ -4,14 +4,29 @@
 //! begin where another ends belong together, a snapshot begins a stretch, and what follows no snapshot is of no
 //! use.
 
+use chrono::{DateTime, TimeZone, Utc};
+
 use super::format::Kind;
-use super::position::Position;
+use super::position::{HistoryId, Position};
+use crate::HistoryPoint;
 
 /// A state and its time, in microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Point {
     pub(crate) position: Position,
     pub(crate) time: i64,
+}
+
+impl Point {
+    /// The point of this history, for a report.
+    pub(crate) fn report(self, history: HistoryId) -> HistoryPoint {
+        HistoryPoint::new(self.position.bookmark(history), time(self.time))
+    }
+}
+
+/// A time as reports have it.
+pub(super) fn time(microseconds: i64) -> DateTime<Utc> {
+    Utc.timestamp_micros(microseconds).single().unwrap_or_default()
 }
 
 /// Content of a file: from the state that it has or follows, to the state after its last commit. Those of a base are one.
