@@ -30,7 +30,7 @@ mod keyring;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -206,11 +206,7 @@ impl BoundDoors {
             Some(target) => Some(Box::pin(LocalBackups::open(place, &root, config, target)).await?),
             None => None,
         };
-        let mut buckets = BTreeMap::new();
-        for bucket in &config.r2_buckets {
-            buckets.insert(bucket.local_name().to_owned(), platform.bucket(&bucket.binding)?);
-        }
-        let buckets = Arc::new(LocalBuckets::new(&root, buckets));
+        let buckets = Arc::new(buckets_of(&root, config, platform)?);
         // One limit for all doors: who guesses at one has guessed at the other.
         let attempts = Arc::new(FailedAttempts::default());
         let (open, opened) = watch::channel(());
@@ -266,6 +262,15 @@ impl OpenDoors {
         }
         Ok(())
     }
+}
+
+/// Returns the buckets below a root, those of the configuration as the application has them open.
+fn buckets_of(root: &Path, config: &Config, platform: &Platform) -> Result<LocalBuckets, Box<dyn Error>> {
+    let mut bound = BTreeMap::new();
+    for bucket in &config.r2_buckets {
+        bound.insert(bucket.local_name().to_owned(), platform.bucket(&bucket.binding)?);
+    }
+    Ok(LocalBuckets::new(root, bound))
 }
 
 /// Returns the audit, with its dataset, which is printed: it is one that the application writes to,

@@ -42,6 +42,8 @@ use super::rules::{VALUE_BYTES, setting};
 use crate::context::TransactionBody;
 use crate::{Error, ErrorKind, Result};
 
+pub(in crate::host) use self::values::AlarmRow;
+
 const LOST: &str = "the SQL has rolled the object's transaction back, so the object was reset";
 
 /// Pages in a write-ahead log beyond which writes are refused while its checkpoints fail: 64 MiB.
@@ -59,19 +61,6 @@ const TABLES: &str = "
     );";
 /// Metadata that the host keeps: `name`, the object's name, and `alarm made`, when the alarm was set.
 const METADATA: &str = "CREATE TABLE IF NOT EXISTS _cf_METADATA (key TEXT PRIMARY KEY, value) WITHOUT ROWID";
-
-/// The alarm as it is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::host) struct AlarmRow {
-    /// When it was set for, in milliseconds since 1970.
-    pub(in crate::host) scheduled: i64,
-    /// When it is to run: later than `scheduled` after a failure.
-    pub(in crate::host) due: i64,
-    /// How often it has failed.
-    pub(in crate::host) retries: u32,
-    /// Time of the clock when it was set; unknown for one of an older version.
-    pub(in crate::host) made: Option<i64>,
-}
 
 /// Where an object's database is.
 #[derive(Debug, Clone)]

@@ -3,8 +3,21 @@
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, params, params_from_iter};
 
-use super::{AlarmRow, Storage};
+use super::Storage;
 use crate::{KvListOptions, Result};
+
+/// The alarm as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::host) struct AlarmRow {
+    /// When it was set for, in milliseconds since 1970.
+    pub(in crate::host) scheduled: i64,
+    /// When it is to run: later than `scheduled` after a failure.
+    pub(in crate::host) due: i64,
+    /// How often it has failed.
+    pub(in crate::host) retries: u32,
+    /// Time of the clock when it was set; unknown for one of an older version.
+    pub(in crate::host) made: Option<i64>,
+}
 
 impl Storage {
     pub(in crate::host) fn kv_get(&self, key: &str) -> Result<Option<Bytes>> {
