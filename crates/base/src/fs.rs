@@ -103,6 +103,21 @@ pub fn parent(path: &Path) -> &Path {
     }
 }
 
+/// Reports whether a text can be the name of a file or folder within another folder: ASCII letters, digits, `-`, `_` and `.`, at least
+/// one, and no `.` in front. Such a text is a name on every file system, and not a longer path.
+///
+/// ```
+/// use isobar_base::fs::is_plain_name;
+///
+/// assert!(is_plain_name("app-1.sqlite"));
+/// assert!(["", "..", ".hidden", "a/b", "a\\b", "C:", "a b"].iter().all(|name| !is_plain_name(name)));
+/// ```
+#[must_use]
+pub fn is_plain_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !name.is_empty() && !name.starts_with('.') && name.bytes().all(is_plain)
+}
+
 /// Options that create files which only their owner can read and write (mode 0600). What is opened for is still to be said:
 /// `private_file().write(true).create_new(true)`.
 ///

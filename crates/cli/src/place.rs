@@ -420,8 +420,7 @@ fn has_config() -> bool {
 /// cannot be named; control characters and blanks are not, so that names can be printed and written in
 /// a shell as they are.
 pub(crate) fn checked(name: &str) -> Result<&str, String> {
-    let fine = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
-    if name.is_empty() || name.starts_with('.') || !name.chars().all(fine) {
+    if !isobar_base::fs::is_plain_name(name) {
         return Err(format!("invalid bucket or database name {name:?}: use letters, digits, - and _"));
     }
     Ok(name)

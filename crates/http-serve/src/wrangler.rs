@@ -536,8 +536,7 @@ async fn with_triggers(
 /// Refuses a name that would lead out of the folder, or is not valid on some file system.
 #[cfg(feature = "native")]
 fn file_name<'a>(binding: &str, name: &'a str) -> Result<&'a str, PlatformError> {
-    let fine = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
-    if name.is_empty() || name.starts_with('.') || !name.chars().all(fine) {
+    if !isobar_base::fs::is_plain_name(name) {
         return Err(PlatformError::Name(binding.to_owned(), name.to_owned()));
     }
     Ok(name)

@@ -1,9 +1,10 @@
 //! A folder of files that are written whole, by names with slashes.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{create_dir, parent, private_file, sync_dir};
+use super::{create_dir, is_plain_name, parent, private_file, sync_dir};
 
 /// Files of a folder by names: letters, digits, `-`, `_` and `.`, in parts that `/` separates and no `.` begins. A file is there whole and
 /// durable, or not at all, and only its owner may read it.
@@ -37,17 +38,14 @@ impl NamedFiles {
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] for a name with other letters, or with an empty part.
     pub fn path(&self, name: &str) -> io::Result<PathBuf> {
-        let is_plain = |part: &str| {
-            let fine = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
-            !part.is_empty() && !part.starts_with('.') && part.chars().all(fine)
-        };
-        if name.split('/').all(is_plain) {
+        if name.split('/').all(is_plain_name) {
             return Ok(self.folder.join(name));
         }
         Err(io::Error::new(io::ErrorKind::InvalidInput, format!("invalid name of a file: {name:?}")))
     }
 
-    /// Writes a file in place of another one of its name. Two writes of one name may not overlap.
+    /// Writes a file in place of another one of its name. Writes of one name wait for each other, those of other processes, too; on a
+    /// file system without locks they may not overlap.
     ///
     /// # Errors
     /// As [`path`](Self::path), and the system's; the earlier file is there still.
@@ -57,14 +55,11 @@ impl NamedFiles {
         // A name with a point in front is not listed.
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
         let part = path.with_file_name(format!(".{file_name}"));
-        let write = || -> io::Result<()> {
-            let mut file = private_file().write(true).create(true).truncate(true).open(&part)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&part, &path)
-        };
-        // A part of a file would take up what is left of a full disk.
-        write().inspect_err(|_| drop(std::fs::remove_file(&part)))?;
+        let file = open_part(&part)?;
+        let written = write_whole(&file, bytes).and_then(|()| std::fs::rename(&part, &path));
+        // A part of a file would take up what is left of a full disk. It is removed under the lock, so that it is not another writer's.
+        written.inspect_err(|_| drop(std::fs::remove_file(&part)))?;
+        drop(file);
         sync_dir(parent(&path))
     }
 
@@ -106,6 +101,47 @@ impl NamedFiles {
             _ => Ok(()),
         }
     }
+}
+
+/// Opens the file that is renamed once it is written, empty and locked. One that a killed process has left behind is used again.
+fn open_part(part: &Path) -> io::Result<File> {
+    loop {
+        let file = private_file().write(true).create(true).truncate(false).open(part)?;
+        match file.lock() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // The file system has no locks.
+            Err(_) => {}
+            // The writer before has renamed or removed it: under its own name it is whole, and stays so.
+            Ok(()) if !has_name(&file, part)? => continue,
+            Ok(()) => {}
+        }
+        file.set_len(0)?;
+        return Ok(file);
+    }
+}
+
+/// Whether an open file has this name still.
+fn has_name(file: &File, path: &Path) -> io::Result<bool> {
+    let named = match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        named => named?,
+    };
+    let own = file.metadata()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Ok((named.dev(), named.ino()) == (own.dev(), own.ino()))
+    }
+    // Where files have no numbers, the time of their creation tells them apart.
+    #[cfg(not(unix))]
+    {
+        Ok(named.created()? == own.created()?)
+    }
+}
+
+fn write_whole(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Lists the files of a folder, and of those in it.
@@ -154,6 +190,38 @@ mod tests {
         assert!(files.put("a", b"bytes").is_err(), "it is a folder");
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
         assert_eq!(files.get("a/b").unwrap().as_deref(), Some(&b"there"[..]));
+    }
+
+    /// Each writer has a handle of its own, as another process has, and locks are those of handles.
+    #[test]
+    fn writes_of_one_name_wait_for_each_other() {
+        let home = tempfile::tempdir().unwrap();
+        let contents = ["a", "b", "c"].map(|letter| letter.repeat(200_000));
+        std::thread::scope(|scope| {
+            for content in &contents {
+                let files = NamedFiles::new(home.path());
+                scope.spawn(move || (0..20).for_each(|_| files.put("rules", content.as_bytes()).unwrap()));
+            }
+            let files = NamedFiles::new(home.path());
+            for _ in 0..200 {
+                let read = files.get("rules").unwrap();
+                assert!(
+                    read.is_none_or(|read| contents.iter().any(|content| content.as_bytes() == read)),
+                    "a torn file"
+                );
+            }
+        });
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1, "no part is left");
+    }
+
+    #[test]
+    fn part_of_a_writer_that_was_ended_is_used_again() {
+        let home = tempfile::tempdir().unwrap();
+        let files = NamedFiles::new(home.path());
+        std::fs::write(home.path().join(".rules"), "broken off, and longer").unwrap();
+        files.put("rules", b"whole").unwrap();
+        assert_eq!(files.get("rules").unwrap().as_deref(), Some(&b"whole"[..]));
+        assert!(!home.path().join(".rules").exists());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use isobar_base::fs::is_plain_name;
 use isobar_gateway::catalog::{
     CatalogError, CatalogErrorKind, SessionCatalog, SessionDetails, SessionInfo, SessionPage, SessionRows,
     SessionSocket, SessionTable, SessionTimer,
@@ -101,7 +102,7 @@ impl LocalSessionCatalog {
         class: &str,
         look: impl FnOnce(&Catalog) -> Result<Option<T>, Error> + Send + 'static,
     ) -> Result<Option<T>, CatalogError> {
-        if !is_name(class) {
+        if !is_plain_name(class) {
             return Ok(None);
         }
         let class = class.to_owned();
@@ -134,7 +135,7 @@ impl SessionCatalog for LocalSessionCatalog {
         for entry in entries {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            classes.extend(Some(name).filter(|name| is_name(name) && entry.path().is_dir()));
+            classes.extend(Some(name).filter(|name| is_plain_name(name) && entry.path().is_dir()));
         }
         classes.sort();
         Ok(classes)
@@ -229,12 +230,6 @@ fn details(found: ObjectDetails) -> SessionDetails {
         details.alarm_retries = alarm.retries;
     }
     details
-}
-
-/// Whether a text can be the name of a class's folder: it stays in its own.
-fn is_name(text: &str) -> bool {
-    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
-    !text.is_empty() && !text.starts_with('.') && text.chars().all(is_plain)
 }
 
 /// The error of objects that cannot be had now. Clients are told what it is; the log has the path and the cause.
