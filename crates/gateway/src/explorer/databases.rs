@@ -5,13 +5,14 @@
 
 use axum::body::Body;
 use isobar_db::schema::Schema;
-use isobar_db::{History, Statement, Value, sql};
+use isobar_db::{ErrorKind, History, Statement, Value, sql};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::door::ExplorerDoor;
 use crate::keys::{Key, Permission};
 use crate::rest::parts::{
-    Answer, ApiError, Kind, Shape, failed, json, open_database, query_database, require, success,
+    Answer, ApiError, Kind, Shape, failed, json as body_of, open_database, query_database, require, success,
 };
 
 /// Statement to be explained.
@@ -47,17 +48,21 @@ pub(super) async fn read(door: &ExplorerDoor, key: &Key, id: &str, body: Body) -
 pub(super) async fn explain(door: &ExplorerDoor, key: &Key, id: &str, body: Body) -> Answer {
     require(key, Permission::D1Read)?;
     let (_, database) = open_database(&door.rest, key, id).await?;
-    let asked: Asked = json(body, door.rest.options.json_bytes).await?;
+    let asked: Asked = body_of(body, door.rest.options.json_bytes).await?;
     let plan = database.query(explained(&asked.sql)?).await.and_then(|result| result.rows_as::<Step>());
     success(&plan.map_err(|error| failed(&error, Kind::Read))?)
 }
 
-/// The extent of the history by which the database goes back in time; null where it keeps none.
+/// The extent of the history by which the database goes back in time; null where it keeps none, and an object without fields where its
+/// backend does not report it, as D1.
 pub(super) async fn history(door: &ExplorerDoor, key: &Key, id: &str) -> Answer {
     require(key, Permission::D1Read)?;
     let (info, database) = open_database(&door.rest, key, id).await?;
     let Some(travel) = database.time_travel() else { return success(&None::<History>) };
-    let mut history = travel.history().await.map_err(|error| failed(&error, Kind::Read))?;
+    let mut history = match travel.history().await {
+        Err(error) if error.kind() == ErrorKind::Unsupported => return success(&json!({})),
+        history => history.map_err(|error| failed(&error, Kind::Read))?,
+    };
     if let Some(reason) = history.failure.take() {
         // It may name files of the server.
         tracing::warn!(database = %info.name, %reason, "commits of a database are not kept");

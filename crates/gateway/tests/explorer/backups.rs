@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use http::Method;
+use isobar_cloudflare::client::Account;
+use isobar_db::cloudflare::D1RestDatabase;
 use isobar_db::{HistoryOptions, QueryableExt, SqliteDatabase, SqliteOptions};
 use isobar_gateway::catalog::{
     BackupCatalog, BackupInfo, BackupReport, BackupSource, BackupState, CatalogError, CatalogErrorKind,
@@ -205,4 +207,14 @@ async fn history_is_described_and_null_without_one() {
     let token = door.issue(KeyScope::new([Permission::R2Read, Permission::SessionsRead])).await;
     let refused = ask(&door, Some(&token), Method::GET, "/explorer/v1/databases/kept/history", "").await;
     assert_eq!(refused.error(), (403, 10000));
+}
+
+/// D1's API has bookmarks of times, and not the extent of a history. Nothing is sent: the client knows that.
+#[tokio::test]
+async fn history_whose_extent_is_not_reported_has_no_fields() {
+    let (door, _) = door(Access::Read).await;
+    let account = Account::new("account", "token").unwrap().with_base_url("http://127.0.0.1:9");
+    door.catalog.insert_database("remote", Arc::new(D1RestDatabase::new(account, "d1").unwrap()));
+    let history = own(&door, Method::GET, "/explorer/v1/databases/remote/history", "").await;
+    assert_eq!(history.result(), json!({}));
 }

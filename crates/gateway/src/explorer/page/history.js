@@ -17,7 +17,9 @@ export async function history({ uuid, name }, signal) {
   return [place, h("p", { class: "hint" }, "This explorer, or the key, only reads. The command line that goes back: ", h("code", {}, `isobar d1 time-travel restore ${name} --timestamp TIME`))];
 }
 
-function described({ oldest, newest, gaps, snapshots, bytes: size, failure: reason }) {
+function described(extent) {
+  const { oldest, newest, gaps, snapshots, bytes: size, failure: reason } = extent;
+  if (gaps === undefined) return [note("This database goes back in time. How far, its server does not report.")];
   const rows = gaps.map(({ after, before }) => [time(after.time), time(before.time)]);
   return [
     reason && h("p", { class: "message error", role: "alert" }, reason),
