@@ -107,7 +107,8 @@ impl S3Door {
         }
     }
 
-    /// Reports each request that is refused with 401 or 403. Default: none is reported.
+    /// Reports each request that is refused: with 401 or 403, for its form where it names no key, of an address with too many failed
+    /// attempts, and a DeleteObjects for the objects that the key may not delete. Default: none is reported.
     #[cfg(feature = "keys")]
     #[must_use]
     pub fn with_audit(mut self, audit: Audit) -> Self {
@@ -183,7 +184,9 @@ impl S3Door {
         let seen = Watch::see(&head, id.as_ref().ok().cloned());
         #[cfg(feature = "keys")]
         if let Some(blocked) = self.watch.blocked(&seen) {
-            return finish(of_error(blocked), is_head).await;
+            let response = of_error(blocked);
+            self.watch.report(&seen, &response);
+            return finish(response, is_head).await;
         }
         let key = match id {
             Ok(id) => self.key(&id).await,

@@ -90,10 +90,14 @@ impl Watch {
     /// Counts and reports a response that refuses.
     pub(super) fn note(&self, seen: &Seen, response: &http::Response<s3s::Body>) {
         let is_refusal = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        let denied = response.extensions().get::<Denied>();
-        if !is_refusal && seen.key.is_some() && denied.is_none() {
-            return;
+        if is_refusal || seen.key.is_none() || response.extensions().get::<Denied>().is_some() {
+            self.report(seen, response);
         }
+    }
+
+    /// Counts a refusal, where it is a failed attempt, and reports it.
+    pub(super) fn report(&self, seen: &Seen, response: &http::Response<s3s::Body>) {
+        let denied = response.extensions().get::<Denied>();
         let body = response.body().bytes().unwrap_or_default();
         let text = String::from_utf8_lossy(&body);
         let code = element(&text, "Code");

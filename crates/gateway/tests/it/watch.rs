@@ -38,8 +38,10 @@ async fn refused_requests_are_reported() {
 
 #[tokio::test]
 async fn address_with_too_many_failed_attempts_waits() {
+    let sink = MemorySink::new();
     let mut setup = Setup::new();
     setup.door = setup.door.with_attempts(Arc::new(FailedAttempts::new(3, Duration::from_secs(60))));
+    setup.door = setup.door.with_audit(Audit::new().with_sink(Arc::new(sink.clone())));
     let owner = setup.client("owner");
     let wrong = Client { secret: "wrong".to_owned(), ..owner.clone() };
     let call = Call::get("/photos/none");
@@ -49,6 +51,9 @@ async fn address_with_too_many_failed_attempts_waits() {
     let blocked = owner.send(from("203.0.113.7", owner.sign(&call))).await;
     blocked.refused(503, "SlowDown");
     assert!(blocked.header("retry-after").is_some());
+    let events = sink.points();
+    let last = events.last().unwrap();
+    assert_eq!((events.len(), last.blob(5), last.double(1)), (4, &b"SlowDown"[..], 503.0));
     owner.send(from("203.0.113.8", owner.sign(&call))).await.refused(404, "NoSuchKey");
     // What a good key may not do is no failed attempt.
     let reader = setup.client("reader");
