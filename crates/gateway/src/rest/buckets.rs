@@ -29,6 +29,17 @@ struct NewBucket {
     storage_class: Option<String>,
 }
 
+/// Refuses a jurisdiction, of which there are none. A hint of a location may be ignored; where data must be is a promise, and buckets of
+/// a jurisdiction are others than those without it, whatever their names.
+pub(super) fn check_jurisdiction(call: &Call) -> Answer<()> {
+    match call.headers.get("cf-r2-jurisdiction") {
+        Some(jurisdiction) if jurisdiction != "default" => {
+            Err(ApiError::malformed("buckets have no jurisdiction here: they are where the server is"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The SDKs ask for one page alone and wrangler for all in one: without `per_page` everything is answered.
 pub(super) async fn list(door: &RestDoor, call: &Call, key: &Key) -> Answer {
     require(key, Permission::R2Read)?;
@@ -58,12 +69,8 @@ pub(super) async fn list(door: &RestDoor, call: &Call, key: &Key) -> Answer {
 }
 
 /// Creates a bucket, by R2's rule for names.
-pub(super) async fn create(door: &RestDoor, call: &Call, key: &Key, body: Body) -> Answer {
+pub(super) async fn create(door: &RestDoor, key: &Key, body: Body) -> Answer {
     administer(key)?;
-    // A hint of a location may be ignored; where data must be is a promise.
-    if call.headers.get("cf-r2-jurisdiction").is_some_and(|jurisdiction| jurisdiction != "default") {
-        return Err(ApiError::malformed("a bucket has no jurisdiction here: it is where the server is"));
-    }
     let new: NewBucket = call::json(body, door.options.json_bytes).await?;
     if new.storage_class.is_some_and(|class| class != "Standard") {
         return Err(no_class());

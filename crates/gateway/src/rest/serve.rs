@@ -3,7 +3,7 @@
 //! 1. The path: below `/client/v4` or 404.
 //! 2. URLs of files, which need no token.
 //! 3. The token. Without a good one nothing is told, not even whether a path exists.
-//! 4. The route, a door that is read-only, the account.
+//! 4. The route, a door that is read-only, the account, the jurisdiction.
 //! 5. The handler, which requires a permission and asks the scope for the resource.
 //!
 //! A refusal is reported to the audit on its way out, with the key's id where it is known.
@@ -70,6 +70,7 @@ impl RestDoor {
         if let Some(account) = account.filter(|account| account != self.keys.account_id()) {
             return Err(self.wrong_account(&account));
         }
+        buckets::check_jurisdiction(call)?;
         self.dispatch(call, &caller, route, body).await
     }
 
@@ -94,7 +95,7 @@ impl RestDoor {
             Route::Memberships => account::memberships(self, call),
             Route::Graphql => graphql::query(self, key, body).await,
             Route::ListBuckets => buckets::list(self, call, key).await,
-            Route::CreateBucket => buckets::create(self, call, key, body).await,
+            Route::CreateBucket => buckets::create(self, key, body).await,
             Route::GetBucket(name) => buckets::get(self, key, &name).await,
             Route::DeleteBucket(name) => buckets::delete(self, key, &name).await,
             Route::EditBucket(name) => buckets::edit(self, call, key, &name).await,

@@ -185,15 +185,28 @@ async fn store_that_cannot_delete_a_version_takes_no_expiry() {
     assert!(refused.json()["errors"][0]["message"].as_str().unwrap().contains("set the rule where its objects are"));
 }
 
+/// A bucket of a jurisdiction is another one than that of the same name without: nothing of the latter is read or changed.
 #[tokio::test]
-async fn bucket_of_a_jurisdiction_is_refused() {
-    let door = Door::new().await;
-    let create = async |name: &str, jurisdiction: &str| {
-        let request = Request::post(format!("{}/r2/buckets", door.account)).header("cf-r2-jurisdiction", jurisdiction);
+async fn buckets_of_a_jurisdiction_are_refused() {
+    let door = door().await;
+    let send = async |method: &Method, path: &str, body: &str, jurisdiction: &str| {
+        let request = Request::builder().method(method).uri(format!("{}{path}", door.account));
         let request = request.header(header::AUTHORIZATION, format!("Bearer {}", door.token));
-        door.send(request.body(json!({"name": name}).to_string().into()).unwrap()).await
+        door.send(request.header("cf-r2-jurisdiction", jurisdiction).body(body.to_owned().into()).unwrap()).await
     };
-    assert_eq!(create("in-the-eu", "eu").await.error(), (400, 7400));
-    create("anywhere", "default").await.result();
-    assert_eq!(door.get("/r2/buckets").await.result()["buckets"].as_array().unwrap().len(), 1);
+    let create = r#"{"name": "anywhere"}"#;
+    for (method, path, body) in [
+        (Method::POST, "/r2/buckets", create),
+        (Method::GET, "/r2/buckets", ""),
+        (Method::GET, "/r2/buckets/photos", ""),
+        (Method::PUT, "/r2/buckets/photos/objects/a", "x"),
+        (Method::PUT, LIFECYCLE, r#"{"rules": []}"#),
+        (Method::GET, "/event_notifications/r2/photos/configuration", ""),
+        (Method::DELETE, "/r2/buckets/photos", ""),
+    ] {
+        assert_eq!(send(&method, path, body, "eu").await.error(), (400, 7400), "{method} {path}");
+    }
+    assert_eq!(door.get(LIFECYCLE).await.result()["rules"].as_array().unwrap().len(), 1);
+    send(&Method::POST, "/r2/buckets", create, "default").await.result();
+    assert_eq!(door.get("/r2/buckets").await.result()["buckets"].as_array().unwrap().len(), 2);
 }
