@@ -131,8 +131,8 @@ const fn rule(name: &'static str, keys: ClientKeys, refused: &'static [&'static 
 const RULES: &[Rule] = &[
     rule("ListBuckets", ClientKeys::Ignored, &[]),
     rule("HeadBucket", ClientKeys::Ignored, &[BUCKET_OWNER]),
-    rule("CreateBucket", ClientKeys::Ignored, &[BUCKET_OWNER, GRANTS, CREATE_BUCKET]),
-    // A deletion of a configuration that s3s does not know would be one of the bucket.
+    // A configuration that s3s does not know would be taken for the bucket.
+    Rule { parameters: Some(&[]), ..rule("CreateBucket", ClientKeys::Ignored, &[BUCKET_OWNER, GRANTS, CREATE_BUCKET]) },
     Rule { parameters: Some(&[]), ..rule("DeleteBucket", ClientKeys::Ignored, &[BUCKET_OWNER]) },
     rule("GetBucketLocation", ClientKeys::Ignored, &[BUCKET_OWNER]),
     rule("GetBucketEncryption", ClientKeys::Ignored, &[BUCKET_OWNER]),
@@ -248,8 +248,8 @@ fn names(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
     parts.map(|part| percent_decode_str(part.split('=').next().unwrap_or_default()).decode_utf8_lossy())
 }
 
-/// Refuses unknown parameters of operations that name theirs. One that is ignored would give a longer list than was asked for, or delete a
-/// bucket in place of a part of its configuration.
+/// Refuses unknown parameters of operations that name theirs. One that is ignored would give a longer list than was asked for, or create or
+/// delete a bucket in place of a part of its configuration.
 fn check_parameters(rule: &Rule, query: &str) -> S3Result<()> {
     let Some(allowed) = rule.parameters else { return Ok(()) };
     for name in names(query) {

@@ -146,13 +146,19 @@ async fn operations_that_r2_has_not_are_refused() {
 }
 
 #[tokio::test]
-async fn parameter_of_another_operation_does_not_delete_a_bucket() {
+async fn parameter_of_another_operation_neither_creates_nor_deletes_a_bucket() {
     let client = Setup::new().client("owner");
-    for name in ["metadataConfiguration", "acl", "versioning"] {
-        let reply = client.delete(&format!("/photos?{name}")).await;
+    for (operation, method, name) in [
+        ("DeleteBucket", Method::DELETE, "metadataConfiguration"),
+        ("DeleteBucket", Method::DELETE, "acl"),
+        ("DeleteBucket", Method::DELETE, "versioning"),
+        ("CreateBucket", Method::PUT, "metadataConfiguration"),
+        ("CreateBucket", Method::PUT, "abac"),
+    ] {
+        let reply = client.call(Call::new(method, &format!("/photos?{name}"))).await;
         reply.refused(501, "NotImplemented");
         let message = reply.element("Message").unwrap_or_default();
-        assert_eq!(message, format!("DeleteBucket search parameter {name} not implemented"));
+        assert_eq!(message, format!("{operation} search parameter {name} not implemented"));
     }
 }
 
