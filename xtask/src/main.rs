@@ -54,8 +54,10 @@ const HELP: &str = "cargo xtask COMMAND
   worker dry-run        deploy it by wrangler, up to the upload
   worker start-up       the same, and print how long it takes in workerd from the evaluation of its module to its first answer
   worker dev [--port N] run it in workerd on its bindings, migrations applied, static tree loaded
-  conformance           run every conformance kit on every backend: memory, local, the bindings of the real
-                        workerd, S3 (miniflare, moto) and D1 over HTTP; print a table
+  conformance [--programs COUNT]  run every conformance kit on every backend: memory, local, the bindings of the real
+                        workerd, S3 (miniflare, moto) and D1 over HTTP; print a table; then run random programs of session objects
+                        (2,000, or COUNT) on local, memory and workerd, and compare all that they give
+  conformance programs [COUNT [SEED]]  the random programs alone, from this seed on; one that ends differently is shrunk
   differential          drive the platform natively and as a Worker, and compare every response
   schema                test the API, natively and as a Worker, against its OpenAPI document, with schemathesis
   clients    test the platform, natively and as a Worker, with external clients: tus-js-client, oidc-provider, lighthouse
@@ -101,7 +103,7 @@ fn main() -> ExitCode {
         Some("api") => api::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("wasm") => wasm::run(),
         Some("worker") => worker::run(&std::env::args().skip(2).collect::<Vec<_>>()),
-        Some("conformance") => conformance::run(),
+        Some("conformance") => conformance::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("differential") => differential::run(),
         Some("clients") => clients::run(),
         Some("doors") => doors::run(),

@@ -1,5 +1,7 @@
 //! The object that the kit drives: it runs lists of operations sent as JSON.
 
+mod exact;
+
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::{Value as Json, json};
 
 use super::calls::{Count, Echo, Panic, Refuse};
+use super::outcome;
 use crate::timers::{Timer, Timers};
 use crate::{
     AlarmInfo, Body, CloseFrame, Dispatch, Error, ErrorKind, KvListOptions, Message, Request, Response, Result,
@@ -144,6 +147,18 @@ impl Operation<'_> {
     fn is(&self, field: &str) -> bool {
         self.0[field].as_bool().unwrap_or_default()
     }
+
+    fn list_options(&self) -> KvListOptions {
+        let option = |field: &str| self.0[field].as_str().map(str::to_owned);
+        KvListOptions {
+            start: option("start"),
+            start_after: option("startAfter"),
+            end: option("end"),
+            prefix: option("prefix"),
+            reverse: self.is("reverse"),
+            limit: self.0["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()),
+        }
+    }
 }
 
 impl Probe {
@@ -187,6 +202,9 @@ impl Probe {
             if let Some(done) = self.on_timers(operation)? {
                 return Ok(done);
             }
+            if let Some(done) = self.exactly(operation)? {
+                return Ok(done);
+            }
             if let Some(done) = self.in_time(operation).await? {
                 return Ok(done);
             }
@@ -195,6 +213,7 @@ impl Probe {
                     Ok(value) => json!({"ok": value}),
                     Err(error) => json!({"error": error.to_string()}),
                 }),
+                "try" => Ok(outcome(self.act(operation.0["do"].clone()).await)),
                 "memory" => {
                     self.memory.set(self.memory.get() + 1);
                     Ok(self.memory.get().into())
@@ -245,15 +264,7 @@ impl Probe {
     }
 
     fn list(&self, operation: Operation<'_>) -> Result<Json> {
-        let option = |field: &str| operation.0[field].as_str().map(str::to_owned);
-        let options = KvListOptions {
-            start: option("start"),
-            start_after: option("startAfter"),
-            end: option("end"),
-            prefix: option("prefix"),
-            reverse: operation.is("reverse"),
-            limit: operation.0["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()),
-        };
+        let options = operation.list_options();
         Ok(self.context.kv().list::<Json>(&options)?.into_iter().map(|(key, _)| Json::from(key)).collect())
     }
 
@@ -325,6 +336,7 @@ impl Probe {
         let ms = operation.number("ms").unsigned_abs();
         match operation.name() {
             "sleep" => sleep(ms).await,
+            "durable" => self.context.durable().await?,
             "block" => {
                 let fails = operation.is("fails");
                 let work = async move {
