@@ -10,6 +10,7 @@ mod bench;
 mod bench_analytics;
 mod bench_db;
 mod bench_doors;
+mod bench_sessions;
 mod browser;
 mod cache_tests;
 mod checkers;
@@ -84,6 +85,7 @@ const HELP: &str = "cargo xtask COMMAND
   bench s3              compare the door of S3 with s3s-fs and miniflare's R2, by object_store: puts and gets of 4 KiB and 8 MiB;
                         with --large [MIB], stream an object of 5 GiB through it and back, in under 128 MiB of memory
   bench rest            compare D1's query at the REST door with a Worker and D1's API in miniflare
+  bench sessions        compare writes and reads of session objects over HTTP with the same object in workerd (miniflare)
   bench serve           compare the server with nginx, tower-http's ServeDir and static-web-server, on the same files;
                         --against PROGRAM adds another build of isobar
   drift [VERSION]       run conformance, differential, assets and cache-tests with the newest miniflare of npm, or this version;
@@ -94,7 +96,7 @@ const HELP: &str = "cargo xtask COMMAND
 
 `worker`, `conformance`, `differential`, `drift`, `cache-tests` and `schema` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
 worker-build and miniflare are installed under the target folder; `conformance` and `schema` need Python 3 with venv, too, and `analytics` and `checkers` only that.
-`clients` needs Node 22, npm and the nightly, and `mcp` npm, too. `assets` needs Node 22 and npm, `real-site` npm. `bench serve` installs Debian's nginx and wrk if they are missing; `bench s3` and `bench rest` need Node 22 and npm. `browser` and
+`clients` needs Node 22, npm and the nightly, and `mcp` npm, too. `assets` needs Node 22 and npm, `real-site` npm. `bench serve` installs Debian's nginx and wrk if they are missing; `bench s3`, `bench rest` and `bench sessions` (which installs Debian's wrk) need Node 22 and npm. `browser` and
 `clients` need Chromium and install Debian's package with apt-get if it is missing.";
 
 fn main() -> ExitCode {
@@ -128,6 +130,7 @@ fn main() -> ExitCode {
                 Some((what, rest)) if what == "db" => bench_db::run(rest),
                 Some((what, rest)) if what == "s3" => bench_doors::s3(rest),
                 Some((what, rest)) if what == "rest" => bench_doors::rest(rest),
+                Some((what, rest)) if what == "sessions" => bench_sessions::run(rest),
                 _ => bench::run(&arguments),
             }
         }
