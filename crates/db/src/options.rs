@@ -18,7 +18,7 @@ pub enum Dialect {
 ///
 /// | | local | D1 by its binding | D1 over REST |
 /// |---|---|---|---|
-/// | `row_counts` | no | yes | yes |
+/// | `row_counts` | with feature `row-counts` | yes | yes |
 /// | `exact_integers` | yes | no | no |
 /// | `export` | yes | no | no |
 /// | `interactive` | yes | no | no |

@@ -14,6 +14,7 @@
 //! | [`limits`] | how long, how many |
 //! | `set_limits`, `is_allowed`, `drop_modules` | a connection with workerd's rules |
 //! | `prepare`, `prepare_next`, `StatementCache` | statements by SQLite's own parser, kept prepared |
+//! | `Prepared::take_row_counts`, with feature `row-counts` | rows read and written, as D1 counts them |
 //! | `WalPages`, `WalChain` | write-ahead logs: their length, their frames |
 //! | `journal` | one log and one sync for the commits of many databases |
 //!
@@ -41,6 +42,8 @@ mod pragmas;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod prepared;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod row_counts;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod rules;
 #[cfg(all(test, feature = "native", not(target_arch = "wasm32")))]
 mod scripts;
@@ -58,6 +61,7 @@ pub use self::{
     math::add_math_functions,
     pragmas::{LASTING, lasting_setting, reads_data_version, runs_optimize, sets_something},
     prepared::{Failure, Prepared, Text, breaks_foreign_keys, drop_modules, prepare, set_last_insert_rowid, text},
+    row_counts::{COUNTS_ROWS, RowCounts},
     rules::{DURABLE, Product, is_allowed, set_limits},
     wal::WalPages,
     wal_file::{FRAME_HEADER, WAL_HEADER, WalChain, WalFrame, WalHeader, frame_offset},

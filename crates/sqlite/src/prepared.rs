@@ -13,6 +13,8 @@ use std::{fmt, mem, ptr, slice};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ffi};
 
+use crate::row_counts::RowCounts;
+
 /// An error as SQLite reports it.
 ///
 /// ```
@@ -309,8 +311,28 @@ impl Prepared<'_> {
         columns
     }
 
+    /// Takes the rows that its runs have read and written since this was called last; `None` where they are
+    /// [not counted](crate::COUNTS_ROWS).
+    pub fn take_row_counts(&mut self) -> Option<RowCounts> {
+        #[cfg(isobar_counts_rows)]
+        {
+            unsafe extern "C" {
+                fn isobar_sqlite_take_rows(statement: *mut ffi::sqlite3_stmt, rows: *mut [i64; 2]);
+            }
+            let mut rows = [0; 2];
+            // SAFETY: the statement lives, and the two numbers are ours to write to.
+            unsafe { isobar_sqlite_take_rows(self.statement, &raw mut rows) };
+            let [read, written] = rows.map(i64::unsigned_abs);
+            Some(RowCounts { read, written })
+        }
+        #[cfg(not(isobar_counts_rows))]
+        None
+    }
+
     /// Resets the statement, forgets its bindings and lets its connection go.
     pub(crate) fn park(mut self) -> Parked {
+        // A run that has failed is not counted to the next one.
+        let _ = self.take_row_counts();
         // SAFETY: the statement lives. The code is the last step's, which has been returned.
         unsafe {
             ffi::sqlite3_reset(self.statement);

@@ -76,7 +76,8 @@ use crate::{
 /// of them; a bookmark of a session means the newest commit that was answered before. In a process beside the one that keeps the history,
 /// commits of the other may be missing from it.
 ///
-/// Divergences from D1: integers are exact to 64 bits, and `rows_read` and `rows_written` are not counted.
+/// `rows_read` and `rows_written` are counted as D1 counts them with the crate's feature `row-counts`, and are `None` without it, and on
+/// Windows. Divergence from D1: integers are exact to 64 bits.
 ///
 /// ```
 /// # #[cfg(feature = "local")]
@@ -266,7 +267,7 @@ impl Database for SqliteDatabase {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { row_counts: false, exact_integers: true, export: true, interactive: true }
+        Capabilities { row_counts: isobar_sqlite::COUNTS_ROWS, exact_integers: true, export: true, interactive: true }
     }
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {

@@ -60,6 +60,9 @@ impl Storage {
             rows.push(statement.row(from_sql));
             more = statement.step().map_err(failed)?;
         }
+        if let Some(counts) = statement.take_row_counts() {
+            return Ok(Cursor::new(columns, rows, Some(counts.read), Some(counts.written)));
+        }
         let written = if writes { self.connection.total_changes() - before } else { 0 };
         Ok(Cursor::new(columns, rows, None, Some(written)))
     }
