@@ -92,12 +92,12 @@ pub mod local {
         CatalogWriter, ExportReport, ImportReport, ObjectAlarm, ObjectDetails, OnExisting, QueryBounds, TableDetails,
         TimerDetails,
     };
-    pub use crate::host::{Clock, HostOptions, LocalHost};
+    pub use crate::host::{AwakeObjects, Clock, HostOptions, LocalHost};
 }
 /// The host in memory: a faithful fake.
 #[cfg(all(feature = "memory", not(target_arch = "wasm32")))]
 pub mod memory {
-    pub use crate::host::{Clock, HostOptions, MemoryHost};
+    pub use crate::host::{AwakeObjects, Clock, HostOptions, MemoryHost};
 }
 
 #[cfg(all(feature = "catalog", not(target_arch = "wasm32")))]

@@ -15,6 +15,7 @@
 //! | `set_limits`, `is_allowed`, `drop_modules` | a connection with workerd's rules |
 //! | `prepare`, `prepare_next`, `StatementCache` | statements by SQLite's own parser, kept prepared |
 //! | `Prepared::take_row_counts`, with feature `row-counts` | rows read and written, as D1 counts them |
+//! | `cache_bytes`, `definition_bytes` | the memory of a connection |
 //! | `WalPages`, `WalChain` | write-ahead logs: their length, their frames |
 //! | `journal` | one log and one sync for the commits of many databases |
 //!
@@ -38,6 +39,8 @@ mod limited;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod math;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod memory;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod pragmas;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod prepared;
@@ -59,6 +62,7 @@ pub use self::{
     functions::{allows_function, knows_function, unknown_function},
     limited::prepare_next,
     math::add_math_functions,
+    memory::{cache_bytes, definition_bytes},
     pragmas::{LASTING, lasting_setting, reads_data_version, runs_optimize, sets_something},
     prepared::{Failure, Prepared, Text, breaks_foreign_keys, drop_modules, prepare, set_last_insert_rowid, text},
     row_counts::{COUNTS_ROWS, RowCounts},

@@ -17,6 +17,7 @@ mod fault;
 mod health;
 mod index;
 mod log;
+mod memory;
 mod options;
 mod rebuild;
 mod recovery;
@@ -61,6 +62,7 @@ pub use catalog::{
     CatalogWriter, ExportReport, ImportReport, ObjectAlarm, ObjectDetails, OnExisting, QueryBounds, TableDetails,
     TimerDetails,
 };
+pub use memory::AwakeObjects;
 pub use options::{Clock, HostOptions};
 
 /// Name of the lock in a host's folder: a host has it exclusively, and so has a tool that changes objects; one that looks shares it,
@@ -102,6 +104,7 @@ impl Host {
             outgoing: Budget::new(options.outgoing_bytes),
             socket_bytes: options.socket_bytes,
             incoming_bytes: options.incoming_bytes,
+            awake: Arc::default(),
         });
         let scheme = IdScheme::new(namespace);
         let env = Arc::new(env);
@@ -222,6 +225,14 @@ fn acquire(file: &File) -> std::io::Result<bool> {
 
 macro_rules! namespace {
     ($host:ident) => {
+        impl<O: SessionObject> $host<O> {
+            /// Returns the number of objects that are awake, and their memory.
+            #[must_use]
+            pub fn awake(&self) -> AwakeObjects {
+                self.host.shared.awake.awake()
+            }
+        }
+
         impl<O: SessionObject> Clone for $host<O> {
             fn clone(&self) -> Self {
                 Self { host: Arc::clone(&self.host), object: PhantomData }

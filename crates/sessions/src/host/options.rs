@@ -42,6 +42,12 @@ pub struct HostOptions {
     /// [`ErrorKind::Overloaded`](crate::ErrorKind). Default: a sixteenth of the process's soft limit of descriptors,
     /// 16 to 4096. At least one for each thread.
     pub open_objects: usize,
+    /// Memory of awake objects, in bytes, beyond which idle ones hibernate, the least recently used one first; their sockets stay
+    /// open. Busy ones stay, so a moment may see more; each thread has an equal part. Counted are, whenever an event of an object has
+    /// ended: the page cache, schema and statements of its database as SQLite measures them (a cache of 512 KiB at most, and what one
+    /// turn writes), 96 KiB for the connection, 4 KiB for the host's state, and the instance as it
+    /// [declares it](crate::SessionObject::memory). `LocalHost::awake` and `MemoryHost::awake` return the sum. Default: 512 MiB.
+    pub awake_bytes: usize,
     /// Time for which an event waits for room when every awake object is busy. Default: 5 s.
     pub wait: Duration,
     /// Bytes of disk below which an object's writes are refused with
@@ -80,6 +86,7 @@ impl Default for HostOptions {
             events: 4096,
             queue: 65_536,
             open_objects: usize::try_from(soft_limit() / 16).unwrap_or(4096).clamp(16, 4096),
+            awake_bytes: 512 * 1024 * 1024,
             wait: Duration::from_secs(5),
             reserve: None,
             socket_bytes: 64 * 1024 * 1024,
@@ -153,6 +160,24 @@ impl HostOptions {
     pub fn with_descriptors(self, descriptors: u64) -> Self {
         let objects = usize::try_from(descriptors / DESCRIPTORS).unwrap_or(usize::MAX);
         self.with_open_objects(objects.max(1))
+    }
+
+    /// Sets the memory of awake objects, in bytes, beyond which idle ones hibernate.
+    ///
+    /// A small object takes some 150 KB while it is awake. The databases of a host in memory are not counted: sleep does not free
+    /// them.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_sessions::memory::HostOptions;
+    /// let options = HostOptions::default().with_awake_bytes(64 << 20); // some 400 small objects
+    /// assert_eq!(options.awake_bytes, 64 * 1024 * 1024);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_awake_bytes(mut self, bytes: usize) -> Self {
+        self.awake_bytes = bytes;
+        self
     }
 
     /// Sets how long an event waits for room when every awake object is busy.

@@ -38,6 +38,7 @@ use self::event::Event;
 use super::alarms::Alarms;
 use super::health::Health;
 use super::log::Log;
+use super::memory::{Share, Total};
 use super::socket::{Outgoing, Socket, SocketEvent};
 use super::storage::Storage;
 use crate::pipe::Budget;
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     pub(super) socket_bytes: usize,
     /// Limit of data handed to an object's handlers that have not ended, in bytes.
     pub(super) incoming_bytes: usize,
+    /// Memory of the objects of all threads that are awake.
+    pub(super) awake: Arc<Total>,
 }
 
 /// An object as its host keeps it, across hibernation.
@@ -65,6 +68,8 @@ pub(super) struct ObjectState {
     path: Option<PathBuf>,
     /// Shared with the states before and after this one: an object has one connection.
     storage: Rc<RefCell<Option<Storage>>>,
+    /// Memory of the object, while it is awake; shared like the connection.
+    pub(super) share: Rc<Share>,
     pub(super) shared: Arc<Shared>,
     /// The thread's journal, if it has one.
     log: Option<Rc<Log>>,
@@ -111,8 +116,14 @@ pub(super) struct ObjectState {
 }
 
 impl ObjectState {
-    pub(super) fn new(id: ObjectId, path: Option<PathBuf>, shared: Arc<Shared>, log: Option<Rc<Log>>) -> Rc<Self> {
-        Self::on(id, path, shared, log, Rc::default())
+    pub(super) fn new(
+        id: ObjectId,
+        path: Option<PathBuf>,
+        shared: Arc<Shared>,
+        log: Option<Rc<Log>>,
+        share: Rc<Share>,
+    ) -> Rc<Self> {
+        Self::on(id, path, shared, log, share, Rc::default())
     }
 
     fn on(
@@ -120,6 +131,7 @@ impl ObjectState {
         path: Option<PathBuf>,
         shared: Arc<Shared>,
         log: Option<Rc<Log>>,
+        share: Rc<Share>,
         storage: Rc<RefCell<Option<Storage>>>,
     ) -> Rc<Self> {
         Rc::new_cyclic(|this| Self {
@@ -127,6 +139,7 @@ impl ObjectState {
             this: this.clone(),
             path,
             storage,
+            share,
             shared,
             log,
             dispatch: RefCell::default(),
@@ -159,7 +172,8 @@ impl ObjectState {
     /// A new state on the database of this one, whose instance is gone.
     pub(super) fn successor(&self) -> Rc<Self> {
         let storage = Rc::clone(&self.storage);
-        Self::on(self.id.clone(), self.path.clone(), Arc::clone(&self.shared), self.log.clone(), storage)
+        let share = Rc::clone(&self.share);
+        Self::on(self.id.clone(), self.path.clone(), Arc::clone(&self.shared), self.log.clone(), share, storage)
     }
 
     /// Sets the receiver of the sockets' events.
@@ -207,6 +221,16 @@ impl ObjectState {
         if self.path.is_some() {
             let storage = self.storage.borrow_mut().take();
             drop(storage); // not while it is borrowed: the journal is synced, and others are released
+        }
+        self.share.release();
+    }
+
+    /// Measures the memory of an object that is awake.
+    fn measure(&self) {
+        if self.broken.borrow().is_none()
+            && let Ok(storage) = self.storage.try_borrow()
+        {
+            self.share.measure(storage.as_ref().map_or(0, Storage::memory));
         }
     }
 

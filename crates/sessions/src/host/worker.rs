@@ -7,7 +7,7 @@
 //! **Awake objects are bounded** ([`HostOptions::open_objects`]), as each has a file open. When another one is to wake, the one
 //! that has been idle for longest is put to sleep: its instance is dropped and its file closed, its sockets stay. If all are
 //! busy, the job waits, in the order of objects ([`waiting`](super::waiting)), and is refused after [`HostOptions::wait`]. Jobs
-//! of objects that are awake overtake those that wait.
+//! of objects that are awake overtake those that wait. While they have more memory than [`HostOptions::awake_bytes`], idle ones sleep.
 //!
 //! **Syncs are shared.** The loop prefers jobs over the journal: only when the thread has nothing else to run is the journal
 //! synced, once for all turns that have committed meanwhile. The more load, the more turns share a sync.
@@ -30,6 +30,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::alarms;
 use super::disk;
 use super::log::Log;
+use super::memory::Memory;
 use super::options::HostOptions;
 use super::socket::SocketEvent;
 use super::state::{ObjectState, Shared};
@@ -82,6 +83,8 @@ struct ThreadObjects<O: SessionObject> {
     slots: RefCell<HashMap<[u8; 32], Rc<Slot<O>>>>,
     awake: RefCell<HashSet<[u8; 32]>>,
     limit: usize,
+    memory: Rc<Memory>,
+    is_shedding: Cell<bool>,
     /// Jobs that wait until their object may be awake, and since when.
     waiting: RefCell<Waiting<(Instant, Job)>>,
     /// An object may have become idle.
@@ -107,7 +110,9 @@ impl<O: SessionObject> Worker<O> {
         options: HostOptions,
         journal: Option<JournalOptions>,
     ) -> Self {
-        let limit = (options.open_objects / options.threads.max(1)).max(1);
+        let threads = options.threads.max(1);
+        let limit = (options.open_objects / threads).max(1);
+        let memory = Memory::new(options.awake_bytes / threads, &shared.awake);
         let log = root
             .as_ref()
             .zip(journal)
@@ -121,6 +126,8 @@ impl<O: SessionObject> Worker<O> {
             slots: RefCell::default(),
             awake: RefCell::default(),
             limit,
+            memory,
+            is_shedding: Cell::new(false),
             waiting: RefCell::default(),
             room: Notify::new(),
         });
@@ -146,6 +153,7 @@ impl<O: SessionObject> Worker<O> {
                     () = objects.quiet() => objects.flush(),
                     _ = ticks.tick() => {
                         objects.hibernate(self.options.idle);
+                        objects.shed();
                         self.refuse_overdue();
                         self.take_waiting();
                     }
@@ -236,7 +244,7 @@ impl<O: SessionObject> Worker<O> {
                 let request = AssertUnwindSafe(async move {
                     drop(reply.send(answer.await));
                     drop(ticket);
-                    objects.room.notify_one();
+                    objects.event_ended();
                 });
                 // The object is reset by the panic of a handler; another one ends this request alone.
                 self.requests.push(request.catch_unwind().map(drop).boxed_local());
@@ -250,7 +258,7 @@ impl<O: SessionObject> Worker<O> {
                 tokio::task::spawn_local(async move {
                     run_alarm(&slot.0).await;
                     drop(slot);
-                    objects.room.notify_one();
+                    objects.event_ended();
                 });
             }
             Job::Evict(id, reply) => {
@@ -309,7 +317,7 @@ impl<O: SessionObject> ThreadObjects<O> {
             Some(broken) => broken.state.successor(),
             None => {
                 let path = self.folder.as_ref().map(|folder| disk::object_file(folder, id.as_bytes()));
-                ObjectState::new(id.clone(), path, Arc::clone(&self.shared), self.log.clone())
+                ObjectState::new(id.clone(), path, Arc::clone(&self.shared), self.log.clone(), self.memory.share())
             }
         };
         let env = self.env.clone();
@@ -330,21 +338,13 @@ impl<O: SessionObject> ThreadObjects<O> {
         slot
     }
 
-    /// Lets the object be awake, if need be in place of the one that has been idle for longest. One that an idle connection keeps
-    /// in memory goes after all others. Returns whether there is room.
+    /// Lets the object be awake, if need be in place of the one that has been idle for longest. Returns whether there is room.
     fn admit(self: &Rc<Self>, id: &[u8; 32]) -> bool {
         if self.awake.borrow().contains(id) {
             return true;
         }
         if self.awake.borrow().len() >= self.limit {
-            let longest = {
-                let slots = self.slots.borrow();
-                let mut awake = self.awake.borrow_mut();
-                awake.retain(|id| slots.contains_key(id)); // a caller may go before its event begins
-                let idle = awake.iter().filter_map(|id| slots.get(id)).filter(|slot| slot.is_idle());
-                idle.max_by_key(|slot| (!slot.state.is_lingering(), slot.state.idle_for())).cloned()
-            };
-            let Some(longest) = longest else { return false };
+            let Some(longest) = self.longest_idle() else { return false };
             self.put_to_sleep(&longest);
         }
         self.awake.borrow_mut().insert(*id);
@@ -352,6 +352,38 @@ impl<O: SessionObject> ThreadObjects<O> {
             self.room.notify_one();
         }
         true
+    }
+
+    /// The awake object that has been idle for longest; one that an idle connection keeps in memory comes after all others.
+    fn longest_idle(&self) -> Option<Rc<Slot<O>>> {
+        let slots = self.slots.borrow();
+        let mut awake = self.awake.borrow_mut();
+        awake.retain(|id| slots.contains_key(id)); // a caller may go before its event begins
+        let idle = awake.iter().filter_map(|id| slots.get(id)).filter(|slot| slot.is_idle());
+        idle.max_by_key(|slot| (!slot.state.is_lingering(), slot.state.idle_for())).cloned()
+    }
+
+    /// An object may be idle now: lets others have its room, and its memory if they have too much.
+    fn event_ended(self: &Rc<Self>) {
+        self.room.notify_one();
+        self.shed();
+    }
+
+    /// Puts idle objects to sleep while those that are awake have more memory than they may, other tasks in between.
+    fn shed(self: &Rc<Self>) {
+        if !self.memory.is_over() || self.is_shedding.replace(true) {
+            return;
+        }
+        let objects = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            while objects.memory.is_over() {
+                let Some(longest) = objects.longest_idle() else { break };
+                objects.put_to_sleep(&longest);
+                tokio::task::yield_now().await;
+            }
+            objects.is_shedding.set(false);
+            objects.room.notify_one();
+        });
     }
 
     /// Drops an idle object's instance and its connection; forgets it where nothing in memory belongs to it.
@@ -402,7 +434,7 @@ impl<O: SessionObject> ThreadObjects<O> {
             }
             state.incoming.set(state.incoming.get() - bytes);
             state.event_ended.notify_waiters();
-            objects.room.notify_one();
+            objects.event_ended();
         });
     }
 }
@@ -434,7 +466,9 @@ impl<O: SessionObject> Slot<O> {
         let slot = Rc::clone(self);
         let event = self.state.event(async move {
             let object = slot.instance().await?;
-            work(object).await
+            let result = work(Rc::clone(&object)).await;
+            slot.state.share.declare(object.memory());
+            result
         });
         Box::pin(event)
     }

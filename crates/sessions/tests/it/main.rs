@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod alarms;
+mod awake;
 mod backup;
 mod catalog;
 mod faults;

@@ -15,6 +15,7 @@
 
 mod draft;
 mod exec;
+mod memory;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -34,6 +35,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
 
+use self::memory::Measured;
 use super::disk;
 use super::fault::{Fault, failure};
 use super::health::Health;
@@ -85,6 +87,7 @@ pub(in crate::host) struct Storage {
     /// Settings that the object has made on its connection, for the one that follows a draft's.
     settings: Arc<Mutex<Vec<(&'static str, String)>>>,
     wal: WalPages,
+    measured: Measured,
     /// The journal that makes commits durable, if there is one, and how far it has followed this file.
     log: Option<Rc<Log>>,
     follower: RefCell<Option<Follower>>,
@@ -216,6 +219,7 @@ impl Storage {
             writes: Arc::default(),
             settings: Arc::default(),
             wal: WalPages::default(),
+            measured: Measured::default(),
             log: log.cloned(),
             follower: RefCell::new(None),
             open: Cell::new(false),
@@ -435,12 +439,6 @@ impl Storage {
             // SQLite rolls back when the connection is dropped.
             self.is_unsound.set(true);
         }
-    }
-
-    pub(in crate::host) fn size(&self) -> Result<u64> {
-        let sql = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
-        let size: i64 = self.trusted(|connection| connection.query_row(sql, [], |row| row.get(0)))?;
-        Ok(size.unsigned_abs())
     }
 
     /// Drops what the object has made, and empties what the host has.
