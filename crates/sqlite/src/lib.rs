@@ -18,6 +18,8 @@
 //! | `cache_bytes`, `definition_bytes` | the memory of a connection |
 //! | `WalPages`, `WalChain` | write-ahead logs: their length, their frames |
 //! | `journal` | one log and one sync for the commits of many databases |
+//! | `history` | every state of a database, out of the differences between its commits |
+//! | `copy_pages`, `open_image` | whole databases: copied in one transaction, opened from the bytes of a file |
 //!
 //! A guess by words serves where a wrong one costs time alone. Each rule that must hold is enforced by SQLite
 //! itself.
@@ -33,6 +35,8 @@ mod codes;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod functions;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+pub mod history;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 pub mod journal;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod limited;
@@ -40,6 +44,8 @@ mod limited;
 mod math;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod memory;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod pages;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod pragmas;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
@@ -60,9 +66,11 @@ pub use self::{
     cache::StatementCache,
     codes::code_name,
     functions::{allows_function, knows_function, unknown_function},
+    history::HistoryId,
     limited::prepare_next,
     math::add_math_functions,
     memory::{cache_bytes, definition_bytes},
+    pages::{copy_pages, open_image},
     pragmas::{LASTING, lasting_setting, reads_data_version, runs_optimize, sets_something},
     prepared::{Failure, Prepared, Text, breaks_foreign_keys, drop_modules, prepare, set_last_insert_rowid, text},
     row_counts::{COUNTS_ROWS, RowCounts},

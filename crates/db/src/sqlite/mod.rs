@@ -28,7 +28,6 @@ mod fault;
 #[cfg(feature = "local")]
 mod history;
 mod lane;
-mod pages;
 mod replica;
 #[cfg(feature = "local")]
 mod threads;
