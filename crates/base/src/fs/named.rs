@@ -156,7 +156,12 @@ fn list_folder(folder: &Path, before: &str, names: &mut Vec<String>) -> io::Resu
         if name.starts_with('.') {
             continue;
         }
-        if entry.file_type()?.is_dir() {
+        let kind = match entry.file_type() {
+            // Removed since the folder was read, on a file system that has the kind in the file alone.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            kind => kind?,
+        };
+        if kind.is_dir() {
             list_folder(&entry.path(), &format!("{before}{name}/"), names)?;
         } else {
             names.push(format!("{before}{name}"));

@@ -21,8 +21,13 @@ pub(super) fn runs(remote: &Remote, names: &Names) -> Result<Vec<Run>> {
 /// # Errors
 /// [`ErrorKind::Decode`] where it is missing, damaged or of another version, [`ErrorKind::InvalidId`] where it is of another class.
 pub(super) fn manifest(remote: &Remote, names: &Names, run: &str, class: &str) -> Result<Manifest> {
+    find_manifest(remote, names, run, class)?.ok_or_else(|| missing(&names.manifest(run)))
+}
+
+/// As [`manifest`]; `None` where it is missing.
+pub(super) fn find_manifest(remote: &Remote, names: &Names, run: &str, class: &str) -> Result<Option<Manifest>> {
     let name = names.manifest(run);
-    let Some(bytes) = remote.get(name.clone())? else { return Err(missing(&name)) };
+    let Some(bytes) = remote.get(name.clone())? else { return Ok(None) };
     let wrong = |why: &str| Error::new(ErrorKind::Decode, format!("{name} is not the manifest of a backup: {why}"));
     let lines: Vec<Manifest> = unseal(&bytes, &name)?;
     let [manifest] = <[Manifest; 1]>::try_from(lines).map_err(|_| wrong("it has not one line"))?;
@@ -36,7 +41,7 @@ pub(super) fn manifest(remote: &Remote, names: &Names, run: &str, class: &str) -
         let message = format!("the backup has objects of the class {}, not {class}", manifest.class);
         return Err(Error::new(ErrorKind::InvalidId, message));
     }
-    Ok(manifest)
+    Ok(Some(manifest))
 }
 
 fn missing(name: &str) -> Error {

@@ -30,13 +30,15 @@ pub async fn runs(target: &dyn BackupTarget, namespace: &str, limit: usize) -> R
 fn look(remote: &Remote, class: &str, limit: usize) -> Result<Vec<BackupRun>> {
     let names = Names::new(class);
     let complete = lists::runs(remote, &names)?.into_iter().rev().filter(|run| run.is_complete);
-    complete.take(limit).map(|run| describe(remote, &names, run.name, class)).collect()
+    complete.filter_map(|run| describe(remote, &names, run.name, class).transpose()).take(limit).collect()
 }
 
-fn describe(remote: &Remote, names: &Names, name: String, class: &str) -> Result<BackupRun> {
+/// `None` for a run that another process has removed since it was listed.
+fn describe(remote: &Remote, names: &Names, name: String, class: &str) -> Result<Option<BackupRun>> {
     let mut run = BackupRun { name, ended: None, objects: 0, bytes: 0, unread: 0, problem: None };
-    match lists::manifest(remote, names, &run.name, class) {
-        Ok(manifest) => {
+    match lists::find_manifest(remote, names, &run.name, class) {
+        Ok(None) => return Ok(None),
+        Ok(Some(manifest)) => {
             run.ended = Some(manifest.ended);
             run.objects = manifest.objects;
             run.bytes = manifest.bytes;
@@ -45,5 +47,5 @@ fn describe(remote: &Remote, names: &Names, name: String, class: &str) -> Result
         Err(error) if error.kind() == ErrorKind::Decode => run.problem = Some(error.to_string()),
         Err(error) => return Err(error),
     }
-    Ok(run)
+    Ok(Some(run))
 }
