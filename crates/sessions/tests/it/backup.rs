@@ -1,145 +1,25 @@
 //! Backups of a host's objects, and the way back.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod targets;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use isobar_base::sync::IgnorePoison;
 use isobar_sessions::backup::{
     Backup, BackupOptions, BackupReport, BackupTarget, RestoreOptions, RestoreReport, VerifyReport, restore, runs,
     verify,
 };
 use isobar_sessions::local::{Catalog, CatalogListOptions, CatalogWriter, OnExisting};
-use isobar_sessions::{Error, ErrorKind, Result};
+use isobar_sessions::{ErrorKind, Result};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use self::targets::{Memory, Overtaken, Pruned, Stalled};
 use super::catalog::{catalog, file, state};
 use super::faults::{act, open, put};
-
-/// A target in memory, whose puts fail after some.
-#[derive(Debug)]
-struct Memory {
-    stored: std::sync::Mutex<BTreeMap<String, Bytes>>,
-    puts: AtomicUsize,
-    most_puts: AtomicUsize,
-}
-
-impl Memory {
-    fn new() -> Arc<Self> {
-        let most_puts = AtomicUsize::new(usize::MAX);
-        Arc::new(Self { stored: Default::default(), puts: AtomicUsize::new(0), most_puts })
-    }
-
-    fn names(&self, part: &str) -> Vec<String> {
-        self.stored.lock().ignore_poison().keys().filter(|name| name.contains(part)).cloned().collect()
-    }
-
-    /// Lets this number of puts succeed from now on.
-    fn allow(&self, puts: usize) {
-        self.most_puts.store(self.puts.load(Ordering::SeqCst).saturating_add(puts), Ordering::SeqCst);
-    }
-
-    fn change(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut stored = self.stored.lock().ignore_poison();
-        let mut bytes = stored[name].to_vec();
-        change(&mut bytes);
-        stored.insert(name.to_owned(), bytes.into());
-    }
-}
-
-#[async_trait]
-impl BackupTarget for Memory {
-    async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
-        tokio::task::yield_now().await;
-        if self.puts.fetch_add(1, Ordering::SeqCst) >= self.most_puts.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Storage, "the target is gone"));
-        }
-        self.stored.lock().ignore_poison().insert(name.to_owned(), bytes);
-        Ok(())
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<Bytes>> {
-        tokio::task::yield_now().await;
-        Ok(self.stored.lock().ignore_poison().get(name).cloned())
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        let stored = self.stored.lock().ignore_poison();
-        Ok(stored.keys().filter(|name| name.starts_with(prefix)).cloned().collect())
-    }
-
-    async fn delete(&self, name: &str) -> Result<()> {
-        self.stored.lock().ignore_poison().remove(name);
-        Ok(())
-    }
-}
-
-/// A target into which another process backs up its objects, and keeps one run, before the first list is put.
-#[derive(Debug)]
-struct Overtaken {
-    target: Arc<Memory>,
-    others: PathBuf,
-    is_over: AtomicBool,
-}
-
-#[async_trait]
-impl BackupTarget for Overtaken {
-    async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
-        if name.ends_with(".objects") && !self.is_over.swap(true, Ordering::SeqCst) {
-            let options = BackupOptions::default().with_keep(1);
-            let other = Backup::new(&self.others, "Probe", self.target.clone()).with_options(options);
-            let run = move || tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(other.run());
-            std::thread::spawn(run).join().unwrap()?;
-        }
-        self.target.put(name, bytes).await
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<Bytes>> {
-        self.target.get(name).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        self.target.list(prefix).await
-    }
-
-    async fn delete(&self, name: &str) -> Result<()> {
-        self.target.delete(name).await
-    }
-}
-
-/// A target that puts nothing until it is let.
-#[derive(Debug)]
-struct Stalled {
-    target: Arc<Memory>,
-    asked: AtomicUsize,
-    let_go: Semaphore,
-}
-
-#[async_trait]
-impl BackupTarget for Stalled {
-    async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        self.let_go.acquire().await.unwrap().forget();
-        self.target.put(name, bytes).await
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<Bytes>> {
-        self.target.get(name).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        self.target.list(prefix).await
-    }
-
-    async fn delete(&self, name: &str) -> Result<()> {
-        self.target.delete(name).await
-    }
-}
 
 async fn run(folder: &Path, target: &Arc<Memory>) -> BackupReport {
     try_run(folder, target).await.unwrap()
@@ -437,6 +317,37 @@ async fn an_object_that_is_damaged_stays_in_the_backup_as_it_was() {
     assert_eq!(value_in(to.path(), "Ada").await, "Ada");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn an_object_whose_file_cannot_be_read_ends_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = Memory::new();
+    for name in ["Ada", "Bob", "Eve"] {
+        put_in(folder.path(), name, "first").await;
+    }
+    run(folder.path(), &target).await;
+    for name in ["Ada", "Bob", "Eve"] {
+        put_in(folder.path(), name, "second").await;
+    }
+    let [ada, eve] = ["Ada", "Eve"].map(|name| file(folder.path(), &catalog(folder.path()), name));
+    for path in [&ada, &eve] {
+        std::fs::remove_file(path).unwrap();
+    }
+    std::fs::create_dir(&ada).unwrap();
+    std::os::unix::fs::symlink(&eve, &eve).unwrap();
+    let listed = catalog(folder.path()).list(&CatalogListOptions::default()).unwrap().objects;
+    assert_eq!(listed.len(), 3, "{listed:?}");
+    let report = run(folder.path(), &target).await;
+    let mut unread: Vec<_> = report.unread.iter().filter_map(|(id, _)| id.name()).collect();
+    unread.sort_unstable();
+    assert_eq!((report.objects, report.read, unread), (3, 1, vec!["Ada", "Eve"]));
+    let to = tempfile::tempdir().unwrap();
+    assert_eq!(restored(&target, to.path(), RestoreOptions::default()).await.unwrap().objects, 3);
+    for (name, value) in [("Ada", "first"), ("Bob", "second"), ("Eve", "first")] {
+        assert_eq!(value_in(to.path(), name).await, value, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_restore_overwrites_only_when_told_and_takes_single_objects() {
     let folder = tempfile::tempdir().unwrap();
@@ -493,4 +404,7 @@ async fn runs_are_listed_the_newest_first_with_damage_in_their_entries() {
     assert!(found[2].ended.is_none() && found[2].problem.is_some(), "{found:?}");
     assert_eq!(runs(&*target, "Probe", 2).await.unwrap(), found[..2]);
     assert_eq!(runs(&*target, "Other", 2).await.unwrap(), []);
+    // Those that another process removes meanwhile are not there.
+    let pruned = Pruned { target: target.clone(), is_over: AtomicBool::new(false) };
+    assert_eq!(runs(&pruned, "Probe", 10).await.unwrap(), found[..2]);
 }

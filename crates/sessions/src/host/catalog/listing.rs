@@ -159,8 +159,16 @@ pub(super) fn entry_of(catalog: &Catalog, id: &ObjectId, guard: &Guard) -> Resul
 pub(super) fn entry(catalog: &Catalog, row: Row, check: bool, guard: &Guard) -> Result<Option<CatalogEntry>> {
     let id = ObjectId::from_parts(row.id, row.name);
     let path = catalog.file(&id);
-    let (bytes, changed) = measure(&path).map_err(|error| catalog.failed(&error))?;
     let shown = path.display();
+    let (bytes, changed) = match measure(&path) {
+        Ok(measured) => measured,
+        // It hides no other object.
+        Err(error) => {
+            let damage = Some(format!("the session object's file {shown} cannot be read: {error}"));
+            let alarm = row.alarm.map(time);
+            return Ok(Some(CatalogEntry { id, bytes: 0, alarm, changed: None, damage }));
+        }
+    };
     let damage = if let Some(why) = catalog.withheld(&row.id) {
         Some(why)
     } else if file_length(&path) > 0 {

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use isobar_base::fs::SqliteFile;
+use isobar_base::io::Class;
 
 use super::format::{self, BLOCK, Entry, FORMAT, Manifest, Names, Run, VERSION, digest, push_line, seal};
 use super::lists::{self, Earlier, Entries, Lists};
@@ -65,7 +67,8 @@ impl Backup {
     /// the same; objects that were deleted are not in the run. Where nothing has changed no run is added.
     ///
     /// A run that fails or is dropped leaves the complete ones as they are, and the next run goes on with what it has put. An object
-    /// that cannot be read ([`ErrorKind::Damaged`], or written to all the time) stays as the run before has it, and is in the report.
+    /// that cannot be read (damaged, on a bad part of the disk, or written to all the time) stays as the run before has it, and is in the
+    /// report.
     /// A run that another process has overtaken fails, and what it has listed is removed: the other one may have removed blocks of it.
     ///
     /// # Errors
@@ -164,20 +167,17 @@ fn is_unchanged(catalog: &Catalog, remote: &Remote, entries: Entries) -> Result<
     let mut is_same = true;
     each_object(catalog, |entry| {
         let known = earlier.find(remote, &entry.id.to_string())?;
-        let stamp = stamp_of(catalog, &entry)?;
+        let stamp = stamp_of(catalog, &entry);
         is_same = !earlier.is_other && known.is_some_and(|known| known.is_of(stamp.as_deref()));
         Ok(is_same)
     })?;
     Ok(is_same && !earlier.has_more(remote)? && !earlier.is_other)
 }
 
-/// The mark of an object's files; `None` where they are not to be trusted.
-fn stamp_of(catalog: &Catalog, entry: &CatalogEntry) -> Result<Option<String>> {
-    if entry.damage.is_some() {
-        return Ok(None);
-    }
-    let path = catalog.file(&entry.id);
-    stamp(&path).map_err(|error| failed(&path, "read", &error))
+/// The mark of an object's files; `None` where they are not to be trusted, or have none: then they are read, which says why not.
+fn stamp_of(catalog: &Catalog, entry: &CatalogEntry) -> Option<String> {
+    let trusted = entry.damage.is_none().then(|| catalog.file(&entry.id))?;
+    stamp(&trusted).ok().flatten()
 }
 
 impl Running<'_> {
@@ -190,21 +190,15 @@ impl Running<'_> {
             known = known.or(found);
         }
         // Before the copy: what changes afterwards has another mark.
-        let stamp = stamp_of(self.catalog, &entry)?;
+        let stamp = stamp_of(self.catalog, &entry);
         let added = match known {
             Some(known) if !self.is_full && known.is_of(stamp.as_deref()) => known,
             known => {
                 let guard = self.catalog.guard()?;
-                match self.open(&entry, &guard) {
+                match self.detached(&entry, guard) {
                     Ok(None) => return Ok(()), // deleted meanwhile
-                    Ok(Some(reader)) => {
-                        let file = detach(&reader).map_err(|error| failed(reader.file(), "copied", &error))?;
-                        let name = entry.id.name().map(str::to_owned).or_else(|| reader.name().ok().flatten());
-                        let _copy = Some(reader).filter(Reader::is_copy); // until it is put
-                        drop(guard); // no host waits for the target
-                        self.copy(remote, &entry, name, file, stamp, known.as_ref())?
-                    }
-                    Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Overloaded) => {
+                    Ok(Some(file)) => self.copy(remote, &entry, file, stamp, known.as_ref())?,
+                    Err(error) if self.is_of_object(&entry, &error) => {
                         let why = error.to_string();
                         let name = entry.id.name().map(str::to_owned);
                         self.report.unread.push((entry.id, why.clone()));
@@ -230,6 +224,25 @@ impl Running<'_> {
         self.lists.push(remote, &added)
     }
 
+    /// Opens an object's file to be read without the guard; `None` where there is none.
+    fn detached(&self, entry: &CatalogEntry, guard: Guard) -> Result<Option<Detached>> {
+        let Some(reader) = self.open(entry, &guard)? else { return Ok(None) };
+        let file = detach(&reader).map_err(|error| failed(reader.file(), "copied", &error))?;
+        let name = entry.id.name().map(str::to_owned).or_else(|| reader.name().ok().flatten());
+        let copy = Some(reader).filter(Reader::is_copy);
+        drop(guard); // no host waits for the target
+        Ok(Some(Detached { name, file, _copy: copy }))
+    }
+
+    /// Whether an error is that of one object's files, which ends no run, and not that of the folder of temporary files.
+    fn is_of_object(&self, entry: &CatalogEntry, error: &Error) -> bool {
+        match error.kind() {
+            ErrorKind::Damaged | ErrorKind::Overloaded => true,
+            ErrorKind::Storage => is_unreadable(&self.catalog.file(&entry.id)),
+            _ => false,
+        }
+    }
+
     /// Opens an object's file, which SQLite finds nothing wrong with.
     fn open(&self, entry: &CatalogEntry, guard: &Guard) -> Result<Option<Reader>> {
         match (self.catalog.sound_reader(&entry.id, guard)?, &entry.damage) {
@@ -243,8 +256,7 @@ impl Running<'_> {
         &mut self,
         remote: &mut Remote,
         entry: &CatalogEntry,
-        name: Option<String>,
-        mut file: impl Read,
+        Detached { name, mut file, _copy }: Detached,
         stamp: Option<String>,
         known: Option<&Entry>,
     ) -> Result<Entry> {
@@ -319,6 +331,27 @@ impl Running<'_> {
         );
         Err(Error::new(ErrorKind::Storage, message))
     }
+}
+
+/// An object's file that is read without its guard.
+struct Detached {
+    /// The name that the object was made from, where that is known.
+    name: Option<String>,
+    file: Box<dyn Read>,
+    /// The copy that is read, which ends with this.
+    _copy: Option<Reader>,
+}
+
+/// Whether a database's file, or its write-ahead log, is there and cannot be read through.
+fn is_unreadable(path: &Path) -> bool {
+    let read = |path: &Path| match File::open(path) {
+        Ok(mut file) => io::copy(&mut file, &mut io::sink()).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    let result = read(path).and_then(|()| read(&SqliteFile::Wal.beside(path)));
+    // One of the process, such as too many open files, is none of the file.
+    result.is_err_and(|error| Class::of(&error) != Class::Temporary)
 }
 
 /// Returns an object's file to be read without its guard: one that is read in its place is copied, into memory up to the size of a block
