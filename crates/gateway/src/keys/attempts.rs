@@ -62,7 +62,7 @@ impl FailedAttempts {
     /// The clock is the caller's, as for [`note_failure`](Self::note_failure): tests need no waiting.
     #[must_use]
     pub fn blocked_for(&self, address: IpAddr, now: Instant) -> Option<Duration> {
-        let failures = self.addresses.lock().ignore_poison().get(&network(address)).copied()?;
+        let failures = self.addresses.lock().ignore_poison().get(&Self::counted(address)).copied()?;
         let left = self.window.checked_sub(now.duration_since(failures.since))?;
         (failures.count >= self.limit && !left.is_zero()).then_some(left)
     }
@@ -89,19 +89,19 @@ impl FailedAttempts {
                 addresses.clear();
             }
         }
-        let failures = addresses.entry(network(address)).or_insert(Failures { since: now, count: 0 });
+        let failures = addresses.entry(Self::counted(address)).or_insert(Failures { since: now, count: 0 });
         if now.duration_since(failures.since) >= self.window {
             *failures = Failures { since: now, count: 0 };
         }
         failures.count = failures.count.saturating_add(1);
     }
-}
 
-/// The address, or the network of 64 bits that one client usually has.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        address => address,
+    /// The address as it is counted: itself, or the network of 64 bits that one client usually has.
+    pub(crate) fn counted(address: IpAddr) -> IpAddr {
+        match address.to_canonical() {
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+            address => address,
+        }
     }
 }
 

@@ -36,7 +36,7 @@ const ADDRESSES: usize = 1024;
 pub(super) struct Watch {
     pub(super) audit: Option<Audit>,
     pub(super) attempts: Option<Arc<FailedAttempts>>,
-    /// Addresses from which a signature of a key was good, by the ids of keys: guesses take no memory.
+    /// Addresses from which a signature of a key was good, as failures are counted, by the ids of keys: guesses take no memory.
     verified: Arc<Mutex<HashMap<String, HashSet<IpAddr>>>>,
 }
 
@@ -62,7 +62,8 @@ impl Watch {
         let address = seen.address?;
         let left = self.attempts.as_ref()?.blocked_for(address, Instant::now())?;
         let verified = self.verified.lock().ignore_poison();
-        if seen.key.as_ref().and_then(|key| verified.get(key)).is_some_and(|known| known.contains(&address)) {
+        let known = seen.key.as_ref().and_then(|key| verified.get(key));
+        if known.is_some_and(|known| known.contains(&FailedAttempts::counted(address))) {
             return None;
         }
         let message = "There were too many failed attempts from this address; try again later";
@@ -76,6 +77,7 @@ impl Watch {
     /// Remembers that the signature of a request was good.
     pub(super) fn remember(&self, seen: &Seen) {
         let (Some(_), Some(address), Some(key)) = (&self.attempts, seen.address, &seen.key) else { return };
+        let address = FailedAttempts::counted(address);
         let mut verified = self.verified.lock().ignore_poison();
         if let Some(known) = verified.get_mut(key) {
             if known.len() >= ADDRESSES && !known.contains(&address) {

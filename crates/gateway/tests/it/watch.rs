@@ -108,6 +108,20 @@ async fn blocked_address_may_use_the_key_that_it_has_used_before() {
     guess.send(from("203.0.113.7", guess.sign(&call))).await.refused(403, "SignatureDoesNotMatch");
 }
 
+/// A network of 64 bits is blocked as one address, and a client in it changes its own.
+#[tokio::test]
+async fn blocked_network_may_use_the_key_that_it_has_used_before() {
+    let mut setup = Setup::new();
+    setup.door = setup.door.with_attempts(Arc::new(FailedAttempts::new(1, Duration::from_secs(60))));
+    let owner = setup.client("owner");
+    let wrong = Client { secret: "wrong".to_owned(), ..setup.client("writer") };
+    let call = Call::get("/photos/none");
+    owner.send(from("2001:db8::1", owner.sign(&call))).await.refused(404, "NoSuchKey");
+    wrong.send(from("2001:db8::2", wrong.sign(&call))).await.refused(403, "SignatureDoesNotMatch");
+    wrong.send(from("2001:db8::2", wrong.sign(&call))).await.refused(503, "SlowDown");
+    owner.send(from("2001:db8::3", owner.sign(&call))).await.refused(404, "NoSuchKey");
+}
+
 #[tokio::test]
 async fn objects_that_a_key_may_not_delete_are_reported_once() {
     let sink = MemorySink::new();
