@@ -204,7 +204,7 @@ impl SessionRows {
 /// ```
 #[async_trait]
 pub trait SessionCatalog: Debug + Send + Sync {
-    /// Returns the classes that have objects, in byte order.
+    /// Returns the classes, in byte order. One may have no object yet.
     ///
     /// # Errors
     /// [`CatalogErrorKind::Unavailable`](super::CatalogErrorKind::Unavailable).

@@ -6,8 +6,8 @@
 //! | resource | operations |
 //! |---|---|
 //! | tokens, accounts, memberships | verify; list and get the account |
-//! | R2 | buckets: list, create, get, delete, CORS, lifecycle; objects: list, get, put, delete |
-//! | D1 | list, create, get, delete, query, raw, import, export, time travel |
+//! | R2 | buckets: list, create, get, edit, delete, CORS, lifecycle; features that there are not: get; objects: list, get, put, delete |
+//! | D1 | list, create, get, edit, delete, query, raw, import, export, time travel |
 //! | Durable Objects | list namespaces and their objects |
 //! | Analytics Engine | SQL over the datasets (feature `analytics`) |
 //! | GraphQL | the number and size of a bucket's objects, as `wrangler r2 bucket info` asks for it |

@@ -19,7 +19,7 @@ const SECTIONS = [
   { id: "requests", name: "Requests", about: "Log of the application's requests with timings", view: requests.view, has: () => current().requests !== null },
   { id: "deploys", name: "Deploys", about: "Versions of the site, and the way back", view: deploys.view, has: () => current().deploys !== null },
   { id: "backups", name: "Backups", about: "States in the target, checks, runs", view: backups.view, has: () => current().has_backups && (mayRead().d1 || mayRead().sessions) },
-  { id: "api", name: "API", about: "Every route, to be tried", view: reference.view, has: () => true },
+  { id: "api", name: "API", about: "Routes, to be tried", view: reference.view, has: () => true },
 ];
 
 const main = document.getElementById("main");

@@ -77,7 +77,7 @@ async function object(kind, id, signal) {
   return [
     title(name), crumbs(["Session objects", address(["sessions"])], [kind, address(["sessions", kind])], [name]),
     damage && h("p", { class: "message error", role: "alert" }, damage),
-    facts(["Id", h("code", {}, result.id)], ["Size", bytes(result.bytes)], ["Key-value pairs", number(keys)], ["WebSockets", sockets === null ? "not known here: another process hosts the object" : number(sockets.length)],
+    facts(["Id", h("code", {}, result.id)], ["Size", bytes(result.bytes)], ["Key-value pairs", number(keys)], ["WebSockets", sockets === null ? "known to the application alone, which hosts the object" : number(sockets.length)],
       ["Alarm", alarm ? `${time(alarm)}${alarm_retries > 0 ? `, after ${plural(alarm_retries, "failure")}` : ""}` : "none"], ["Modified", time(result.changed)]),
     stored.length > 0 && list("State", [["Stored", "name"], ["Rows", "number"]], stored).box,
     timers.length > 0 && [h("h2", {}, "Timers"), list("Timers", [["Timer", "name"], ["Runs", "nowrap"], "Cron", ["Failures", "number"]], timers.map(timer)).box],
