@@ -198,4 +198,8 @@ impl SessionNamespace for Evicting {
     async fn sockets(&self, id: &ObjectId) -> isobar_sessions::Result<Vec<isobar_sessions::SocketDetails>> {
         self.namespace.sockets(id).await
     }
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn drain(&self, limit: std::time::Duration) -> isobar_sessions::Result<()> {
+        self.namespace.drain(limit).await
+    }
 }

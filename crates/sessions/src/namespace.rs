@@ -194,6 +194,45 @@ pub trait SessionNamespace: Debug + Send + Sync {
     async fn sockets(&self, _id: &ObjectId) -> Result<Vec<SocketDetails>> {
         Err(Error::new(ErrorKind::Unsupported, "this host cannot list sockets").during(Operation::Sockets))
     }
+
+    /// Ends the host's work in order, before it is dropped: no more alarms begin, events in flight end, and what they have sent leaves;
+    /// then every WebSocket is closed with 1001, what its client had sent before is handled, and its end, too, if the client answers
+    /// within 2 s. All of it takes this time at most. What is dropped without it breaks events off at their next await; nothing that was
+    /// answered is lost either way, and alarms that come due meanwhile run with the next start.
+    ///
+    /// Requests are still taken, as events in flight may need other objects: end what calls from outside first. There is no such method
+    /// inside Workers. Default: does nothing.
+    ///
+    /// ```
+    /// # #[cfg(not(feature = "memory"))]
+    /// # fn main() {}
+    /// # #[cfg(feature = "memory")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> isobar_sessions::Result<()> {
+    /// use std::time::Duration;
+    /// # use isobar_sessions::memory::MemoryHost;
+    /// # use isobar_sessions::{Request, Response, Result, SessionContext, SessionObject};
+    /// use isobar_sessions::SessionNamespace;
+    /// # struct Any;
+    /// # impl SessionObject for Any {
+    /// #     type Env = ();
+    /// #     async fn start(_: SessionContext, _: ()) -> Result<Self> { Ok(Self) }
+    /// #     async fn fetch(&self, _: Request) -> Result<Response> { Ok(Response::default()) }
+    /// # }
+    /// let host = MemoryHost::<Any>::new("Any", || ())?;
+    /// // ... the server takes no more requests ...
+    /// host.drain(Duration::from_secs(10)).await?;
+    /// drop(host);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Reset`] when events are still in flight after this time: they are broken off when the host is dropped.
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn drain(&self, _limit: std::time::Duration) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -226,5 +265,9 @@ impl<N: SessionNamespace + ?Sized> SessionNamespace for Arc<N> {
     #[cfg(not(target_arch = "wasm32"))]
     async fn sockets(&self, id: &ObjectId) -> Result<Vec<SocketDetails>> {
         (**self).sockets(id).await
+    }
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn drain(&self, limit: std::time::Duration) -> Result<()> {
+        (**self).drain(limit).await
     }
 }

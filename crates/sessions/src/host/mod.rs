@@ -13,6 +13,7 @@ mod backend;
 mod catalog;
 mod convert;
 mod disk;
+mod drain;
 mod fault;
 mod health;
 mod index;
@@ -34,7 +35,7 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::marker::PhantomData;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -105,6 +106,7 @@ impl Host {
             socket_bytes: options.socket_bytes,
             incoming_bytes: options.incoming_bytes,
             awake: Arc::default(),
+            pauses: AtomicBool::new(false),
         });
         let scheme = IdScheme::new(namespace);
         let env = Arc::new(env);
@@ -276,6 +278,9 @@ macro_rules! namespace {
             async fn sockets(&self, id: &ObjectId) -> Result<Vec<SocketDetails>> {
                 let listed = self.host.ask(id, |reply| Job::Sockets(id.clone(), reply)).await;
                 listed.map_err(|error| error.during(Operation::Sockets))
+            }
+            async fn drain(&self, limit: Duration) -> Result<()> {
+                self.host.drain(limit).await.map_err(|error| error.during(Operation::Drain))
             }
         }
     };

@@ -12,6 +12,9 @@
 //! **Syncs are shared.** The loop prefers jobs over the journal: only when the thread has nothing else to run is the journal
 //! synced, once for all turns that have committed meanwhile. The more load, the more turns share a sync.
 
+mod drain;
+mod job;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -25,8 +28,9 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use isobar_sqlite::journal::JournalOptions;
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 
+pub(super) use self::job::Job;
 use super::alarms;
 use super::disk;
 use super::log::Log;
@@ -35,32 +39,13 @@ use super::options::HostOptions;
 use super::socket::SocketEvent;
 use super::state::{ObjectState, Shared};
 use super::storage::AlarmRow;
-use super::ticket::Ticket;
 use super::waiting::Waiting;
-use crate::{
-    Error, ErrorKind, ObjectId, Request, Response, Result, SessionContext, SessionObject, SocketDetails, limits,
-};
+use crate::{Error, ErrorKind, ObjectId, Result, SessionContext, SessionObject, SocketDetails, limits};
 
 /// How long after it could not be read an object's alarm is looked at again.
 const LOOK_AGAIN: i64 = 2_000;
 /// How long after its object was found to be damaged.
 const LOOK_AGAIN_AT_DAMAGE: i64 = 60_000;
-
-/// A task for a thread.
-pub(super) enum Job {
-    Fetch(ObjectId, Box<Request>, oneshot::Sender<Result<Response>>, Ticket),
-    Alarm(ObjectId),
-    Evict(ObjectId, oneshot::Sender<Result<()>>),
-    Sockets(ObjectId, oneshot::Sender<Result<Vec<SocketDetails>>>),
-    Stop,
-}
-
-impl Job {
-    /// Whether the caller has gone.
-    fn is_abandoned(&self) -> bool {
-        matches!(self, Self::Fetch(_, _, reply, _) if reply.is_closed())
-    }
-}
 
 /// A thread's objects.
 pub(super) struct Worker<O: SessionObject> {
@@ -275,6 +260,8 @@ impl<O: SessionObject> Worker<O> {
                 });
             }
             Job::Sockets(id, reply) => drop(reply.send(Ok(self.objects.sockets(&id)))),
+            Job::Finish(until, done) => self.objects.finish(until, done),
+            Job::GoAway(until, done) => self.objects.go_away(until, done),
             Job::Stop => {}
         }
         None

@@ -1,15 +1,17 @@
 //! The conformance kit on every host, and what is particular to the local one.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and say what it has measured")]
 
 mod alarms;
 mod awake;
 mod backup;
 mod catalog;
+mod drain;
 mod faults;
 mod flood;
 #[cfg(target_os = "linux")]
 mod growth;
 mod journal;
+mod overload;
 mod restart;
 mod scheduler;
 mod sockets;
