@@ -14,6 +14,9 @@ use crate::{
     Cursor, Error, ErrorKind, KvListOptions, ObjectId, Parameters, Result, ServerSocket, Value, WebSocket, limits,
 };
 
+/// Text of the error for [`SessionContext::delete_all`] within a transaction.
+pub(crate) const DELETE_IN_TRANSACTION: &str = "deleteAll() cannot be called inside a transaction";
+
 /// The body of a transaction: run once, inside it.
 pub type TransactionBody<'a> = &'a mut dyn FnMut() -> Result<()>;
 
@@ -112,7 +115,7 @@ pub trait SessionBackend {
     fn kv_delete(&self, key: &str) -> Result<bool>;
     /// Lists keys with the JSON of their values, in byte order of the keys. [`Kv::list`] has checked the options.
     fn kv_list(&self, options: &KvListOptions) -> Result<Vec<(String, Bytes)>>;
-    /// Removes all tables, keys and the alarm, atomically.
+    /// Removes all tables, keys and the alarm, atomically. Fails within a transaction.
     fn delete_all(&self) -> Result<()>;
     /// Returns the time of the alarm; `None` without one, and while its handler runs and has set no other.
     fn alarm(&self) -> Result<Option<DateTime<Utc>>>;
@@ -260,6 +263,7 @@ impl SessionContext {
     /// Removes all tables, keys and the alarm, atomically. WebSockets stay open.
     ///
     /// # Errors
+    /// [`ErrorKind::InvalidArgument`] within a [transaction](Self::transaction), which could not be undone inside Workers;
     /// [`ErrorKind::Storage`], [`ErrorKind::StorageFull`] and [`ErrorKind::Damaged`] when the object's file fails.
     pub fn delete_all(&self) -> Result<()> {
         self.backend.delete_all()

@@ -31,6 +31,8 @@ pub mod script;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod cache;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod changes;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod codes;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod functions;
@@ -64,6 +66,7 @@ mod wal_file;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 pub use self::{
     cache::StatementCache,
+    changes::KeptChanges,
     codes::code_name,
     functions::{allows_function, knows_function, unknown_function},
     history::HistoryId,

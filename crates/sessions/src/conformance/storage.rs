@@ -19,12 +19,15 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             functions_are_those_that_workerd_allows,
             delete_and_update_take_order_and_limit,
             tables_of_sqlite_alone_are_unknown,
+            names_and_offsets_are_those_of_the_statement_as_written,
+            changes_count_what_the_object_has_written,
         }
         "kv" => {
             keys_are_put_got_and_deleted,
             lists_have_bounds_prefix_and_order,
             wrong_lists_are_refused,
             delete_all_empties_everything,
+            delete_all_is_refused_in_a_transaction,
         }
         "transactions" => {
             a_failing_transaction_is_undone,
@@ -252,6 +255,61 @@ async fn tables_of_sqlite_alone_are_unknown(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// An integer is bound exactly, and neither a column's name nor an error shows how.
+async fn names_and_offsets_are_those_of_the_statement_as_written(sessions: Subject) -> Outcome {
+    let query = json!({"op": "sql", "sql": "SELECT ?, ?2 + ?, ? AS d", "values": [1, 2, 3, 4]});
+    let got = act(&sessions, "sql/as written", json!([query])).await?;
+    ensure_eq!(got[0], json!({"columns": ["?", "?2 + ?", "d"], "rows": [[1, 5, 4]]}));
+    for (code, text) in [
+        ("SELECT ?, nope FROM sqlite_master", "no such column: nope at offset 10: SQLITE_ERROR"),
+        ("SELECT 1; SELECT ?, nope FROM sqlite_master", "no such column: nope at offset 10: SQLITE_ERROR"),
+        ("SELECT nope, ? FROM sqlite_master", "no such column: nope at offset 7: SQLITE_ERROR"),
+    ] {
+        let query = json!({"op": "sql", "sql": code, "values": [7]});
+        ensure_eq!((code, refused(&sessions, "sql/as written", json!([query])).await?), (code, text.to_owned()));
+    }
+    Ok(())
+}
+
+/// The host's own rows do not: neither the alarm's, nor those of the object's first turn.
+async fn changes_count_what_the_object_has_written(sessions: Subject) -> Outcome {
+    let seen = || sql("SELECT changes(), last_insert_rowid()");
+    let got = act(
+        &sessions,
+        "sql/changes",
+        json!([
+            sql("CREATE TABLE t (id INTEGER PRIMARY KEY, a); INSERT INTO t VALUES (41, 1), (42, 2)"),
+            {"op": "set alarm", "in": 3_600_000},
+            seen(),
+        ]),
+    )
+    .await?;
+    ensure_eq!(got[2]["rows"], json!([[2, 42]]));
+    let got = act(
+        &sessions,
+        "sql/changes",
+        json!([
+            seen(),
+            {"op": "put", "key": "k", "value": 1},
+            seen(),
+            sql("UPDATE t SET a = 3"),
+            {"op": "delete alarm"},
+            sql("CREATE TABLE u (a)"),
+            seen(),
+            sql("UPDATE t SET a = 3 WHERE id = 1"),
+            seen(),
+            {"op": "delete all"},
+            seen(),
+            sql("CREATE TABLE t (a); INSERT INTO t VALUES (1)"),
+            seen(),
+        ]),
+    )
+    .await?;
+    let rows = [0, 2, 6, 8, 10, 12].map(|index: usize| got[index]["rows"][0].clone());
+    ensure_eq!(rows, [json!([2, 42]), json!([1, 42]), json!([2, 42]), json!([0, 42]), json!([0, 0]), json!([1, 1])]);
+    Ok(())
+}
+
 async fn the_database_has_a_size(sessions: Subject) -> Outcome {
     let got = act(&sessions, "sql/size", json!([{"op": "size"}])).await?;
     ensure!(got[0].as_u64().is_some_and(|size| size > 0 && size % 4096 == 0), "{got}");
@@ -314,6 +372,24 @@ async fn delete_all_empties_everything(sessions: Subject) -> Outcome {
         sql("CREATE TABLE p (a)"),
     ])).await?;
     ensure_eq!((&got[5], &got[6], &got[7]["rows"]), (&Json::Null, &Json::Null, &json!([[0]])));
+    Ok(())
+}
+
+/// It could not be undone with the rest: the transaction goes on as it was.
+async fn delete_all_is_refused_in_a_transaction(sessions: Subject) -> Outcome {
+    let got = act(
+        &sessions,
+        "kv/all in a transaction",
+        json!([
+            {"op": "put", "key": "k", "value": 1},
+            {"op": "transaction", "do": [{"op": "caught", "do": {"op": "delete all"}}, {"op": "put", "key": "l", "value": 2}]},
+            {"op": "caught", "do": {"op": "transaction", "do": [{"op": "delete all"}]}},
+            {"op": "list"},
+        ]),
+    )
+    .await?;
+    ensure_eq!(got[2], json!({"error": "deleteAll() cannot be called inside a transaction"}));
+    ensure_eq!(got[3], json!(["k", "l"]));
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use isobar_base::sync::IgnorePoison;
 use isobar_sqlite::script::{literal, quoted};
+use isobar_sqlite::set_last_insert_rowid;
 
 use super::{Place, Storage, in_file};
 use crate::host::disk::{self, WriteError};
@@ -57,6 +58,8 @@ impl Storage {
             return Err(Error::new(ErrorKind::Internal, "a session object's draft is published once"));
         };
         self.health.check_write()?;
+        let changes = self.changes.get(&self.connection);
+        let rowid = self.connection.last_insert_rowid();
         self.put_metadata("name", name.map(|name| rusqlite::types::Value::from(name.to_owned())))?;
         self.trusted.store(true, Ordering::Relaxed); // it asks a PRAGMA that the object may not
         let image = self.connection.serialize("main").map(|image| image.to_vec());
@@ -79,6 +82,8 @@ impl Storage {
         for (name, value) in settings {
             file.own(&format!("PRAGMA {name} = {}", literal(&value)))?;
         }
+        file.changes.set(changes);
+        set_last_insert_rowid(&file.connection, rowid);
         Ok(file)
     }
 }

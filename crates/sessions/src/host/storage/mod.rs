@@ -30,7 +30,7 @@ use isobar_base::fs::SqliteFile;
 use isobar_base::sync::IgnorePoison;
 use isobar_sqlite::journal::{DiskFile, Follower};
 use isobar_sqlite::script::quoted;
-use isobar_sqlite::{DURABLE, Product, WalPages, is_allowed, runs_optimize};
+use isobar_sqlite::{DURABLE, KeptChanges, Product, WalPages, is_allowed, runs_optimize, set_last_insert_rowid};
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
@@ -41,7 +41,7 @@ use super::fault::{Fault, failure};
 use super::health::Health;
 use super::log::Log;
 use super::rules::{VALUE_BYTES, setting};
-use crate::context::TransactionBody;
+use crate::context::{DELETE_IN_TRANSACTION, TransactionBody};
 use crate::{Error, ErrorKind, Result};
 
 pub(in crate::host) use self::values::AlarmRow;
@@ -84,6 +84,8 @@ pub(in crate::host) struct Storage {
     trusted: Arc<AtomicBool>,
     /// The statement that was prepared last writes, though SQLite says that it reads.
     writes: Arc<AtomicBool>,
+    /// What the object's SQL sees as `changes()`, in which the host's own rows do not count.
+    changes: KeptChanges,
     /// Settings that the object has made on its connection, for the one that follows a draft's.
     settings: Arc<Mutex<Vec<(&'static str, String)>>>,
     wal: WalPages,
@@ -211,8 +213,10 @@ impl Storage {
             _ => failure(error),
         };
         let connection = connection.map_err(|error| described(&error))?;
+        let changes = KeptChanges::install(&connection).map_err(|error| described(&error))?;
         let mut storage = Self {
             connection,
+            changes,
             place: place.clone(),
             health: Arc::clone(health),
             trusted: Arc::new(AtomicBool::new(true)),
@@ -443,6 +447,9 @@ impl Storage {
 
     /// Drops what the object has made, and empties what the host has.
     pub(in crate::host) fn delete_all(&self) -> Result<()> {
+        if self.savepoints.get() > 0 {
+            return Err(Error::new(ErrorKind::InvalidArgument, DELETE_IN_TRANSACTION));
+        }
         self.transaction(&mut || {
             let tables = "SELECT type, name FROM sqlite_schema WHERE type IN ('view', 'table') AND name NOT LIKE 'sqlite~_%' ESCAPE '~'
                           AND name NOT LIKE '~_cf~_%' ESCAPE '~' ORDER BY sql LIKE 'CREATE VIRTUAL%' DESC, type DESC";
@@ -456,7 +463,11 @@ impl Storage {
                 self.own(&format!("DROP {kind} IF EXISTS {}", quoted(&name)))?;
             }
             self.own("DELETE FROM _cf_KV; DELETE FROM _cf_ALARM")
-        })
+        })?;
+        // As in workerd, where the object goes on with a new database.
+        self.changes.set(0);
+        set_last_insert_rowid(&self.connection, 0);
+        Ok(())
     }
 
     /// Opens the turn's transaction with its first write.

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, params, params_from_iter};
 
+use isobar_sqlite::set_last_insert_rowid;
+
 use super::Storage;
 use crate::{KvListOptions, Result};
 
@@ -31,13 +33,17 @@ impl Storage {
     pub(in crate::host) fn kv_put(&self, key: &str, value: &[u8]) -> Result<()> {
         self.begin()?;
         let sql = "INSERT OR REPLACE INTO _cf_KV VALUES (?, ?)";
-        self.trusted(|connection| connection.prepare_cached(sql)?.execute(params![key.as_bytes(), value])).map(drop)
+        self.trusted(|connection| connection.prepare_cached(sql)?.execute(params![key.as_bytes(), value]))?;
+        self.changes.release();
+        Ok(())
     }
 
     pub(in crate::host) fn kv_delete(&self, key: &str) -> Result<bool> {
         self.begin()?;
         let sql = "DELETE FROM _cf_KV WHERE key = ?";
-        Ok(self.trusted(|connection| connection.prepare_cached(sql)?.execute([key.as_bytes()]))? > 0)
+        let removed = self.trusted(|connection| connection.prepare_cached(sql)?.execute([key.as_bytes()]))?;
+        self.changes.release();
+        Ok(removed > 0)
     }
 
     pub(in crate::host) fn kv_list(&self, options: &KvListOptions) -> Result<Vec<(String, Bytes)>> {
@@ -108,7 +114,16 @@ impl Storage {
         committed
     }
 
+    /// Writes the alarm's row, which does not show in what the object's SQL sees of its changes.
     fn keep_alarm(&self, alarm: Option<AlarmRow>) -> Result<()> {
+        self.changes.keep(&self.connection);
+        let rowid = self.connection.last_insert_rowid();
+        let written = self.write_alarm(alarm);
+        set_last_insert_rowid(&self.connection, rowid);
+        written
+    }
+
+    fn write_alarm(&self, alarm: Option<AlarmRow>) -> Result<()> {
         match alarm {
             Some(AlarmRow { scheduled, due, retries, made }) => {
                 self.put_metadata("alarm made", made.map(rusqlite::types::Value::from))?;
