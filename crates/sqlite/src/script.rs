@@ -58,7 +58,7 @@ pub fn literal(text: &str) -> String {
 #[must_use]
 pub fn unquoted(name: &str) -> String {
     let inner = |open: char, close: char| name.strip_prefix(open)?.strip_suffix(close);
-    let doubled = ['"', '`', '\''].iter().find_map(|quote| Some((inner(*quote, *quote)?, quote)));
+    let doubled = ['"', '`', '\''].into_iter().find_map(|quote| Some((inner(quote, quote)?, quote)));
     if let Some((inner, quote)) = doubled {
         return inner.replace(&format!("{quote}{quote}"), &quote.to_string());
     }

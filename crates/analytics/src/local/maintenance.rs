@@ -204,7 +204,7 @@ impl LocalSink {
         if dataset.archive.is_none() {
             return Ok(0);
         }
-        let collect = move || {
+        let collect = move || -> Result<u64> {
             // The right to change the dataset is waited for, which takes as long as a segment that is being moved.
             if Manifest::read(&dataset.folder)?.garbage.is_empty() {
                 return Ok(0);

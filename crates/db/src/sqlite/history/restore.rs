@@ -11,6 +11,7 @@ use super::fault;
 use super::index::Limit;
 use super::position::{Position, of_bookmark};
 use super::recorder::Recorder;
+use super::span::time;
 use crate::{Bookmark, Error, ErrorKind, Restored, Result};
 
 /// The error of a database that is not restored.
