@@ -12,6 +12,8 @@ use std::time::Duration;
 pub enum Dialect {
     /// SQLite's, as D1 has it.
     Sqlite,
+    /// PostgreSQL's, into which what is written for SQLite is translated as far as it means the same.
+    Postgres,
 }
 
 /// Abilities of a backend beyond those of D1's binding.
