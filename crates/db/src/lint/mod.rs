@@ -119,7 +119,7 @@ impl Linter {
 
     /// Looks at a script, and runs it for those behind it. Findings are in the order of their places.
     ///
-    /// A script is cut and run as a migration is. Parameters are NULL.
+    /// A script is cut and run as a migration is. Parameters are NULL, or 0 where that is refused, as by `LIMIT ?`.
     ///
     /// # Errors
     /// Those of the database in memory; what is wrong with the script is a finding.
@@ -142,12 +142,22 @@ impl Linter {
     }
 }
 
-/// Runs a statement, with NULL for its parameters. Rows that it inserts are undone: by them a `DROP TABLE` behind it could violate a
-/// foreign key that is only broken until the script's end.
+/// Runs a statement, with NULL for its parameters, or with 0 where NULL does not fit.
 async fn run(database: &SqliteDatabase, statement: &str) -> Result<()> {
     let parameters = sql::number_parameters(statement).1.min(limits::PARAMETERS);
+    match run_with(database, statement, vec![Value::Null; parameters]).await {
+        Err(error) if parameters > 0 && error.message().contains("datatype mismatch") => {
+            run_with(database, statement, vec![Value::Integer(0); parameters]).await
+        }
+        result => result,
+    }
+}
+
+/// Runs a statement with these parameters. Rows that it inserts are undone: by them a `DROP TABLE` behind it could violate a foreign key
+/// that is only broken until the script's end.
+async fn run_with(database: &SqliteDatabase, statement: &str, parameters: Vec<Value>) -> Result<()> {
     let inserts = ["INSERT", "REPLACE", "WITH"].contains(&sql::keyword(statement).as_str());
-    let statement = Statement::new(statement.to_owned()).bind_all(vec![Value::Null; parameters]);
+    let statement = Statement::new(statement.to_owned()).bind_all(parameters);
     if inserts {
         let undo = Statement::new(format!("SELECT json_extract('{{}}', '{UNDONE}')"));
         let batch = database.batch(vec![statement.clone(), undo]).await;

@@ -45,6 +45,7 @@ async fn d1_accepts_what_d1_runs() {
         INSERT OR REPLACE INTO users (mail) VALUES ('a'), ('a');
         INSERT INTO users (id) VALUES (1), (1);
         SELECT json_extract('{}', ?), ?2 FROM users WHERE mail GLOB 'a*';
+        SELECT id FROM users WHERE mail = ? ORDER BY id LIMIT ? OFFSET ?;
         COMMIT;";
     assert_eq!(shown(&check(Target::D1, script).await), [""; 0]);
     let linter = Linter::new(Target::D1).await.unwrap();
