@@ -131,8 +131,8 @@ impl SessionBackend for State {
             failure(error)
         };
         let cursor = Object::from(self.storage.object("sql").call("exec", &arguments).map_err(refused)?);
-        let columns = cursor.object("columnNames").elements().iter().filter_map(JsValue::as_string);
-        let columns = columns.map(|name| sql.column(&name)).collect();
+        let columns = cursor.object("columnNames").elements();
+        let columns = columns.iter().filter_map(JsValue::as_string).map(|name| sql.column(&name)).collect();
         let rows = Object::from(cursor.call("raw", &[]).map_err(failure)?).call("toArray", &[]).map_err(refused)?;
         let row = |row: JsValue| Object::from(row).elements().iter().map(value).collect::<Result<Vec<_>>>();
         let rows = Object::from(rows).elements().into_iter().map(row).collect::<Result<_>>()?;
