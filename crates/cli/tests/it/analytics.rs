@@ -113,7 +113,7 @@ fn archived_points_are_listed_queried_and_erased_where_they_are() {
     let here = folder.path();
     fs::write(here.join("wrangler.toml"), CONFIG).unwrap();
     let archive = ["analytics", "archive", "EVENTS", "--older-than", "0s"];
-    for more in [&[][..], &["--to", "r2://old/events"]] {
+    for more in [&["--json"][..], &["--to", "r2://old/events"]] {
         let refusal = refused(here, &[&archive[..], more].concat());
         assert!(refusal.contains("dataset EVENTS not found in "), "{refusal}");
     }
