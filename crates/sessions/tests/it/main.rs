@@ -13,6 +13,8 @@ mod growth;
 mod journal;
 mod overload;
 mod restart;
+#[cfg(target_os = "linux")]
+mod scale;
 mod scheduler;
 mod sockets;
 mod timers;
