@@ -20,6 +20,14 @@ pub(super) async fn get(door: &RestDoor, key: &Key, bucket: &str, feature: Featu
     success(&absent(feature, bucket))
 }
 
+/// Answers that there is no such domain or queue.
+pub(super) async fn get_entry(door: &RestDoor, key: &Key, bucket: &str, feature: Feature) -> Answer {
+    require(key, Permission::R2Read)?;
+    buckets::open(door, key, bucket).await?;
+    let message = format!("Buckets of this server have no {}", name(feature));
+    Err(ApiError::new(StatusCode::NOT_FOUND, code::NO_ROUTE, message))
+}
+
 /// Refuses a change.
 pub(super) async fn set(door: &RestDoor, key: &Key, bucket: &str, feature: Feature) -> Answer {
     buckets::administer(key)?;

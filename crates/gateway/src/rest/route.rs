@@ -32,6 +32,8 @@ pub(super) enum Route {
     DeleteBucket(String),
     EditBucket(String),
     GetFeature(String, Feature),
+    /// One of several, of which there are none.
+    GetFeatureEntry(String, Feature),
     SetFeature(String, Feature),
     GetCors(String),
     PutCors(String),
@@ -102,6 +104,7 @@ impl Route {
             | Self::ListBuckets
             | Self::GetBucket(_)
             | Self::GetFeature(..)
+            | Self::GetFeatureEntry(..)
             | Self::GetCors(_)
             | Self::GetLifecycle(_)
             | Self::ListObjects(_)
@@ -235,8 +238,7 @@ fn of_bucket(bucket: String, rest: &[&str]) -> Answer<Routes> {
 fn of_feature(bucket: String, rest: &[&str]) -> Routes {
     let feature = match rest {
         ["domains", "custom"] => Feature::CustomDomains,
-        // One of the domains, of which there are none.
-        ["domains", "custom", _] => return changes(&bucket, Feature::CustomDomains),
+        ["domains", "custom", _] => return entry(&bucket, Feature::CustomDomains),
         ["domains", "managed"] => Feature::ManagedDomain,
         ["sippy"] => Feature::Sippy,
         ["local-uploads"] => Feature::LocalUploads,
@@ -252,9 +254,16 @@ fn of_feature(bucket: String, rest: &[&str]) -> Routes {
 fn of_notifications(bucket: String, rest: &[&str]) -> Routes {
     match rest {
         [] => vec![(Method::GET, Route::GetFeature(bucket, Feature::Notifications))],
-        ["queues", _] => changes(&bucket, Feature::Notifications),
+        ["queues", _] => entry(&bucket, Feature::Notifications),
         _ => Vec::new(),
     }
+}
+
+/// Routes of one domain or queue, of which there are none.
+fn entry(bucket: &str, feature: Feature) -> Routes {
+    let mut routes = changes(bucket, feature);
+    routes.push((Method::GET, Route::GetFeatureEntry(bucket.to_owned(), feature)));
+    routes
 }
 
 /// Routes that would change a feature.

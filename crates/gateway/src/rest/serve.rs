@@ -100,6 +100,7 @@ impl RestDoor {
             Route::DeleteBucket(name) => buckets::delete(self, key, &name).await,
             Route::EditBucket(name) => buckets::edit(self, call, key, &name).await,
             Route::GetFeature(name, feature) => features::get(self, key, &name, feature).await,
+            Route::GetFeatureEntry(name, feature) => features::get_entry(self, key, &name, feature).await,
             Route::SetFeature(name, feature) => features::set(self, key, &name, feature).await,
             Route::GetCors(name) => rules::cors(self, key, &name).await,
             Route::PutCors(name) => rules::set_cors(self, key, &name, body).await,

@@ -100,6 +100,10 @@ async fn features_that_buckets_do_not_have_are_absent_and_cannot_be_set() {
         assert_eq!(refused.error(), (400, 7400), "{path}");
     }
     assert_eq!(door.call(Method::PUT, &format!("{notifications}/queues/q"), "{}").await.error(), (400, 7400));
+    for path in [format!("{bucket}/domains/custom/example.com"), format!("{notifications}/queues/q")] {
+        assert_eq!(door.get(&path).await.error(), (404, 7003), "{path}");
+        assert_eq!(door.get(&path.replace("photos", "nothing")).await.error(), (404, 10006), "{path}");
+    }
     let reader = door.issue(KeyScope::new([Permission::R2Read])).await;
     assert_eq!(door.call_as(&reader, Method::PUT, &format!("{bucket}/lock"), "{}").await.error(), (403, 10000));
 }
