@@ -129,7 +129,7 @@ async fn script(root: &Path, disk: Arc<dyn Disk>) -> (Vec<Op>, Ledger, Vec<Line>
     std::fs::create_dir(root.join("journal")).unwrap();
     record_folder(root);
     let host = open(root, &options().with_idle(Duration::from_millis(20)).with_journal_disk(disk)).unwrap();
-    let lines = Arc::new(Mutex::new(Vec::new()));
+    let lines: Arc<Mutex<Vec<Line>>> = Arc::default();
     let next = Arc::new(AtomicU64::new(FIRST));
     // One caller after another on an object, so that one turn of it at most is in flight.
     let turns: Arc<[tokio::sync::Mutex<()>]> = (0..OBJECTS).map(|_| tokio::sync::Mutex::new(())).collect();

@@ -130,7 +130,7 @@ fn list(folder: &Path) -> usize {
 
 /// Exports all objects into an import of another folder. Returns the number of objects that came.
 fn transfer(from: &Path, to: &Path) -> u64 {
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (mut reader, writer) = std::io::pipe().unwrap();
     std::thread::scope(|scope| {
         let export = scope.spawn(|| {
             let catalog = Catalog::open(from, CLASS).unwrap();
@@ -139,7 +139,8 @@ fn transfer(from: &Path, to: &Path) -> u64 {
             report.objects
         });
         let writer = CatalogWriter::create(to, CLASS).unwrap();
-        let report = writer.import(BufReader::new(reader), OnExisting::Refuse, |_| {}).unwrap();
+        let report = writer.import(BufReader::new(&mut reader), OnExisting::Refuse, |_| {}).unwrap();
+        std::io::copy(&mut reader, &mut std::io::sink()).unwrap(); // the end of an archive is empty blocks
         assert_eq!(export.join().unwrap(), report.objects);
         report.objects
     })
