@@ -16,6 +16,7 @@ mod cache_tests;
 mod checkers;
 mod clients;
 mod conformance;
+mod d1;
 mod differential;
 mod docs;
 mod doors;
@@ -27,6 +28,7 @@ mod http;
 mod mcp;
 mod npm;
 mod python;
+mod random;
 mod readers;
 mod real_site;
 mod schema;
@@ -60,6 +62,8 @@ const HELP: &str = "cargo xtask COMMAND
                         (2,000, or COUNT) on local, memory and workerd, and compare all that they give
   conformance programs [COUNT [SEED]]  the random programs alone, from this seed on; one that ends differently is shrunk
   differential          drive the platform natively and as a Worker, and compare every response
+  d1 [--operations COUNT] [--seed SEED] [--case NUMBER]  run random schemas and statements (6,000, or COUNT) on D1 in workerd and on the local
+                        database, and compare rows, types, meta and the texts of errors; a case alone is printed
   schema                test the API, natively and as a Worker, against its OpenAPI document, with schemathesis
   clients    test the platform, natively and as a Worker, with external clients: tus-js-client, oidc-provider, lighthouse
   doors      run clients that others wrote, unmodified, against the doors of `isobar serve`: wrangler, Cloudflare's SDKs for Node
@@ -94,7 +98,7 @@ const HELP: &str = "cargo xtask COMMAND
   browser [explorer]    open the platform's pages, and the explorer of `isobar serve`, in headless Chromium; screenshots go to
                         target/screenshots; axe-core judges the explorer; needs npm
 
-`worker`, `conformance`, `differential`, `drift`, `cache-tests` and `schema` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
+`d1` needs Node 22 and npm; `worker`, `conformance`, `differential`, `drift`, `cache-tests` and `schema` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
 worker-build and miniflare are installed under the target folder; `conformance` and `schema` need Python 3 with venv, too, and `analytics` and `checkers` only that.
 `clients` needs Node 22, npm and the nightly, and `mcp` npm, too. `assets` needs Node 22 and npm, `real-site` npm. `bench serve` installs Debian's nginx and wrk if they are missing; `bench s3`, `bench rest` and `bench sessions` (which installs Debian's wrk) need Node 22 and npm. `browser` and
 `clients` need Chromium and install Debian's package with apt-get if it is missing.";
@@ -107,6 +111,7 @@ fn main() -> ExitCode {
         Some("worker") => worker::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("conformance") => conformance::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("differential") => differential::run(),
+        Some("d1") => d1::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("clients") => clients::run(),
         Some("doors") => doors::run(),
         Some("mcp") => mcp::run(),

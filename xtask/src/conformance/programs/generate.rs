@@ -2,8 +2,8 @@
 
 use serde_json::{Value as Json, json};
 
-use super::random::Random;
 use super::sql;
+use crate::random::Random;
 
 const KEYS: [&str; 10] = ["", "a", "a/b", "a/c", "b", "A", "é", "\u{ffff}", "\u{1F980}", "a\u{0}"];
 /// Times of alarms, in milliseconds since 1970: those in the future are far, so that none comes while a program runs.

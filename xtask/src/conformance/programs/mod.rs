@@ -3,7 +3,6 @@
 
 mod compare;
 mod generate;
-mod random;
 mod shrink;
 mod sql;
 

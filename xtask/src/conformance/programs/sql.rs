@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::random::Random;
+use crate::random::Random;
 
 /// Tables, and what belongs to them, of which a program makes some.
 const SCHEMA: [&str; 9] = [
