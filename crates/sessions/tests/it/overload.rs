@@ -200,16 +200,18 @@ async fn descriptors_that_are_used_up_fail_events_and_lose_nothing() {
     let folder = Path::new(&folder);
     let options = HostOptions::default().with_threads(1).with_open_objects(100).with_idle(Duration::from_secs(3600));
     let (host, _) = open(folder, &options);
-    for object in ["awake", "asleep"] {
+    let tight = |free: usize| format!("with {free} free");
+    let others: Vec<_> = (0..8).map(tight).chain(["asleep".to_owned()]).collect();
+    host.get(&host.id("awake"), "/").await.unwrap();
+    for object in &others {
         host.get(&host.id(object), "/").await.unwrap();
+        host.evict(&host.id(object)).await.unwrap();
     }
-    host.evict(&host.id("asleep")).await.unwrap();
     let allowed = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(128), ..allowed }).unwrap();
     let mut taken = Vec::new();
-    while let Ok(file) = std::fs::File::open("/dev/null") {
-        taken.push(file);
-    }
+    let take_all = |taken: &mut Vec<_>| taken.extend(std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()));
+    take_all(&mut taken);
     // An object that is open goes on; one that must be opened, or made, fails and is not taken for damaged.
     host.get(&host.id("awake"), "/").await.unwrap();
     for object in ["asleep", "new"] {
@@ -217,6 +219,17 @@ async fn descriptors_that_are_used_up_fail_events_and_lose_nothing() {
         assert_eq!(error.kind(), ErrorKind::Storage, "{object}: {error}");
     }
     assert_eq!(count(&host, "awake").await, 2);
+    // With a few the file may be opened, and its write-ahead log not.
+    let mut acknowledged = Vec::new();
+    for free in 0..8 {
+        taken.truncate(taken.len() - free);
+        let answer = host.get(&host.id(&tight(free)), "/").await;
+        acknowledged.push(answer.is_ok());
+        drop(answer);
+        host.evict(&host.id(&tight(free))).await.unwrap();
+        take_all(&mut taken);
+    }
+    println!("acknowledged with 0 to 7 free descriptors: {acknowledged:?}");
     drop(taken);
     for object in ["awake", "asleep", "new"] {
         host.get(&host.id(object), "/").await.unwrap();
@@ -227,5 +240,10 @@ async fn descriptors_that_are_used_up_fail_events_and_lose_nothing() {
     let (host, _) = open(folder, &options);
     for (object, counted) in [("awake", 3), ("asleep", 2), ("new", 1)] {
         assert_eq!(count(&host, object).await, counted, "{object}");
+    }
+    assert!(acknowledged.contains(&true) && acknowledged.contains(&false), "{acknowledged:?}");
+    for (free, acknowledged) in acknowledged.into_iter().enumerate() {
+        let counted = count(&host, &tight(free)).await;
+        assert!(counted >= 1 + usize::from(acknowledged) && counted <= 2, "with {free} free: {counted}");
     }
 }
