@@ -44,19 +44,9 @@ impl Answer {
         let document = serde_json::from_slice::<Document>(json);
         let Document { meta, data, rows_before_limit_at_least } =
             document.map_err(|error| unexpected(format!("the answer is not of the format JSON: {error}")))?;
-        let columns = meta.into_iter().map(|Meta { name, ty }| match Type::from_name(&ty) {
-            Some(ty) => Ok((name, ty)),
-            None => Err(unexpected(format!("the column {name} has the unknown type {ty}"))),
-        });
-        let columns: Vec<(String, Type)> = columns.collect::<Result<_>>()?;
-        let row = |row: &Map<String, Json>| {
-            let values = columns.iter().map(|(name, ty)| {
-                let value = row.get(name).and_then(|json| value(json, ty));
-                value.ok_or_else(|| unexpected(format!("a value of the column {name} is not a {ty}")))
-            });
-            values.collect::<Result<Vec<Value>>>()
-        };
-        let rows = data.iter().map(row).collect::<Result<Vec<_>>>()?;
+        let columns = columns(meta.into_iter().map(|Meta { name, ty }| (name, ty)))?;
+        let cells = |cells: &Map<String, Json>| row(&columns, |_, name| cells.get(name));
+        let rows = data.iter().map(cells).collect::<Result<Vec<_>>>()?;
         Ok(Self { rows_before_limit_at_least, ..Self::from_rows(columns, rows)? })
     }
 }
@@ -75,19 +65,9 @@ impl Answer {
         if names.len() != meta.len() {
             return Err(unexpected(format!("the answer has {} columns in place of {}", meta.len(), names.len())));
         }
-        let columns = meta.into_iter().zip(names).map(|(Meta { ty, .. }, name)| match Type::from_name(&ty) {
-            Some(ty) => Ok((name, ty)),
-            None => Err(unexpected(format!("the column {name} has the unknown type {ty}"))),
-        });
-        let columns: Vec<(String, Type)> = columns.collect::<Result<_>>()?;
-        let row = |row: &Vec<Json>| {
-            let values = columns.iter().enumerate().map(|(number, (name, ty))| {
-                let value = row.get(number).and_then(|json| value(json, ty));
-                value.ok_or_else(|| unexpected(format!("a value of the column {name} is not a {ty}")))
-            });
-            values.collect::<Result<Vec<Value>>>()
-        };
-        let rows = data.iter().map(row).collect::<Result<Vec<_>>>()?;
+        let columns = columns(meta.into_iter().zip(names).map(|(Meta { ty, .. }, name)| (name, ty)))?;
+        let cells = |cells: &Vec<Json>| row(&columns, |number, _| cells.get(number));
+        let rows = data.iter().map(cells).collect::<Result<Vec<_>>>()?;
         Ok(Self { rows_before_limit_at_least, ..Self::from_rows(columns, rows)? })
     }
 }
@@ -100,6 +80,24 @@ struct Compact {
     data: Vec<Vec<Json>>,
     #[serde(default)]
     rows_before_limit_at_least: Option<u64>,
+}
+
+/// The columns of an answer, by their names and those of their types.
+fn columns(meta: impl Iterator<Item = (String, String)>) -> Result<Vec<(String, Type)>> {
+    let column = |(name, ty): (String, String)| match Type::from_name(&ty) {
+        Some(ty) => Ok((name, ty)),
+        None => Err(unexpected(format!("the column {name} has the unknown type {ty}"))),
+    };
+    meta.map(column).collect()
+}
+
+/// The values of a row, each found by the number and the name of its column.
+fn row<'j>(columns: &[(String, Type)], find: impl Fn(usize, &str) -> Option<&'j Json>) -> Result<Vec<Value>> {
+    let values = columns.iter().enumerate().map(|(number, (name, ty))| {
+        let value = find(number, name).and_then(|json| value(json, ty));
+        value.ok_or_else(|| unexpected(format!("a value of the column {name} is not a {ty}")))
+    });
+    values.collect()
 }
 
 /// A value of a type; 64-bit integers and times are strings, and doubles may be.
