@@ -60,7 +60,8 @@ const HELP: &str = "cargo xtask COMMAND
   conformance [--programs COUNT]  run every conformance kit on every backend: memory, local, the bindings of the real
                         workerd, S3 (miniflare, moto) and D1 over HTTP; print a table; then run random programs of session objects
                         (2,000, or COUNT) on local, memory and workerd, and compare all that they give
-  conformance programs [COUNT [SEED]]  the random programs alone, from this seed on; one that ends differently is shrunk
+  conformance programs [COUNT [SEED [ADDRESS]]]  the random programs alone, from this seed on, with the Worker, or with a server at
+                        this address that answers as it does; a program that ends differently is shrunk
   differential          drive the platform natively and as a Worker, and compare every response
   d1 [--operations COUNT] [--seed SEED] [--case NUMBER]  run random schemas and statements (6,000, or COUNT) on D1 in workerd and on the local
                         database, and compare rows, types, meta and the texts of errors; a case alone is printed

@@ -26,7 +26,10 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         ["programs"] => programs_alone(programs::PROGRAMS, 0),
         ["programs", count] => programs_alone(number(count)?, 0),
         ["programs", count, seed] => programs_alone(number(count)?, number(seed)?),
-        _ => Err("there is `cargo xtask conformance [--programs COUNT | programs [COUNT [SEED]]]`".into()),
+        ["programs", count, seed, address] => {
+            programs::run(programs::Inside::At(address.to_owned()), number(count)?, number(seed)?)
+        }
+        _ => Err("there is `cargo xtask conformance [--programs COUNT | programs [COUNT [SEED [ADDRESS]]]]`".into()),
     }
 }
 
@@ -41,13 +44,13 @@ fn everything(programs: u64) -> Outcome {
     runtime.block_on(remote::run(&workerd.address, &mut table))?;
     table.print();
     table.verdict()?;
-    programs::run(&options, workerd, programs, 0)
+    programs::run(programs::Inside::Worker(Box::new(options), Some(workerd)), programs, 0)
 }
 
 fn programs_alone(count: u64, seed: u64) -> Outcome {
     let options = options()?;
     let workerd = Workerd::start(&options)?;
-    programs::run(&options, workerd, count, seed)
+    programs::run(programs::Inside::Worker(Box::new(options), Some(workerd)), count, seed)
 }
 
 /// Returns the options of the Worker, which is built, with no state.

@@ -34,10 +34,18 @@ const AGAIN: usize = 2;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 type Transcripts = Vec<Vec<Json>>;
 
+/// Where programs run inside workerd.
+pub(super) enum Inside {
+    /// In the Worker of these options, which is started anew now and then.
+    Worker(Box<Options>, Option<Workerd>),
+    /// At the address of a server that answers as the Worker does, and is not started anew.
+    At(String),
+}
+
 /// Runs `count` programs, the first of which has this seed.
-pub(super) fn run(options: &Options, workerd: Workerd, count: u64, seed: u64) -> Outcome {
+pub(super) fn run(inside: Inside, count: u64, seed: u64) -> Outcome {
     let mut run = Run {
-        hosts: Hosts::start(options, workerd)?,
+        hosts: Hosts::start(inside)?,
         tally: Tally::default(),
         events: 0,
         failures: Vec::new(),
@@ -68,8 +76,8 @@ pub(super) fn run(options: &Options, workerd: Workerd, count: u64, seed: u64) ->
     Ok(())
 }
 
-struct Run<'o> {
-    hosts: Hosts<'o>,
+struct Run {
+    hosts: Hosts,
     tally: Tally,
     events: usize,
     failures: Vec<String>,
@@ -79,7 +87,7 @@ struct Run<'o> {
     reruns: usize,
 }
 
-impl Run<'_> {
+impl Run {
     /// Runs the programs of these seeds, starts the hosts anew, and compares what is stored with what was.
     fn generation(&mut self, seeds: Range<u64>) -> Outcome {
         let mut ends = Vec::new();
@@ -166,41 +174,52 @@ impl Run<'_> {
 }
 
 /// The hosts, on which a program runs at the same time.
-struct Hosts<'o> {
-    options: &'o Options,
+struct Hosts {
     folder: PathBuf,
     /// `None` between two starts, as is workerd.
     local: Option<Subject>,
     memory: Subject,
-    workerd: Option<Workerd>,
+    inside: Inside,
 }
 
-impl<'o> Hosts<'o> {
-    fn start(options: &'o Options, workerd: Workerd) -> Result<Self> {
+impl Inside {
+    /// Returns the address of what runs.
+    fn address(&self) -> Result<&str> {
+        match self {
+            Self::Worker(_, workerd) => Ok(&workerd.as_ref().ok_or("workerd does not run")?.address),
+            Self::At(address) => Ok(address),
+        }
+    }
+}
+
+impl Hosts {
+    fn start(inside: Inside) -> Result<Self> {
         let folder = super::fresh("conformance-programs")?;
         let memory = Arc::new(MemoryHost::<Probe>::new("Probe", || ())?);
         let local = Some(open(&folder)?);
-        Ok(Self { options, folder, local, memory, workerd: Some(workerd) })
+        Ok(Self { folder, local, memory, inside })
     }
 
     /// Starts local and workerd anew, on what they have stored.
     fn restart(&mut self) -> Outcome {
         self.local = None;
-        self.workerd = None;
         self.local = Some(open(&self.folder)?);
         self.memory = Arc::new(MemoryHost::<Probe>::new("Probe", || ())?);
-        self.workerd = Some(Workerd::start(self.options)?);
+        if let Inside::Worker(options, workerd) = &mut self.inside {
+            *workerd = None;
+            *workerd = Some(Workerd::start(options)?);
+        }
         Ok(())
     }
 
     /// Runs programs on local, memory and workerd.
     fn run(&self, prefix: &str, programs: &[Vec<Json>]) -> Result<[Transcripts; 3]> {
         let local = self.local.as_ref().ok_or("the local host does not run")?;
-        let workerd = self.workerd.as_ref().ok_or("workerd does not run")?;
+        let address = self.inside.address()?;
         std::thread::scope(|scope| {
             let local = scope.spawn(|| on(local, prefix, programs));
             let memory = scope.spawn(|| on(&self.memory, prefix, programs));
-            let workerd = inside(&workerd.address, prefix, programs);
+            let workerd = inside(address, prefix, programs);
             let join = |host: std::thread::ScopedJoinHandle<'_, Transcripts>| {
                 host.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
