@@ -331,7 +331,7 @@ struct WireError {
 }
 
 /// Names of kinds. A kind that another version has, and this one has not, is internal.
-const KINDS: [(ErrorKind, &str); 15] = [
+const KINDS: [(ErrorKind, &str); 16] = [
     (ErrorKind::InvalidId, "invalid id"),
     (ErrorKind::InvalidArgument, "invalid argument"),
     (ErrorKind::Sql, "sql"),
@@ -343,6 +343,7 @@ const KINDS: [(ErrorKind, &str); 15] = [
     (ErrorKind::Overloaded, "overloaded"),
     (ErrorKind::Socket, "socket"),
     (ErrorKind::Unsupported, "unsupported"),
+    (ErrorKind::History, "history"),
     (ErrorKind::Storage, "storage"),
     (ErrorKind::StorageFull, "storage full"),
     (ErrorKind::Damaged, "damaged"),

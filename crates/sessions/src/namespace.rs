@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::{Error, ErrorKind, ObjectId, Operation, Request, Response, Result};
 
-/// Operations of a host that Cloudflare's binding lacks.
+/// Operations that not every host has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -15,28 +15,41 @@ pub struct Capabilities {
     pub list: bool,
     /// Whether [`SessionNamespace::evict`] works. Default: `false`.
     pub evict: bool,
+    /// Whether objects have a history: [`SessionContext::current_bookmark`](crate::SessionContext::current_bookmark) and its neighbours
+    /// work. Cloudflare keeps one for 30 days, a native host one that was asked for; workerd by itself has none, and its binding cannot tell.
+    /// Default: `false`.
+    pub time_travel: bool,
 }
 
 impl Capabilities {
     /// Creates capabilities, for hosts.
     #[must_use]
     pub fn new(list: bool, evict: bool) -> Self {
-        Self { list, evict }
+        Self { list, evict, time_travel: false }
     }
 
-    /// Returns whether there is the capability of this name: `list`, `evict`.
+    /// Says whether objects have a history.
+    #[must_use]
+    pub fn with_time_travel(mut self, has_history: bool) -> Self {
+        self.time_travel = has_history;
+        self
+    }
+
+    /// Returns whether there is the capability of this name: `list`, `evict`, `time_travel`.
     ///
     /// ```
     /// use isobar_sessions::Capabilities;
     /// let native = Capabilities::new(true, true);
     /// assert!(native.has("list") && native.has("evict") && !native.has("fly"));
-    /// assert_eq!(Capabilities::default(), Capabilities::new(false, false)); // Cloudflare's binding
+    /// let binding = Capabilities::default().with_time_travel(true); // Cloudflare's
+    /// assert!(binding.has("time_travel") && !binding.has("list"));
     /// ```
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         match name {
             "list" => self.list,
             "evict" => self.evict,
+            "time_travel" => self.time_travel,
             _ => false,
         }
     }
@@ -125,7 +138,7 @@ impl SocketDetails {
 /// ```
 #[async_trait]
 pub trait SessionNamespace: Debug + Send + Sync {
-    /// Returns the operations that the host has beyond Cloudflare's binding.
+    /// Returns which of the operations that not every host has this one has.
     fn capabilities(&self) -> Capabilities;
 
     /// Returns the id of a name, which is always the same. Any text is a name.

@@ -69,6 +69,11 @@ pub struct HostOptions {
     /// size is not opened, and an [`InvalidArgument`](crate::ErrorKind::InvalidArgument) says so; a start after a crash holds the logs
     /// in memory. Default: 16 MiB.
     pub journal_bytes: u64,
+    /// History of each object, for [`SessionContext::current_bookmark`](crate::SessionContext::current_bookmark) and its neighbours. With
+    /// `None` a host in a folder keeps the histories that are kept there already, with the options of the last time, and begins none. To
+    /// end them, delete its folder `history` while no process hosts the objects, or run `isobar sessions time-travel disable`.
+    /// Default: `None`, as a history costs disk, and some syncs when an object falls asleep; a turn costs no more either way.
+    pub history: Option<HistoryOptions>,
     /// Disk of the journal.
     pub(super) journal_disk: Arc<dyn Disk>,
     /// Clock of alarms. Default: the system's clock.
@@ -93,6 +98,7 @@ impl Default for HostOptions {
             outgoing_bytes: 128 * 1024 * 1024,
             incoming_bytes: 16 * 1024 * 1024,
             journal_bytes: 16 * 1024 * 1024,
+            history: None,
             journal_disk: Arc::new(SystemDisk),
             clock: Clock::default(),
             clock_check: Duration::from_secs(15),
@@ -247,6 +253,21 @@ impl HostOptions {
         self
     }
 
+    /// Keeps a history of each object.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_sessions::memory::{HistoryOptions, HostOptions};
+    /// let options = HostOptions::default().with_history(HistoryOptions::default().with_max_bytes(16 << 20));
+    /// assert_eq!(options.history.map(|history| history.max_bytes), Some(16 << 20));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_history(mut self, history: HistoryOptions) -> Self {
+        self.history = Some(history);
+        self
+    }
+
     /// Options of the threads' journals; `None` where each turn syncs its object's file.
     ///
     /// # Errors
@@ -284,6 +305,50 @@ impl HostOptions {
     #[must_use]
     pub fn with_clock_check(mut self, interval: Duration) -> Self {
         self.clock_check = interval;
+        self
+    }
+}
+
+/// Bounds of the history of each object of a host. What passes either is forgotten, the oldest states first, when more of the object's
+/// history is written: while it falls asleep after it has changed, say.
+///
+/// ```
+/// use std::time::Duration;
+/// # #[cfg(feature = "local")]
+/// use isobar_sessions::local::HistoryOptions;
+/// # #[cfg(not(feature = "local"))]
+/// # use isobar_sessions::memory::HistoryOptions;
+///
+/// let week = HistoryOptions::default().with_max_age(Duration::from_secs(7 * 24 * 60 * 60));
+/// assert_eq!(week.max_bytes, 64 << 20);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HistoryOptions {
+    /// Age of the oldest state that is kept, by the time at which another one followed it. Default: 30 days, as Cloudflare.
+    pub max_age: Duration,
+    /// Bytes of the differences between the states of one object. A turn that changes a row or a key takes some hundreds. Default: 64 MiB.
+    pub max_bytes: u64,
+}
+
+impl Default for HistoryOptions {
+    fn default() -> Self {
+        Self { max_age: Duration::from_secs(30 * 24 * 60 * 60), max_bytes: 64 << 20 }
+    }
+}
+
+impl HistoryOptions {
+    /// Sets the age of the oldest state that is kept.
+    #[must_use]
+    pub fn with_max_age(mut self, age: Duration) -> Self {
+        self.max_age = age;
+        self
+    }
+
+    /// Sets the bytes that the history of one object may have.
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
         self
     }
 }

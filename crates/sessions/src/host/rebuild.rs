@@ -13,13 +13,16 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono::DateTime;
 use isobar_base::fs::{SqliteFile, beside};
 use rusqlite::{Connection, params};
 
 use super::disk;
 use super::fault::Fault;
 use super::health::Health;
+use super::history::Histories;
 use super::index::{failure, open, wakeups};
+use super::options::Clock;
 use super::storage::Storage;
 use crate::{Error, ErrorKind, Result};
 
@@ -62,7 +65,9 @@ pub(super) fn open_index(root: &Path, health: &Arc<Health>, now: i64) -> Result<
         Err(error) => return Err(failure(&error, Some(root))),
     };
     let files = files(&root.join(disk::OBJECTS));
-    let _objects = fill(&index, files, health, now).map_err(|error| failure(&error, Some(root)))?;
+    let clock = Clock::new(move || DateTime::from_timestamp_millis(now).unwrap_or_default());
+    let histories = Histories::find(root, clock)?;
+    let _objects = fill(&index, files, health, histories.as_ref(), now).map_err(|error| failure(&error, Some(root)))?;
     #[cfg(feature = "tracing")]
     if _objects > 0 {
         tracing::warn!(root = %root.display(), objects = _objects, "the index of session objects was completed from their files");
@@ -145,12 +150,13 @@ fn fill(
     index: &Connection,
     objects: impl Iterator<Item = ([u8; 32], PathBuf)>,
     health: &Arc<Health>,
+    histories: Option<&Arc<Histories>>,
     now: i64,
 ) -> rusqlite::Result<u64> {
     let transaction = index.unchecked_transaction()?;
     let mut entered = 0;
     for (id, path) in objects {
-        let open = || Storage::open(&path, health, None, || Ok(false));
+        let open = || Storage::open(&path, health, None, histories, || Ok(false));
         let read = health.check_withheld(&id).and_then(|()| open()).and_then(|object| {
             let alarm = object.alarm()?;
             let made = alarm.and_then(|row| row.made);

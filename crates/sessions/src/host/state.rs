@@ -19,6 +19,7 @@
 mod alarm;
 mod event;
 mod held;
+mod past;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub(super) use self::alarm::NewAlarm;
 use self::event::Event;
 use super::alarms::Alarms;
 use super::health::Health;
+use super::history::Histories;
 use super::log::Log;
 use super::memory::{Share, Total};
 use super::socket::{Outgoing, Socket, SocketEvent};
@@ -52,6 +54,8 @@ type Dispatch = Rc<dyn Fn(SocketEvent) -> LocalBoxFuture<'static, ()>>;
 pub(super) struct Shared {
     pub(super) alarms: Arc<Alarms>,
     pub(super) health: Arc<Health>,
+    /// Histories of the objects, where they are kept.
+    pub(super) histories: Option<Arc<Histories>>,
     /// Budget of data that waits to be sent to all clients together.
     pub(super) outgoing: Arc<Budget>,
     /// Limit of data that waits to be sent to one client, in bytes.
@@ -286,6 +290,7 @@ impl ObjectState {
         if let Some(storage) = &*self.storage.borrow() {
             storage.roll_back();
         }
+        self.wake_for_restore();
         self.drop_unsound();
         self.outbox.borrow_mut().clear();
         self.held.borrow_mut().clear();
@@ -415,12 +420,15 @@ impl ObjectState {
             open.condemn();
         }
         drop(storage);
-        if has_news? {
-            let draft = self.storage.borrow_mut().take();
-            let file = draft.map(|draft| draft.publish(self.id.name())).transpose()?;
-            *self.storage.borrow_mut() = file;
-            self.shared.alarms.set_stored(self.id.as_bytes());
-        }
+        if has_news? { self.publish() } else { Ok(()) }
+    }
+
+    /// Makes the draft a file.
+    fn publish(&self) -> Result<()> {
+        let draft = self.storage.borrow_mut().take();
+        let file = draft.map(|draft| draft.publish(self.id.name())).transpose()?;
+        *self.storage.borrow_mut() = file;
+        self.shared.alarms.set_stored(self.id.as_bytes());
         Ok(())
     }
 
@@ -451,12 +459,14 @@ impl ObjectState {
         }
         let id = self.id.as_bytes();
         let shared = &self.shared;
+        let log = self.log.as_ref();
+        let histories = shared.histories.as_ref();
         let opened = match &self.path {
             Some(path) => shared
                 .health
                 .check_withheld(id)
-                .and_then(|()| Storage::open(path, &shared.health, self.log.as_ref(), || shared.alarms.is_stored(id))),
-            None => Storage::memory(&shared.health),
+                .and_then(|()| Storage::open(path, &shared.health, log, histories, || shared.alarms.is_stored(id))),
+            None => Storage::memory(&shared.health, histories),
         };
         let opened = opened.inspect_err(|error| {
             if error.kind() == ErrorKind::Damaged {

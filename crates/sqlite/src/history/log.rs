@@ -32,9 +32,9 @@ impl DatabaseFiles<'_> {
     /// # Errors
     /// The file cannot be read, or is not a database.
     pub fn page_size(&self) -> io::Result<u32> {
-        let mut bytes = [0; 2];
-        self.database.read_at(&mut bytes, 16)?;
-        page_size_of(bytes)
+        let mut bytes = [0; 18];
+        self.database.read_at(&mut bytes, 0)?;
+        page_size(&bytes)
     }
 
     /// Returns the end of the write-ahead log: of all that is committed in it.
@@ -50,14 +50,25 @@ impl DatabaseFiles<'_> {
     }
 }
 
-/// The size of pages that the header of a database's file has in these two bytes.
+/// Returns the size of pages in bytes, by the beginning of a database's file: 18 bytes or more.
+///
+/// ```
+/// use isobar_sqlite::history::page_size;
+///
+/// let connection = rusqlite::Connection::open_in_memory()?;
+/// connection.execute_batch("PRAGMA page_size = 1024; CREATE TABLE t (a)")?;
+/// assert_eq!(page_size(&connection.serialize("main")?)?, 1024);
+/// assert!(page_size(b"not a database").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
-/// There is no such size.
-pub(super) fn page_size_of(bytes: [u8; 2]) -> io::Result<u32> {
-    let size = match u16::from_be_bytes(bytes) {
-        1 => 65_536,
-        size => u32::from(size),
+/// [`InvalidData`](io::ErrorKind::InvalidData) for what is not a database.
+pub fn page_size(file: &[u8]) -> io::Result<u32> {
+    let size = match file.get(16..18) {
+        Some([0, 1]) => 65_536,
+        Some([high, low]) => u32::from(u16::from_be_bytes([*high, *low])),
+        _ => 0,
     };
     let is_size = size.is_power_of_two() && (512..=65_536).contains(&size);
     is_size.then_some(size).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the file is not a database"))

@@ -57,7 +57,7 @@ use isobar_base::random::NoRandomness;
 
 pub use self::{
     bookmark::{HistoryId, Position},
-    log::{DatabaseFiles, WalMark},
+    log::{DatabaseFiles, WalMark, page_size},
     store::{Beginning, HistoryState, PageHistory, Point},
 };
 

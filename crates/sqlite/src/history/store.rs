@@ -229,6 +229,14 @@ impl PageHistory {
         Ok(Position { generation: self.generation_of(&state, number)?, number })
     }
 
+    /// Returns a state by its number.
+    ///
+    /// # Errors
+    /// SQLite's; [`HistoryError::Damaged`] where it is not there, or is forgotten.
+    pub fn point_of(&self, number: u64) -> Result<Point> {
+        self.point(&self.state()?, number)
+    }
+
     fn point(&self, state: &HistoryState, number: u64) -> Result<Point> {
         if number == state.oldest.number {
             return Ok(state.oldest);

@@ -8,7 +8,7 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::log::{DatabaseFiles, LogReader, LoggedCommit, WalMark, page_size_of};
+use super::log::{DatabaseFiles, LogReader, LoggedCommit, WalMark, page_size};
 use super::store::{HistoryState, PageHistory, signed, unsigned};
 use super::{HistoryBounds, HistoryError, Result};
 use crate::journal::delta;
@@ -81,7 +81,7 @@ impl PageHistory {
         }
         let state = self.state()?;
         let size = state.page_size as usize;
-        check_page_size(&state, page_size_of([after[16], after[17]])? as usize)?;
+        check_page_size(&state, page_size(after)? as usize)?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut writer = Writer::new(&transaction, state);
         let mut newer = after.chunks(size);

@@ -29,7 +29,7 @@ use super::namespace::object_id;
 use super::sockets::{JsSocket, number_of};
 use crate::context::{DELETE_IN_TRANSACTION, TransactionBody};
 use crate::{
-    Cursor, Error, ErrorKind, KvListOptions, ObjectId, Result, ServerSocket, SessionBackend, Value, WebSocket,
+    Bookmark, Cursor, Error, ErrorKind, KvListOptions, ObjectId, Result, ServerSocket, SessionBackend, Value, WebSocket,
 };
 
 /// A Durable Object's `state`.
@@ -96,6 +96,16 @@ impl State {
 
     fn kv(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue> {
         self.storage.object("kv").call(method, arguments).map_err(failure)
+    }
+
+    /// Asks for a bookmark.
+    fn bookmark(&self, method: &'static str, arguments: Vec<JsValue>) -> LocalBoxFuture<'static, Result<Bookmark>> {
+        let storage = self.storage.clone();
+        Box::pin(async move {
+            let bookmark = storage.ask(method, &arguments).await.map_err(failure)?;
+            let text = bookmark.as_string();
+            text.map(Bookmark::new).ok_or_else(|| Error::new(ErrorKind::Internal, "the runtime gave no bookmark"))
+        })
     }
 }
 
@@ -304,6 +314,18 @@ impl SessionBackend for State {
         });
         // It takes any promise.
         drop(self.state.call("waitUntil", &[promise.into()]));
+    }
+
+    fn current_bookmark(&self) -> LocalBoxFuture<'static, Result<Bookmark>> {
+        self.bookmark("getCurrentBookmark", Vec::new())
+    }
+
+    fn bookmark_for_time(&self, at: DateTime<Utc>) -> LocalBoxFuture<'static, Result<Bookmark>> {
+        self.bookmark("getBookmarkForTime", vec![date(at)])
+    }
+
+    fn restore_on_next_start(&self, to: &Bookmark) -> LocalBoxFuture<'static, Result<Bookmark>> {
+        self.bookmark("onNextSessionRestoreBookmark", vec![to.as_str().into()])
     }
 
     fn abort(&self, reason: &str) {

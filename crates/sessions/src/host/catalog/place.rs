@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::archive::Hashed;
 use super::reader::Reader;
 use super::snapshot::{Snapshot, damaged};
-use super::writer::{Indexed, end_log, failed, is_there, sync};
+use super::writer::{Indexed, end_log, is_there, sync};
 use super::{CatalogWriter, OnExisting};
-use crate::host::disk;
+use crate::host::disk::{self, failed};
 use crate::{Error, ErrorKind, Result};
 
 /// Objects that are put in place together.
@@ -143,7 +143,7 @@ impl<'w> Placing<'w> {
         if self.ready.len() >= BATCH { self.place() } else { Ok(()) }
     }
 
-    /// Puts the files of a batch in place. Should this be broken off, each object is the old one or the new one, and woken in time.
+    /// Puts the files of a batch in place, without the history of the objects that were there. Should this be broken off, each object is the old one or the new one, and woken in time.
     pub(super) fn place(&mut self) -> Result<()> {
         let mut ready = std::mem::take(&mut self.ready);
         if ready.is_empty() {
@@ -157,6 +157,7 @@ impl<'w> Placing<'w> {
             let Some(file) = &draft.file else { continue };
             let unplaced = |error: io::Error| failed(&draft.path, "written", &error);
             end_log(&draft.path).map_err(unplaced)?;
+            self.writer.forget(&draft.path)?;
             std::fs::rename(file, &draft.path).map_err(unplaced)?;
             folders.insert(isobar_base::fs::parent(&draft.path).to_owned());
             draft.file = None;

@@ -12,9 +12,12 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::Catalog;
 use super::snapshot::fold;
+use crate::host::disk::{self, failed};
 use crate::host::health::Health;
+use crate::host::history::{self, Histories};
+use crate::host::options::Clock;
 use crate::host::storage::Storage;
-use crate::host::{disk, index, lock, rebuild};
+use crate::host::{index, lock, rebuild};
 use crate::{Cursor, Error, ErrorKind, ObjectId, Parameters, Result};
 
 /// A [`Catalog`] that may change objects, by SQL, import and deletion. While it lives no host can start in its folder, and where one
@@ -41,6 +44,8 @@ pub struct CatalogWriter {
     /// Closed before the lock, which is the catalog's, is given back.
     index: Connection,
     pub(super) health: Arc<Health>,
+    /// Histories of the objects, where they are kept.
+    pub(super) histories: Option<Arc<Histories>>,
     pub(super) catalog: Catalog,
 }
 
@@ -74,7 +79,8 @@ impl CatalogWriter {
         let health = Health::new(Some(root.to_owned()), None).with_withheld(catalog.withheld.borrow().clone());
         let health = Arc::new(health);
         let (index, _) = rebuild::open_index(root, &health, Utc::now().timestamp_millis())?;
-        Ok(Self { index, health, catalog })
+        let histories = Histories::find(root, Clock::default())?;
+        Ok(Self { index, health, histories, catalog })
     }
 
     /// Returns the look into the folder, which sees what was changed.
@@ -95,7 +101,7 @@ impl CatalogWriter {
         if !is_there(&path) {
             return Ok(None);
         }
-        let storage = Storage::open(&path, &self.health, None, || Ok(true))?;
+        let storage = Storage::open(&path, &self.health, None, self.histories.as_ref(), || Ok(true))?;
         let done = storage.exec(sql, &parameters.into_values()).and_then(|cursor| {
             storage.commit()?;
             Ok(cursor)
@@ -125,6 +131,7 @@ impl CatalogWriter {
         for id in ids {
             let path = self.catalog.file(id);
             let is_removed = remove(&path).map_err(|error| failed(&path, "removed", &error))?;
+            self.forget(&path)?;
             if is_removed {
                 there.insert(*id.as_bytes());
                 folders.insert(isobar_base::fs::parent(&path).to_owned());
@@ -141,6 +148,12 @@ impl CatalogWriter {
             Ok(())
         })?;
         Ok(there.len() as u64)
+    }
+
+    /// Deletes the history of the object with this file, durably: what follows there is another object.
+    pub(super) fn forget(&self, path: &Path) -> Result<()> {
+        let Some(history) = self.histories.as_ref().and_then(|histories| histories.file(path)) else { return Ok(()) };
+        history::delete_one(&history).map_err(|error| failed(&history, "deleted", &error))
     }
 
     /// Changes the index, durably.
@@ -208,15 +221,6 @@ pub(super) fn sync(folders: &BTreeSet<PathBuf>) -> Result<()> {
     folders
         .iter()
         .try_for_each(|folder| isobar_base::fs::sync_dir(folder).map_err(|error| failed(folder, "synced", &error)))
-}
-
-/// A failure of a file, by its name.
-pub(super) fn failed(path: &Path, what: &str, error: &io::Error) -> Error {
-    let kind = match isobar_base::io::Class::of(error) {
-        isobar_base::io::Class::Full => ErrorKind::StorageFull,
-        _ => ErrorKind::Storage,
-    };
-    Error::new(kind, format!("{} cannot be {what}: {error}", path.display()))
 }
 
 /// Removes a database and what SQLite keeps beside it. Returns whether there was one.

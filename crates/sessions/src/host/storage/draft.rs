@@ -12,7 +12,8 @@ use isobar_sqlite::script::{literal, quoted};
 use isobar_sqlite::set_last_insert_rowid;
 
 use super::{Place, Storage, in_file};
-use crate::host::disk::{self, WriteError};
+use crate::host::disk::{self, WriteError, failed};
+use crate::host::history;
 use crate::{Error, ErrorKind, Result};
 
 impl Storage {
@@ -69,6 +70,10 @@ impl Storage {
         if let Some(folder) = path.parent() {
             isobar_base::fs::create_dir(folder).map_err(|error| in_file(&path, "cannot be created", error))?;
         }
+        if let Some(old) = self.histories.as_ref().and_then(|histories| histories.file(&path)) {
+            // Of an object that was here before, and was given up.
+            history::delete_one(&old).map_err(|error| failed(&old, "deleted", &error))?;
+        }
         disk::write_whole(&path, &image).map_err(|error| match error {
             WriteError::Write(error) => in_file(&path, "cannot be created", error),
             WriteError::Sync(error) => {
@@ -77,7 +82,7 @@ impl Storage {
                 error
             }
         })?;
-        let file = Self::file(&path, &self.health, self.log.as_ref())?;
+        let file = Self::file(&path, &self.health, self.log.as_ref(), self.histories.as_ref())?;
         let settings = std::mem::take(&mut *self.settings.lock().ignore_poison());
         for (name, value) in settings {
             file.own(&format!("PRAGMA {name} = {}", literal(&value)))?;

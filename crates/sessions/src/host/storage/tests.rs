@@ -4,7 +4,7 @@ use super::*;
 
 fn stored(path: &Path) -> Storage {
     let health = Arc::new(Health::new(None, None));
-    let draft = Storage::open(path, &health, None, || Ok(false)).unwrap();
+    let draft = Storage::open(path, &health, None, None, || Ok(false)).unwrap();
     draft.kv_put("kept", b"1").unwrap();
     draft.commit().unwrap();
     draft.publish(Some("name")).unwrap()
@@ -26,7 +26,7 @@ fn a_published_draft_holds_what_was_written_and_set() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ab/object.db");
     let health = Arc::new(Health::new(None, None));
-    let draft = Storage::open(&path, &health, None, || Ok(false)).unwrap();
+    let draft = Storage::open(&path, &health, None, None, || Ok(false)).unwrap();
     draft.exec("PRAGMA foreign_keys = OFF", &[]).unwrap();
     draft.exec("CREATE TABLE t (a)", &[]).unwrap();
     draft.commit().unwrap();
@@ -72,7 +72,7 @@ fn a_file_of_an_older_version_gets_its_metadata_with_a_write_and_loses_it_with_t
     old.execute_batch(&format!("PRAGMA journal_mode = WAL; {TABLES} INSERT INTO _cf_ALARM VALUES (1, 5, 6, 2)"))
         .unwrap();
     drop(old);
-    let storage = Storage::open(&path, &Arc::new(Health::new(None, None)), None, || Ok(true)).unwrap();
+    let storage = Storage::open(&path, &Arc::new(Health::new(None, None)), None, None, || Ok(true)).unwrap();
     let row = AlarmRow { scheduled: 5, due: 6, retries: 2, made: None };
     assert_eq!((storage.alarm().unwrap(), storage.object_name().unwrap()), (Some(row), None));
     let newer = AlarmRow { made: Some(7), ..row };
@@ -86,7 +86,7 @@ fn a_file_of_an_older_version_gets_its_metadata_with_a_write_and_loses_it_with_t
 
 #[test]
 fn limited_statements_write_within_the_turn_and_leave_the_hosts_tables_alone() {
-    let storage = Storage::memory(&Arc::new(Health::new(None, None))).unwrap();
+    let storage = Storage::memory(&Arc::new(Health::new(None, None)), None).unwrap();
     storage.exec("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2), (3)", &[]).unwrap();
     storage.kv_put("kept", b"1").unwrap();
     storage.commit().unwrap();
@@ -105,7 +105,7 @@ fn limited_statements_write_within_the_turn_and_leave_the_hosts_tables_alone() {
 
 #[test]
 fn a_savepoint_that_cannot_be_undone_condemns_the_turn() {
-    let storage = Storage::memory(&Arc::new(Health::new(None, None))).unwrap();
+    let storage = Storage::memory(&Arc::new(Health::new(None, None)), None).unwrap();
     let result = storage.transaction(&mut || {
         storage.own("ROLLBACK")?; // as SQLite does by itself on a full disk
         Err(Error::application("x"))
@@ -115,7 +115,7 @@ fn a_savepoint_that_cannot_be_undone_condemns_the_turn() {
 
 #[test]
 fn optimize_writes_within_the_turn() {
-    let storage = Storage::memory(&Arc::new(Health::new(None, None))).unwrap();
+    let storage = Storage::memory(&Arc::new(Health::new(None, None)), None).unwrap();
     storage.exec("CREATE TABLE t (a UNIQUE); INSERT INTO t VALUES (1)", &[]).unwrap();
     storage.exec("CREATE VIEW v AS SELECT * FROM pragma_optimize(0x10002)", &[]).unwrap();
     storage.commit().unwrap();
@@ -150,7 +150,7 @@ fn a_log_of_64_mib_that_cannot_be_copied_ends_the_writes() {
 
 #[test]
 fn alarm_of_the_host_that_fails_leaves_nothing_to_commit() {
-    let storage = Storage::memory(&Arc::new(Health::new(None, None))).unwrap();
+    let storage = Storage::memory(&Arc::new(Health::new(None, None)), None).unwrap();
     let alarm = |due, made| Some(AlarmRow { scheduled: due, due, retries: 0, made: Some(made) });
     storage.commit_own_alarm(alarm(100, 1)).unwrap();
     let full = "CREATE TRIGGER full BEFORE INSERT ON _cf_ALARM BEGIN SELECT RAISE(ABORT, 'no room'); END";
