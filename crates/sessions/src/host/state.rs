@@ -237,7 +237,7 @@ impl ObjectState {
         if self.broken.borrow().is_none()
             && let Ok(storage) = self.storage.try_borrow()
         {
-            self.share.measure(storage.as_ref().map_or(0, Storage::memory));
+            self.share.measure(storage.as_ref().map_or(0, Storage::memory_bytes));
         }
     }
 

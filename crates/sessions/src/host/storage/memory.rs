@@ -27,7 +27,7 @@ impl Storage {
     }
 
     /// Bytes of memory that closing the database would free: none of a host in memory, as it is kept there.
-    pub(in crate::host) fn memory(&self) -> usize {
+    pub(in crate::host) fn memory_bytes(&self) -> usize {
         if matches!(self.place, Place::Memory) {
             return 0;
         }
