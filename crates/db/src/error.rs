@@ -110,7 +110,7 @@ enum Prefix {
     ColumnNotFound,
 }
 
-/// Names of a violated constraint that a backend reports beside its message.
+/// Names of a violated constraint that a backend reports beside its message: the cause of the error.
 #[cfg(all(feature = "postgres", not(target_arch = "wasm32")))]
 #[derive(Debug, Clone)]
 pub(crate) struct Named {
@@ -118,6 +118,17 @@ pub(crate) struct Named {
     pub(crate) columns: Vec<String>,
     pub(crate) name: Option<String>,
 }
+
+#[cfg(all(feature = "postgres", not(target_arch = "wasm32")))]
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [table, name] = [&self.table, &self.name].map(|text| text.as_deref().unwrap_or("?"));
+        write!(f, "constraint {name} of {table} ({})", self.columns.join(", "))
+    }
+}
+
+#[cfg(all(feature = "postgres", not(target_arch = "wasm32")))]
+impl StdError for Named {}
 
 /// An error of a database. One of SQL displays as D1's do: `D1_ERROR: <message>: <SQLite's name of the code>`; one of a file, a
 /// migration or the vault has no prefix.
@@ -144,8 +155,6 @@ pub struct Error {
     offset: Option<u32>,
     line: Option<u32>,
     retryable: bool,
-    #[cfg(all(feature = "postgres", not(target_arch = "wasm32")))]
-    named: Option<Box<Named>>,
 }
 
 impl Error {
@@ -177,8 +186,6 @@ impl Error {
             offset: None,
             line: None,
             retryable: matches!(kind, ErrorKind::Unavailable | ErrorKind::Conflict),
-            #[cfg(all(feature = "postgres", not(target_arch = "wasm32")))]
-            named: None,
         }
     }
 
@@ -341,17 +348,10 @@ impl Error {
         self
     }
 
-    /// Attaches the names of a violated constraint.
-    #[cfg(all(feature = "postgres", not(target_arch = "wasm32")))]
-    pub(crate) fn with_violation(mut self, named: Named) -> Self {
-        self.named = Some(Box::new(named));
-        self
-    }
-
     /// The names of a violated constraint, where the backend reports them beside the message.
     #[cfg(all(feature = "postgres", not(target_arch = "wasm32")))]
     pub(crate) fn named(&self) -> Option<&Named> {
-        self.named.as_deref()
+        self.parts.source()?.downcast_ref()
     }
 
     /// Marks an answer of D1's `exec`, which has its own words.

@@ -37,11 +37,17 @@ impl From<tokio_postgres::Error> for Failure {
         let overtaken = [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED];
         let remedy = match error.code() {
             Some(code) if overtaken.contains(&code) => Remedy::Again,
+            // Two have created the same table at once: the second finds it next time.
+            Some(code) if *code == SqlState::UNIQUE_VIOLATION && is_of_catalog(&error) => Remedy::Again,
             _ if is_stale_plan(&error) => Remedy::Prepare,
             _ => Remedy::None,
         };
         Self { error: of(error), remedy }
     }
+}
+
+fn is_of_catalog(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| error.schema() == Some("pg_catalog"))
 }
 
 /// Returns whether a table has other columns than when the statement was prepared. The routine is named, as the message may be in another
@@ -79,7 +85,7 @@ pub(super) fn of(error: tokio_postgres::Error) -> Error {
         _ => None,
     };
     if let Some((constraint, message, named)) = violated {
-        return Error::new(ErrorKind::Constraint(constraint), message).with_violation(named);
+        return Error::new(ErrorKind::Constraint(constraint), message).with_source(named);
     }
     let hint = database.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
     Error::new(kind(state), format!("{}{hint}: {state}", database.message()))

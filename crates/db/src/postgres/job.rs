@@ -3,6 +3,10 @@
 use super::translate::{self, Piece};
 use crate::{Error, ErrorKind, Result, Statement, Value};
 
+/// D1's words for parameters before the last statement.
+const EARLY: &str =
+    "When executing multiple SQL statements in a single call, only the last statement can have parameters.";
+
 /// The text of one [`Statement`], which may hold several.
 pub(super) struct Job {
     pub(super) pieces: Vec<Piece>,
@@ -27,7 +31,10 @@ impl Job {
         let pieces = translate::script(statement.sql()).map_err(named)?;
         let Some((last, others)) = pieces.split_last() else { return Ok(None) };
         let parameters = statement.parameters();
-        if last.count != parameters.len() || others.iter().any(|piece| piece.count > 0) {
+        if others.iter().any(|piece| piece.count > 0) {
+            return Err(named(Error::new(ErrorKind::Sql, EARLY)));
+        }
+        if last.count != parameters.len() {
             return Err(named(missing()));
         }
         Ok(Some(Self {

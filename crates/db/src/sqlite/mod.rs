@@ -266,7 +266,13 @@ impl Database for SqliteDatabase {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { row_counts: isobar_sqlite::COUNTS_ROWS, exact_integers: true, export: true, interactive: true }
+        Capabilities {
+            row_counts: isobar_sqlite::COUNTS_ROWS,
+            exact_integers: true,
+            export: true,
+            interactive: true,
+            sqlite: true,
+        }
     }
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {

@@ -13,6 +13,15 @@ const BEHIND_ORDER: [&str; 11] =
 /// What may stand behind `IS` in both.
 const TRUTHS: [&str; 7] = ["NULL", "TRUE", "FALSE", "UNKNOWN", "DISTINCT", "DOCUMENT", "NORMALIZED"];
 
+/// The names of what there is, in the place of `sqlite_schema`. It has no `sql` and no `rootpage`.
+const CATALOG: &str = "(SELECT CASE WHEN c.relkind IN ('r', 'p') THEN 'table' WHEN c.relkind = 'v' THEN 'view' ELSE 'index' END AS type, \
+     CAST(c.relname AS TEXT) AS name, CAST(coalesce(t.relname, c.relname) AS TEXT) AS tbl_name \
+     FROM pg_catalog.pg_class AS c LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid \
+     LEFT JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid \
+     WHERE c.relkind IN ('r', 'p', 'v', 'i', 'I') AND pg_catalog.pg_table_is_visible(c.oid) \
+     AND c.relnamespace NOT IN (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname IN ('pg_catalog', 'information_schema'))) \
+     AS sqlite_schema";
+
 /// The time of the statement as SQLite writes it, by a pattern of `to_char`.
 pub(super) fn now(pattern: &str) -> String {
     format!("(to_char(statement_timestamp() AT TIME ZONE 'UTC', '{pattern}'))")
@@ -97,6 +106,12 @@ impl Writer<'_, '_> {
             return self.like(index + 1, "COLLATE \"C\" NOT ILIKE", end);
         } else if token.is("IS") {
             return self.is_operator(index);
+        } else if token.is_one_of(&["sqlite_schema", "sqlite_master"])
+            && index > 0
+            && self.is_one_of(index - 1, &["FROM", "JOIN"])
+        {
+            self.put(index, index, CATALOG);
+            return Ok(index + 1);
         } else if token.is("GLOB") && index > 0 {
             return Err(self.refused(index, "use LIKE"));
         } else if token.is("CURRENT_TIMESTAMP") {

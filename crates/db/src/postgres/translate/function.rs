@@ -57,7 +57,15 @@ impl Writer<'_, '_> {
                 let parameter = self.parameter(Source::Changes);
                 self.push(&format!("CAST({parameter} AS BIGINT)"));
             }
+            ("max", [_, _, ..]) => self.extreme("greatest", &arguments)?,
+            ("min", [_, _, ..]) => self.extreme("least", &arguments)?,
             ("json_extract", [object, path]) if self.is_text(object, "'{}'") => self.failing_path(path)?,
+            ("json_extract", [object, path]) => {
+                let Some(key) = self.key(path) else {
+                    return Err(self.refused(index, "of paths, '$.key' alone is translated: use #>> on jsonb"));
+                };
+                self.text_of_key(object, &key)?;
+            }
             _ => return Ok(None),
         }
         Ok(Some(close + 1))
@@ -90,8 +98,6 @@ impl Writer<'_, '_> {
     /// The remedy for a call that means something else in Postgres.
     fn remedy(&self, name: &str, arguments: &[Range<usize>]) -> Option<&'static str> {
         match (name, arguments) {
-            ("max", [_, _, ..]) => Some("with several arguments use greatest, and mind NULL"),
-            ("min", [_, _, ..]) => Some("with several arguments use least, and mind NULL"),
             ("round", [_]) => Some("halves are rounded to even in Postgres: cast to NUMERIC first"),
             ("substr" | "substring", [_, from, ..]) if self.is_symbol(from.start, "-") => {
                 Some("a negative start does not count from the end: use right")
@@ -160,6 +166,46 @@ impl Writer<'_, '_> {
             return Ok(false);
         }
         Ok(true)
+    }
+
+    /// The greatest or least of several. One that is NULL makes it NULL in SQLite.
+    fn extreme(&mut self, name: &str, arguments: &[Range<usize>]) -> Result<()> {
+        for (number, argument) in arguments.iter().enumerate() {
+            self.push(if number == 0 { "(CASE WHEN (" } else { "AND (" });
+            self.range(argument.clone())?;
+            self.push(") IS NOT NULL");
+        }
+        self.push("THEN");
+        self.call(name, arguments)?;
+        self.push("END)");
+        Ok(())
+    }
+
+    /// The key of a path `'$.key'`, as a text of SQL.
+    fn key(&self, path: &Range<usize>) -> Option<String> {
+        let text = if path.len() == 1 { self.code[path.start].text } else { return None };
+        let key = text.strip_prefix("'$.")?.strip_suffix('\'')?;
+        let is_plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        is_plain.then(|| format!("'{key}'"))
+    }
+
+    /// `json_extract(object, '$.key')` of a text, or NULL. What is a number or an object in the JSON is an error: Postgres gives texts
+    /// alone.
+    fn text_of_key(&mut self, object: &Range<usize>, key: &str) -> Result<()> {
+        let found = |writer: &mut Self, operator: &str| -> Result<()> {
+            writer.push("(CAST(");
+            writer.range(object.clone())?;
+            writer.push(&format!("AS JSON) {operator} {key})"));
+            Ok(())
+        };
+        self.push("(CASE coalesce(json_typeof(");
+        found(self, "->")?;
+        self.push("), 'null') WHEN 'null' THEN NULL WHEN 'string' THEN");
+        found(self, "->>")?;
+        self.push(&format!("ELSE CAST(CAST(concat('json_extract of {} is not a text: ',", key.trim_matches('\'')));
+        found(self, "->>")?;
+        self.push(") AS INTEGER) AS TEXT) END)");
+        Ok(())
     }
 
     fn is_text(&self, argument: &Range<usize>, text: &str) -> bool {
