@@ -34,6 +34,13 @@ pub(super) struct Group {
     pub(super) is_within_bounds: bool,
 }
 
+impl Group {
+    /// Whether all of its rows may be selected.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(&self.ranges[..], [range] if *range == (0..self.rows))
+    }
+}
+
 /// The choice of row groups and pages by their statistics.
 pub(super) struct Pruning<'a> {
     pub(super) metadata: &'a ArrowReaderMetadata,

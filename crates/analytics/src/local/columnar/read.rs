@@ -111,7 +111,7 @@ impl Columnar {
         let mask = self.projection(group.is_within_bounds).mask.clone();
         let mut builder =
             builder.with_projection(mask).with_batch_size(self.batch_rows).with_row_groups(vec![group.number]);
-        if group.ranges != [0..group.rows] {
+        if !group.is_whole() {
             let rows = RowSelection::from_consecutive_ranges(group.ranges.into_iter(), group.rows);
             builder = builder.with_row_selection(rows);
         }

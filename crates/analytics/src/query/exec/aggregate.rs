@@ -282,7 +282,7 @@ impl<'m> States<'m> {
                 fold(states, groups, rows, |sum, at| sum + more[at]);
             }
             (State::AvgInts(states), State::AvgInts(more)) => {
-                fold(states, groups, rows, |(sum, count), at| (sum.wrapping_add(more[at].0), count + more[at].1))
+                fold(states, groups, rows, |(sum, count), at| (sum.wrapping_add(more[at].0), count + more[at].1));
             }
             (State::AvgFloats(states), State::AvgFloats(more)) => {
                 fold(states, groups, rows, |(sum, count), at| (sum + more[at].0, count + more[at].1));
