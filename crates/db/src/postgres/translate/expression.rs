@@ -134,7 +134,7 @@ impl Writer<'_, '_> {
     /// `x'00ff'`, which is a string of bits in Postgres.
     fn blob(&mut self, index: usize) -> Result<usize> {
         let digits = self.code[index + 1].text.trim_matches('\'');
-        if digits.len() % 2 > 0 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if !digits.len().is_multiple_of(2) || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(self.refused(index, "the blob has an odd number of digits, or others than hexadecimal ones"));
         }
         self.put(index, index + 1, &format!("CAST('\\x{digits}' AS BYTEA)"));
