@@ -1,4 +1,4 @@
-//! SQL's `changes()` for a program that must not see the rows of its host.
+//! SQL's `changes()` for a program whose host changes the connection.
 #![allow(unsafe_code, reason = "SQLite is C")]
 
 use std::ffi::{c_int, c_void};
@@ -10,8 +10,8 @@ use rusqlite::{Connection, ffi};
 /// The value for a number that is not kept.
 const LIVE: i64 = -1;
 
-/// Number that SQL's `changes()` gives on a connection: SQLite's own, or for a while a kept one. A host that writes rows of its own among
-/// the statements of a program keeps the number before, and releases it when the program has written again.
+/// Number that SQL's `changes()` gives on a connection: SQLite's own, or for a while another one. A host that gives a program another
+/// connection, or another database, sets the number that the program is to see, until the program has written again.
 ///
 /// ```
 /// use isobar_sqlite::KeptChanges;
@@ -19,11 +19,9 @@ const LIVE: i64 = -1;
 /// let connection = rusqlite::Connection::open_in_memory()?;
 /// let changes = KeptChanges::install(&connection)?;
 /// let seen = || connection.query_row("SELECT changes()", [], |row| row.get::<_, i64>(0));
-/// connection.execute_batch("CREATE TABLE t (a); CREATE TABLE own (a); INSERT INTO t VALUES (1), (2)")?;
-/// changes.keep(&connection);
-/// connection.execute_batch("INSERT INTO own VALUES (1)")?;
+/// changes.set(2);
 /// assert_eq!(seen()?, 2);
-/// connection.execute_batch("DELETE FROM t WHERE a = 1")?;
+/// connection.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1)")?;
 /// changes.release();
 /// assert_eq!(seen()?, 1);
 /// # Ok::<(), rusqlite::Error>(())
@@ -59,17 +57,12 @@ impl KeptChanges {
         u64::try_from(self.0.load(Ordering::Relaxed)).unwrap_or_else(|_| connection.changes())
     }
 
-    /// Keeps the number that `changes()` gives now.
-    pub fn keep(&self, connection: &Connection) {
-        self.set(self.get(connection));
-    }
-
-    /// Keeps this number.
+    /// Sets the number that `changes()` gives until it is released.
     pub fn set(&self, changes: u64) {
         self.0.store(i64::try_from(changes).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
-    /// Returns whether a number is kept.
+    /// Returns whether a number is set.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.0.load(Ordering::Relaxed) != LIVE
@@ -114,7 +107,7 @@ mod tests {
             .execute_batch("CREATE TABLE t (a); CREATE VIEW v AS SELECT changes(); INSERT INTO t VALUES (1), (2), (3)")
             .unwrap();
         assert_eq!((seen("SELECT changes()"), seen("SELECT * FROM v"), changes.is_kept()), (3, 3, false));
-        changes.keep(&connection);
+        changes.set(changes.get(&connection));
         connection.execute_batch("DELETE FROM t WHERE a = 1").unwrap();
         assert_eq!((seen("SELECT changes()"), seen("SELECT * FROM v"), changes.get(&connection)), (3, 3, 3));
         changes.release();

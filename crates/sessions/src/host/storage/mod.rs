@@ -85,7 +85,7 @@ pub(in crate::host) struct Storage {
     trusted: Arc<AtomicBool>,
     /// The statement that was prepared last writes, though SQLite says that it reads.
     writes: Arc<AtomicBool>,
-    /// What the object's SQL sees as `changes()`, in which the host's own rows do not count.
+    /// What the object's SQL sees as `changes()`.
     changes: KeptChanges,
     /// Settings that the object has made on its connection, for the one that follows a draft's.
     settings: Arc<Mutex<Vec<(&'static str, String)>>>,
@@ -408,7 +408,7 @@ impl Storage {
                 // The shadow tables of a virtual table go with it.
                 self.own(&format!("DROP {kind} IF EXISTS {}", quoted(&name)))?;
             }
-            self.own("DELETE FROM _cf_KV; DELETE FROM _cf_ALARM")
+            self.own("DELETE FROM _cf_KV; DELETE FROM _cf_ALARM; DELETE FROM _cf_METADATA WHERE key = 'alarm made'")
         })?;
         // As in workerd, where the object goes on with a new database.
         self.changes.set(0);
