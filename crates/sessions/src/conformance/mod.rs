@@ -9,6 +9,7 @@ mod probe;
 mod programs;
 mod sockets;
 mod storage;
+mod time_travel;
 mod timers;
 
 use std::sync::Arc;
@@ -57,6 +58,7 @@ pub fn cases() -> Vec<Case<Subject>> {
     cases.extend(alarms::cases());
     cases.extend(sockets::cases());
     cases.extend(timers::cases());
+    cases.extend(time_travel::cases());
     cases.extend(calls::cases());
     cases
 }

@@ -14,8 +14,8 @@ use super::calls::{Count, Echo, Panic, Refuse};
 use super::outcome;
 use crate::timers::{Timer, Timers};
 use crate::{
-    AlarmInfo, Body, CloseFrame, Dispatch, Error, ErrorKind, KvListOptions, Message, Request, Response, Result,
-    SessionContext, SessionObject, Value, WebSocket, socket_pair, websocket_response,
+    AlarmInfo, Body, Bookmark, CloseFrame, Dispatch, Error, ErrorKind, KvListOptions, Message, Request, Response,
+    Result, SessionContext, SessionObject, Value, WebSocket, socket_pair, websocket_response,
 };
 
 /// The kit's object. A request to `/act` carries a list of operations (`{"op": ..., ...}`) and is answered with the list
@@ -208,6 +208,9 @@ impl Probe {
             if let Some(done) = self.in_time(operation).await? {
                 return Ok(done);
             }
+            if let Some(bookmark) = self.in_history(operation).await? {
+                return Ok(bookmark.as_str().into());
+            }
             match operation.name() {
                 "caught" => Ok(match self.act(operation.0["do"].clone()).await {
                     Ok(value) => json!({"ok": value}),
@@ -326,6 +329,20 @@ impl Probe {
                 let socket = context.accept_websocket(server, &tags.iter().map(String::as_str).collect::<Vec<_>>())?;
                 socket.tags().into()
             }
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Runs an operation on the object's history; `None` for another.
+    async fn in_history(&self, operation: Operation<'_>) -> Result<Option<Bookmark>> {
+        let context = &self.context;
+        Ok(Some(match operation.name() {
+            "bookmark" => context.current_bookmark().await?,
+            "bookmark at" => {
+                let ago = chrono::Duration::milliseconds(operation.number("ago"));
+                context.bookmark_for_time(context.now() - ago).await?
+            }
+            "restore" => context.restore_on_next_start(&Bookmark::new(operation.text("to"))).await?,
             _ => return Ok(None),
         }))
     }

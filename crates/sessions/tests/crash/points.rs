@@ -22,7 +22,7 @@ const REQUESTS: usize = 40;
 const FIRST: u64 = 40;
 
 /// Scripts are recorded one at a time.
-static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+pub(crate) static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// A line of the ledger: an object, a turn, and its answer if it is acknowledged.
 #[derive(Debug)]
@@ -165,7 +165,7 @@ async fn script(root: &Path, disk: Arc<dyn Disk>) -> (Vec<Op>, Ledger, Vec<Line>
 }
 
 /// Records what is in a folder already, as durable.
-fn record_folder(folder: &Path) {
+pub(crate) fn record_folder(folder: &Path) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -10,6 +10,7 @@ mod faults;
 mod flood;
 #[cfg(target_os = "linux")]
 mod growth;
+mod history;
 mod journal;
 mod overload;
 mod restart;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isobar_sessions::conformance::{self, Probe};
-use isobar_sessions::local::{HostOptions, LocalHost};
+use isobar_sessions::local::{HistoryOptions, HostOptions, LocalHost};
 use isobar_sessions::memory::MemoryHost;
 use isobar_sessions::mock::MockNamespace;
 use isobar_sessions::{Body, Error, ErrorKind, Message, SessionNamespace, SessionNamespaceExt};
@@ -40,6 +41,27 @@ async fn local_conforms() {
     let folder = tempfile::tempdir().unwrap();
     let host = LocalHost::<Probe>::open(folder.path(), "Probe", &HostOptions::default(), || ()).unwrap();
     conformance::run(async || Arc::new(host.clone()) as _).await.assert_green();
+}
+
+fn with_history() -> HostOptions {
+    HostOptions::default().with_history(HistoryOptions::default())
+}
+
+#[tokio::test]
+async fn memory_with_a_history_conforms() {
+    let host = MemoryHost::<Probe>::with_options("Probe", &with_history(), || ()).unwrap();
+    let report = conformance::run(async || Arc::new(host.clone()) as _).await;
+    assert!(host.capabilities().time_travel);
+    assert_eq!(report.passed(), report.outcomes.len(), "{report}");
+}
+
+#[tokio::test]
+async fn local_with_histories_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = LocalHost::<Probe>::open(folder.path(), "Probe", &with_history(), || ()).unwrap();
+    let report = conformance::run(async || Arc::new(host.clone()) as _).await;
+    assert!(host.capabilities().time_travel);
+    assert_eq!(report.passed(), report.outcomes.len(), "{report}");
 }
 
 #[tokio::test]
