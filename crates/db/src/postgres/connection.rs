@@ -17,7 +17,7 @@ use super::tls::Tls;
 use super::translate::{Piece, Source, Verb};
 use super::values::{Bound, Fit, Raw, Use, decode, fit, own_type};
 use crate::statement::VALUE_COUNTS;
-use crate::{Error, ErrorKind, Meta, QueryResult, Result, Row, Value};
+use crate::{Error, ErrorKind, Meta, QueryResult, Result, Row, Value, sql};
 
 /// Statements that are kept prepared.
 const PREPARED: usize = 256;
@@ -49,7 +49,16 @@ impl Connection {
             "SET standard_conforming_strings = on; SET TimeZone = 'UTC'; SET client_min_messages = warning; \
              SET statement_timeout = {limit}; SET default_transaction_isolation = '{isolation}'"
         );
-        self.control(&settings).await.map_err(|failure| failure.error)
+        self.control(&settings).await.map_err(|failure| failure.error)?;
+        let Some(schema) = options.schema.as_deref().map(sql::quoted) else { return Ok(()) };
+        let set = format!("CREATE SCHEMA IF NOT EXISTS {schema}; SET search_path = {schema}");
+        match self.control(&set).await {
+            // Another connection has created it at the same time.
+            Err(failure) if failure.remedy == Remedy::Again => {
+                self.control(&set).await.map_err(|failure| failure.error)
+            }
+            result => result.map_err(|failure| failure.error),
+        }
     }
 
     /// Runs SQL of the backend's own: `BEGIN`, `COMMIT`.

@@ -25,6 +25,8 @@ pub struct PostgresOptions {
     pub time_limit: Duration,
     /// Isolation of transactions. Default: [`Isolation::Serializable`], as SQLite and D1.
     pub isolation: Isolation,
+    /// Schema in which tables are found and created; it is created if necessary. Default: none, and the server's `search_path`.
+    pub schema: Option<String>,
     /// Certificates of authorities in PEM that may vouch for the server, in place of the system's. Default: none, the system's.
     pub root_certificates: Option<Vec<u8>>,
 }
@@ -36,6 +38,7 @@ impl Default for PostgresOptions {
             connect_limit: Duration::from_secs(30),
             time_limit: Duration::from_secs(30),
             isolation: Isolation::default(),
+            schema: None,
             root_certificates: None,
         }
     }
@@ -67,6 +70,13 @@ impl PostgresOptions {
     #[must_use]
     pub fn with_isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = isolation;
+        self
+    }
+
+    /// Sets [`schema`](Self::schema).
+    #[must_use]
+    pub fn with_schema(mut self, name: impl Into<String>) -> Self {
+        self.schema = Some(name.into());
         self
     }
 
