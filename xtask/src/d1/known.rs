@@ -2,9 +2,16 @@
 
 use serde_json::Value as Json;
 
-use super::Call;
+const ENDED: &str = "D1's runtime takes a statement that ends the transaction itself (OR ROLLBACK, RAISE(ROLLBACK)), and a commit that a deferred \
+                     foreign key refuses, for a fault of its own, and starts the database anew; the local one has the constraint's error";
 
-/// Returns why the outcomes of a call differ, where that is known.
-pub(super) fn reason(_call: &Call, _theirs: &Json, _ours: &Json) -> Option<&'static str> {
+/// Returns why two outcomes of a call differ, where that is known.
+pub(super) fn reason(theirs: &Json, ours: &Json) -> Option<&'static str> {
+    let text = |outcome: &'_ Json| outcome["error"].as_str().map(str::to_owned);
+    let theirs = text(theirs)?;
+    let ours = text(ours)?;
+    if theirs.contains("internal error; reference") && ours.contains("SQLITE_CONSTRAINT") {
+        return Some(ENDED);
+    }
     None
 }

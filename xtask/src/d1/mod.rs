@@ -203,7 +203,7 @@ impl Tally {
                 self.refused += usize::from(theirs.get("error").is_some());
                 continue;
             }
-            match known::reason(call, theirs, ours) {
+            match known::reason(theirs, ours) {
                 Some(reason) => *self.known.entry(reason).or_default() += 1,
                 None => self.differences.push(format!(
                     "case {number}, {}\n    D1:    {}\n    local: {}",

@@ -5,6 +5,7 @@ use isobar_db::Value;
 use super::Generator;
 
 const SMALL: [&str; 9] = ["0", "1", "2", "3", "4", "5", "7", "10", "12"];
+// Not 2^63 - 1: after a row of that number, SQLite gives out random ones.
 const INTEGERS: [&str; 15] = [
     "-1",
     "-2",
@@ -18,7 +19,7 @@ const INTEGERS: [&str; 15] = [
     "9007199254740991",
     "9007199254740993",
     "-9007199254740993",
-    "9223372036854775807",
+    "4611686018427387905",
     "-9223372036854775808",
     "9223372036854775808",
 ];
