@@ -1,9 +1,10 @@
 //! SQL, key-value, transactions.
 
-use isobar_testkit::{Case, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, Failure, cases, ensure, ensure_eq};
 use serde_json::{Value as Json, json};
 
 use super::{Outcome, Subject, act, refused};
+use crate::ErrorKind;
 
 pub(super) fn cases() -> Vec<Case<Subject>> {
     cases! {
@@ -21,6 +22,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             tables_of_sqlite_alone_are_unknown,
             names_and_offsets_are_those_of_the_statement_as_written,
             changes_count_what_the_object_has_written,
+            settings_end_with_the_instance_and_with_what_is_stored,
         }
         "kv" => {
             keys_are_put_got_and_deleted,
@@ -301,6 +303,27 @@ async fn changes_count_what_the_object_has_written(sessions: Subject) -> Outcome
     Ok(())
 }
 
+/// A reset, like hibernation, brings a new connection, and so does the deletion of everything.
+async fn settings_end_with_the_instance_and_with_what_is_stored(sessions: Subject) -> Outcome {
+    let name = "sql/settings";
+    let set = sql("PRAGMA recursive_triggers = ON");
+    let seen = sql("SELECT (SELECT recursive_triggers FROM pragma_recursive_triggers), last_insert_rowid()");
+    let create = sql("CREATE TABLE t (id INTEGER PRIMARY KEY)");
+    act(&sessions, name, json!([create, {"op": "put", "key": "k", "value": 1}])).await?;
+    let before = act(&sessions, name, json!([set, sql("INSERT INTO t VALUES (9)"), seen])).await?;
+    ensure_eq!(before[2]["rows"], json!([[1, 9]]));
+    refused(&sessions, name, json!([{"op": "abort", "text": "aborted"}])).await?;
+    let after = act(&sessions, name, json!([seen, sql("SELECT count(*) FROM t")])).await?;
+    // The kit's object writes a row when it starts.
+    ensure_eq!((&after[0]["rows"][0][0], &after[1]["rows"]), (&json!(0), &json!([[1]])));
+    ensure!(after[0]["rows"][0][1] != json!(9), "{after}");
+    act(&sessions, name, json!([sql("PRAGMA foreign_keys = OFF")])).await?;
+    act(&sessions, name, json!([set, {"op": "delete all"}])).await?;
+    let last = act(&sessions, name, json!([seen, sql("PRAGMA foreign_keys")])).await?;
+    ensure_eq!((&last[0]["rows"], &last[1]["rows"]), (&json!([[0, 0]]), &json!([[1]])));
+    Ok(())
+}
+
 async fn the_database_has_a_size(sessions: Subject) -> Outcome {
     let got = act(&sessions, "sql/size", json!([{"op": "size"}])).await?;
     ensure!(got[0].as_u64().is_some_and(|size| size > 0 && size % 4096 == 0), "{got}");
@@ -423,7 +446,12 @@ async fn a_failing_event_keeps_what_it_wrote_before(sessions: Subject) -> Outcom
 
 async fn a_broken_deferred_constraint_resets_and_undoes(sessions: Subject) -> Outcome {
     act(&sessions, "tx/deferred", json!([sql("CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (p REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED)"), {"op": "memory"}])).await?;
-    let error = refused(&sessions, "tx/deferred", json!([sql("INSERT INTO c VALUES (1)")])).await?;
+    let error = match act(&sessions, "tx/deferred", json!([sql("INSERT INTO c VALUES (1)")])).await {
+        Ok(given) => return Err(Failure(format!("a broken constraint was committed: {given}"))),
+        Err(error) => error,
+    };
+    ensure_eq!(error.kind(), ErrorKind::Reset);
+    let error = error.to_string();
     ensure!(error.starts_with("Durable Object was reset and rolled back to its last known good state because the application left the database in a state where constraints were violated: FOREIGN KEY constraint failed"), "{error}");
     let got = act(&sessions, "tx/deferred", json!([sql("SELECT count(*) FROM c"), {"op": "memory"}])).await?;
     ensure_eq!((&got[0]["rows"], &got[1]), (&json!([[0]]), &json!(1)));

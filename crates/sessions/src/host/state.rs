@@ -223,11 +223,15 @@ impl ObjectState {
         !self.sockets.borrow().is_empty()
     }
 
-    /// Closes the database of a dormant object; one in memory stays.
+    /// Closes the database of a dormant object; one in memory stays, as if it were opened anew.
     pub(super) fn close_storage(&self) {
         if self.path.is_some() {
             let storage = self.storage.borrow_mut().take();
             drop(storage); // not while it is borrowed: the journal is synced, and others are released
+        } else if let Some(storage) = &*self.storage.borrow()
+            && storage.renew().is_err()
+        {
+            storage.condemn();
         }
         self.share.release();
     }

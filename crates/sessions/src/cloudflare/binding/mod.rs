@@ -30,7 +30,7 @@ fn failure(error: JsError) -> Error {
     let text = error.message.as_str();
     let kind = if error.overloaded {
         ErrorKind::Overloaded
-    } else if error.reset || error.retryable {
+    } else if error.reset || error.retryable || text.starts_with("Durable Object was reset") {
         ErrorKind::Reset
     } else if let Some(kind) = &error.mark {
         kind_of(kind)

@@ -32,7 +32,9 @@ use isobar_base::fs::SqliteFile;
 use isobar_base::sync::IgnorePoison;
 use isobar_sqlite::journal::Follower;
 use isobar_sqlite::script::quoted;
-use isobar_sqlite::{DURABLE, KeptChanges, Product, WalPages, is_allowed, runs_optimize, set_last_insert_rowid};
+use isobar_sqlite::{
+    DURABLE, KeptChanges, LASTING, Product, WalPages, is_allowed, runs_optimize, set_last_insert_rowid,
+};
 use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
 
@@ -57,6 +59,8 @@ const JOURNALED: &str = "PRAGMA synchronous = NORMAL;";
 const ALONE: &str = "PRAGMA locking_mode = EXCLUSIVE;";
 /// Settings of every connection, beside those of [`DURABLE`]: nothing leaves the object before COMMIT has returned.
 const SETTINGS: &str = "PRAGMA foreign_keys = ON; PRAGMA cache_size = -512;";
+/// The one of them that an object may change.
+const FOREIGN_KEYS: &str = "PRAGMA foreign_keys = ON;";
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS _cf_KV (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS _cf_ALARM (
@@ -102,6 +106,8 @@ pub(in crate::host) struct Storage {
     open: Cell<bool>,
     savepoints: Cell<u32>,
     has_metadata: Cell<bool>,
+    /// All was deleted in this turn: with its end the settings of the connection are those of a new one.
+    is_renewed: Cell<bool>,
     /// The table of metadata is of this turn: undone with it.
     metadata_is_new: Cell<bool>,
     /// The file has failed since the last time that was asked.
@@ -237,6 +243,7 @@ impl Storage {
             open: Cell::new(false),
             savepoints: Cell::new(0),
             has_metadata: Cell::new(false),
+            is_renewed: Cell::new(false),
             metadata_is_new: Cell::new(false),
             fault: Cell::new(None),
             is_unsound: Cell::new(false),
@@ -385,7 +392,10 @@ impl Storage {
         if self.metadata_is_new.take() {
             self.has_metadata.set(false);
         }
-        if !self.connection.is_autocommit() && self.own("ROLLBACK").is_err() {
+        self.is_renewed.set(false);
+        let is_undone = self.connection.is_autocommit() || self.own("ROLLBACK").is_ok();
+        // The next instance may go on with the connection.
+        if !is_undone || self.renew().is_err() {
             // SQLite rolls back when the connection is dropped.
             self.is_unsound.set(true);
         }
@@ -411,9 +421,18 @@ impl Storage {
             self.own("DELETE FROM _cf_KV; DELETE FROM _cf_ALARM; DELETE FROM _cf_METADATA WHERE key = 'alarm made'")
         })?;
         // As in workerd, where the object goes on with a new database.
+        self.is_renewed.set(true);
+        self.renew()
+    }
+
+    /// Makes the connection as a new one is: its settings, and what SQL sees of earlier changes. In a transaction `foreign_keys` stays as
+    /// it is.
+    pub(in crate::host) fn renew(&self) -> Result<()> {
+        self.settings.lock().ignore_poison().clear();
         self.changes.set(0);
         set_last_insert_rowid(&self.connection, 0);
-        Ok(())
+        let settings: String = LASTING.iter().map(|name| format!("PRAGMA {name} = OFF;")).collect();
+        self.own(&format!("{settings} {FOREIGN_KEYS}"))
     }
 
     /// Opens the turn's transaction with its first write.
