@@ -17,6 +17,10 @@ use crate::{
 };
 
 /// Text of the error for [`SessionContext::delete_all`] within a transaction.
+#[cfg(any(
+    feature = "cloudflare-binding",
+    all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32"))
+))]
 pub(crate) const DELETE_IN_TRANSACTION: &str = "deleteAll() cannot be called inside a transaction";
 
 /// The body of a transaction: run once, inside it.
