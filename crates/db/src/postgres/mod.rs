@@ -28,6 +28,7 @@ mod translate;
 mod values;
 
 use std::fmt;
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ use self::interactive::Interactive;
 use self::job::{Access, Job};
 pub use self::options::{Isolation, PostgresOptions};
 use self::pool::{Lease, Pool};
+use crate::options::ExportOptions;
+use crate::result::Report;
 use crate::{
     Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ErrorKind, ExecResult,
     InteractiveOptions, InteractiveTransaction, Operation, QueryResult, Queryable, Result, Statement,
@@ -248,6 +251,11 @@ impl Database for PostgresDatabase {
         let run = async { self.run(jobs(statements)?).await };
         run.await.map_err(|error| error.in_exec(script).during(Operation::Exec))?;
         Ok(ExecResult::new(count, start.elapsed()))
+    }
+
+    async fn export(&self, _: ExportOptions, _: Box<dyn Write + Send>) -> Result<Report> {
+        let error = Error::new(ErrorKind::Unsupported, "a Postgres database has no export here: use pg_dump");
+        Err(error.during(Operation::Export))
     }
 
     async fn begin(&self, options: InteractiveOptions) -> Result<Box<dyn InteractiveTransaction>> {
