@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use futures_util::TryStreamExt;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::{Client, SimpleQueryMessage, Statement};
 
 use super::fault::{self, Failure, Remedy};
 use super::job::{self, Access, Job};
@@ -50,15 +50,26 @@ impl Connection {
              SET statement_timeout = {limit}; SET default_transaction_isolation = '{isolation}'"
         );
         self.control(&settings).await.map_err(|failure| failure.error)?;
-        let Some(schema) = options.schema.as_deref().map(sql::quoted) else { return Ok(()) };
-        let set = format!("CREATE SCHEMA IF NOT EXISTS {schema}; SET search_path = {schema}");
-        match self.control(&set).await {
-            // Another connection has created it at the same time.
-            Err(failure) if failure.remedy == Remedy::Again => {
-                self.control(&set).await.map_err(|failure| failure.error)
-            }
-            result => result.map_err(|failure| failure.error),
+        match &options.schema {
+            Some(schema) => self.enter(schema).await.map_err(|failure| failure.error),
+            None => Ok(()),
         }
+    }
+
+    /// Takes a schema for all tables, and creates it where it is missing: to create one needs a right that others than the first need not
+    /// have.
+    async fn enter(&self, schema: &str) -> Result<(), Failure> {
+        let known = format!("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = {}", sql::literal(schema));
+        let found = self.client.simple_query(&known).await?;
+        let name = sql::quoted(schema);
+        if !found.iter().any(|message| matches!(message, SimpleQueryMessage::Row(_))) {
+            match self.control(&format!("CREATE SCHEMA IF NOT EXISTS {name}")).await {
+                // Another connection has created it at the same time.
+                Err(failure) if failure.remedy != Remedy::Again => return Err(failure),
+                _ => {}
+            }
+        }
+        self.control(&format!("SET search_path = {name}")).await
     }
 
     /// Runs SQL of the backend's own: `BEGIN`, `COMMIT`.

@@ -58,7 +58,7 @@ async fn values_are_stored_and_read_unchanged() {
     db.query(insert.bind_all(vec![Value::Null; 6])).await.unwrap();
     let (_, rows) = db.prepare("SELECT i, r, t, b, y, n FROM p_values ORDER BY id").raw().await.unwrap();
     assert_eq!((first, rows), (1, vec![row.to_vec(), vec![Value::Null; 6]]));
-    let own = db.prepare("SELECT ?, ?, ?, ?").bind(1 << 40).bind(2.5).bind("x").bind(vec![1_u8]);
+    let own = db.prepare("SELECT ?, ?, ?, ?").bind(1_i64 << 40).bind(2.5).bind("x").bind(vec![1_u8]);
     let own: (i64, f64, String, Value) = own.one().await.unwrap();
     assert_eq!(own, (1 << 40, 2.5, "x".to_owned(), vec![1_u8].into()));
     assert_eq!(db.prepare("SELECT ? + ?").bind(1_i64 << 40).bind(1).one::<i64>().await.unwrap(), (1 << 40) + 1);
@@ -208,7 +208,7 @@ async fn a_statement_ends_at_the_time_limit() {
 #[tokio::test]
 #[ignore = "needs a server: cargo xtask postgres"]
 async fn calls_wait_for_a_connection_as_long_as_they_may() {
-    let options = PostgresOptions::default().with_connect_limit(Duration::from_millis(300)).with_max_connections(1);
+    let options = PostgresOptions::default().with_connect_limit(Duration::from_secs(1)).with_max_connections(1);
     let db = PostgresDatabase::connect_with(&url(), options).await.unwrap();
     let held = db.begin(InteractiveOptions::default()).await.unwrap();
     assert_eq!(refused(&db, "SELECT 1").await.kind(), ErrorKind::Unavailable);
