@@ -60,14 +60,15 @@ impl EventArchive {
     /// # Errors
     /// Those of opening the archive of the option, also where a dataset has another one.
     pub(crate) async fn open(&self, place: &Place, root: &Path, config: &Config) -> Result<Archives, Box<dyn Error>> {
-        let mut archives = existing(place, &root.join("analytics")).await;
+        let folder = root.join("analytics");
+        let mut archives = existing(place, &folder).await;
         let Some(target) = &self.events_archive else { return Ok(archives) };
         for dataset in &config.analytics_engine_datasets {
             let name = dataset.local_name();
             let archive = open(target, self.events_archive_remote, name, place).await?;
-            if let Some(other) = archives.get(name).map(|other| other.location())
-                && other != archive.location()
-            {
+            // By what the dataset says, as an archive that cannot be opened now is its own still.
+            let own = StoredSegments::of(folder.join(name)).ok().and_then(|segments| segments.archive);
+            if let Some(other) = own.filter(|own| *own != archive.location()) {
                 let message = format!("--events-archive: the dataset {name} has segments in {other}");
                 return Err(message.into());
             }

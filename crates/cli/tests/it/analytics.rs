@@ -135,8 +135,15 @@ fn archived_points_are_listed_queried_and_erased_where_they_are() {
     let refusal = refused(here, &into("large"));
     assert!(refusal.contains("the dataset has segments in the archive r2://old/events/visits"), "{refusal}");
     let serve = ["serve", "--port", "0", "--events-archive", "r2://other"];
-    let refusal = refused(here, &serve);
-    assert!(refusal.contains("the dataset visits has segments in r2://old/events/visits"), "{refusal}");
+    let bucket = here.join(".isobar/r2/old");
+    for is_away in [false, true] {
+        if is_away {
+            fs::rename(&bucket, here.join("away")).unwrap();
+        }
+        let refusal = refused(here, &serve);
+        assert!(refusal.contains("the dataset visits has segments in r2://old/events/visits"), "{refusal}");
+    }
+    fs::rename(here.join("away"), &bucket).unwrap();
     let export = ["analytics", "export", "EVENTS", "--format", "csv", "--output", "all.csv"];
     assert_eq!(ok(here, &export), "exported 10 points to all.csv\n");
 
