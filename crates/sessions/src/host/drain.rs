@@ -45,7 +45,7 @@ impl Host {
         if left == 0 {
             return Ok(());
         }
-        let message = format!("{left} events of session objects were still in flight after {limit:?}");
+        let message = format!("events of session objects are still in flight after {limit:?}: {left}");
         Err(Error::new(ErrorKind::Reset, message))
     }
 
