@@ -18,7 +18,7 @@ use crate::host::history::{self, Histories};
 use crate::host::options::Clock;
 use crate::host::storage::Storage;
 use crate::host::{index, lock, rebuild};
-use crate::{Cursor, Error, ErrorKind, ObjectId, Parameters, Result};
+use crate::{Cursor, ObjectId, Parameters, Result};
 
 /// A [`Catalog`] that may change objects, by SQL, import and deletion. While it lives no host can start in its folder, and where one
 /// runs, none can be opened. What it has answered is durable.
@@ -60,7 +60,7 @@ impl CatalogWriter {
     /// and an index that is missing or damaged is made anew.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] when there is no such folder, it cannot be used, or another process hosts it.
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) when there is no such folder, it cannot be used, or another process hosts it.
     pub fn open(root: impl AsRef<Path>, namespace: &str) -> Result<Self> {
         let root = root.as_ref();
         drop(Catalog::new(root, namespace, None)?); // before anything is created
@@ -70,7 +70,7 @@ impl CatalogWriter {
     /// As [`open`](Self::open), and creates the folder if there is none.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] when the folder cannot be created or used, or another process hosts it.
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) when the folder cannot be created or used, or another process hosts it.
     pub fn create(root: impl AsRef<Path>, namespace: &str) -> Result<Self> {
         let root = root.as_ref();
         let held = lock(root)?;
@@ -93,7 +93,8 @@ impl CatalogWriter {
     /// `None` where there is no such object. After an error nothing is changed.
     ///
     /// # Errors
-    /// As [`Sql::exec`](crate::Sql::exec); [`ErrorKind::Damaged`], [`ErrorKind::Storage`] and [`ErrorKind::StorageFull`] when the
+    /// As [`Sql::exec`](crate::Sql::exec); [`ErrorKind::Damaged`](crate::ErrorKind::Damaged), [`ErrorKind::Storage`](crate::ErrorKind::Storage) and
+    /// [`ErrorKind::StorageFull`](crate::ErrorKind::StorageFull) when the
     /// object's file fails.
     pub fn execute(&self, id: &ObjectId, sql: &str, parameters: impl Parameters) -> Result<Option<Cursor>> {
         self.health.check_withheld(id.as_bytes())?;
@@ -115,8 +116,8 @@ impl CatalogWriter {
     /// Deletes objects with all that they have stored, their alarms too. Returns the number of those that were there.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] when a file cannot be removed, or the index not be written; what was deleted before that stays so.
-    /// [`ErrorKind::Damaged`] for an object whose last turns are in the journal still, before anything is deleted.
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) when a file cannot be removed, or the index not be written; what was deleted before that stays so.
+    /// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) for an object whose last turns are in the journal still, before anything is deleted.
     pub fn delete(&self, ids: &[ObjectId]) -> Result<u64> {
         for id in ids {
             self.health.check_withheld(id.as_bytes())?;
