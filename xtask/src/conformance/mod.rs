@@ -44,13 +44,12 @@ fn everything(programs: u64) -> Outcome {
     runtime.block_on(remote::run(&workerd.address, &mut table))?;
     table.print();
     table.verdict()?;
-    programs::run(programs::Inside::Worker(Box::new(options), Some(workerd)), programs, 0)
+    drop(workerd);
+    programs::run(programs::Inside::Worker(Box::new(options)), programs, 0)
 }
 
 fn programs_alone(count: u64, seed: u64) -> Outcome {
-    let options = options()?;
-    let workerd = Workerd::start(&options)?;
-    programs::run(programs::Inside::Worker(Box::new(options), Some(workerd)), count, seed)
+    programs::run(programs::Inside::Worker(Box::new(options()?)), count, seed)
 }
 
 /// Returns the options of the Worker, which is built, with no state.
