@@ -94,7 +94,7 @@ async fn deletion_of_everything_is_undone(sessions: Subject) -> Outcome {
     Ok(())
 }
 
-/// What is written until then is undone with the rest, and comes back with the bookmark of the state before.
+/// A turn until then is undone with the rest, and comes back with the bookmark of the state before.
 async fn restore_waits_for_the_next_start(sessions: Subject) -> Outcome {
     let name = "time travel/waits";
     act(&sessions, name, json!([put("a", 1)])).await?;

@@ -5,7 +5,7 @@
 //! history/ab/ab...db      an object's history, once the object has changed: see `isobar_sqlite::history`
 //! ```
 //!
-//! Whoever opens an object's file keeps its history on, the tools for a folder too: a commit that is copied into the file and is not in
+//! Everything that opens an object's file keeps its history on, the tools for a folder too: a commit that is copied into the file and is not in
 //! the history would make all older states wrong.
 
 use std::io;

@@ -129,7 +129,7 @@ impl Place {
     }
 }
 
-/// What an image has, after a check of its structure.
+/// Rows of an image, after a check of its structure.
 fn rows(image: &[u8]) -> Vec<(i64, Option<Vec<u8>>)> {
     let image = open_image(image.to_vec()).unwrap();
     let checked: String = image.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();

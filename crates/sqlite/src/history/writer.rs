@@ -1,4 +1,4 @@
-//! What a history takes: commits, and what it forgets.
+//! Commits that a history takes, and those that it forgets.
 //!
 //! ```text
 //! change   0, the page before the commit     where the commit has cut the page off
