@@ -64,10 +64,11 @@ pub(super) fn open_index(root: &Path, health: &Arc<Health>, now: i64) -> Result<
         }
         Err(error) => return Err(failure(&error, Some(root))),
     };
-    let files = files(&root.join(disk::OBJECTS));
+    let folder = root.join(disk::OBJECTS);
     let clock = Clock::new(move || DateTime::from_timestamp_millis(now).unwrap_or_default());
     let histories = Histories::find(root, clock)?;
-    let _objects = fill(&index, files, health, histories.as_ref(), now).map_err(|error| failure(&error, Some(root)))?;
+    let _objects =
+        fill(&index, files(&folder), health, histories.as_ref(), now).map_err(|error| failure(&error, Some(root)))?;
     #[cfg(feature = "tracing")]
     if _objects > 0 {
         tracing::warn!(root = %root.display(), objects = _objects, "the index of session objects was completed from their files");
