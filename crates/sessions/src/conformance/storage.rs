@@ -141,6 +141,18 @@ async fn sql_that_workerd_forbids_is_refused(sessions: Subject) -> Outcome {
         let is_told = ["not authorized", "To execute a transaction", "no such table", "prohibited"];
         ensure!(is_told.iter().any(|part| text.contains(part)), "{code}: {text}");
     }
+    act(&sessions, "sql/forbidden", json!([{"op": "put", "key": "k", "value": 1}])).await?;
+    for (code, text) in [
+        ("SELECT 1; SAVEPOINT a", "To execute a transaction, please use the state.storage.transaction() or"),
+        ("CREATE TABLE _cf_x (a)", "not authorized: SQLITE_AUTH"),
+        ("SELECT * FROM _cf_KV", "access to _cf_KV.key is prohibited: SQLITE_AUTH"),
+        ("DELETE FROM _cf_KV", "not authorized: SQLITE_AUTH"),
+    ] {
+        match act(&sessions, "sql/forbidden", json!([sql(code)])).await {
+            Err(error) if error.kind() == ErrorKind::NotAuthorized && error.message().starts_with(text) => {}
+            other => return Err(Failure(format!("{code} gave {other:?}, not {text}"))),
+        }
+    }
     act(
         &sessions,
         "sql/forbidden",

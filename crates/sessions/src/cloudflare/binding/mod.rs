@@ -34,7 +34,7 @@ fn failure(error: JsError) -> Error {
         ErrorKind::Reset
     } else if let Some(kind) = &error.mark {
         kind_of(kind)
-    } else if text.starts_with("not authorized") || text.contains("To execute a transaction, please use") {
+    } else if ["not authorized", "SQLITE_AUTH", "To execute a transaction"].iter().any(|part| text.contains(part)) {
         ErrorKind::NotAuthorized
     } else if text.contains("SQLITE_CONSTRAINT") {
         ErrorKind::Constraint

@@ -7,6 +7,7 @@ use isobar_sqlite::{Failure, Prepared, Text};
 
 use super::Storage;
 use crate::host::convert::{from_sql, to_sql};
+use crate::host::fault::TRANSACTION;
 use crate::{Cursor, Error, ErrorKind, Result, Value, limits};
 
 const ONLY_COMMENTS: &str = "SQL code did not contain a statement.";
@@ -97,8 +98,12 @@ impl<'s> Script<'s> {
         }
         while !self.text.rest(self.at).is_empty() {
             storage.writes.store(false, Ordering::Relaxed);
+            storage.controls.store(false, Ordering::Relaxed);
             let found = isobar_sqlite::prepare_next(&storage.connection, &storage.trusted, &self.text, self.at);
-            let (statement, read) = found.map_err(|failure| storage.failed(&failure.into()))?;
+            let (statement, read) = found.map_err(|failure| match storage.controls.load(Ordering::Relaxed) {
+                true => Error::new(ErrorKind::NotAuthorized, TRANSACTION),
+                false => storage.failed(&failure.into()),
+            })?;
             if read == 0 {
                 return Err(Error::new(ErrorKind::Sql, NUL));
             }

@@ -35,7 +35,7 @@ use isobar_sqlite::script::quoted;
 use isobar_sqlite::{
     DURABLE, KeptChanges, LASTING, Product, WalPages, is_allowed, runs_optimize, set_last_insert_rowid,
 };
-use rusqlite::hooks::{AuthContext, Authorization};
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
 
 use self::memory::Measured;
@@ -89,6 +89,8 @@ pub(in crate::host) struct Storage {
     trusted: Arc<AtomicBool>,
     /// The statement that was prepared last writes, though SQLite says that it reads.
     writes: Arc<AtomicBool>,
+    /// The statement that was refused last begins or ends a transaction.
+    controls: Arc<AtomicBool>,
     /// What the object's SQL sees as `changes()`.
     changes: KeptChanges,
     /// Settings that the object has made on its connection, for the one that follows a draft's.
@@ -233,6 +235,7 @@ impl Storage {
             health: Arc::clone(health),
             trusted: Arc::new(AtomicBool::new(true)),
             writes: Arc::default(),
+            controls: Arc::default(),
             settings: Arc::default(),
             wal: WalPages::default(),
             measured: Measured::default(),
@@ -266,11 +269,15 @@ impl Storage {
         let trusted = Arc::clone(&self.trusted);
         let settings = Arc::clone(&self.settings);
         let writes = Arc::clone(&self.writes);
+        let controls = Arc::clone(&self.controls);
         connection.authorizer(Some(move |context: AuthContext<'_>| {
             if trusted.load(Ordering::Relaxed) {
                 return Authorization::Allow;
             }
             if !is_allowed(&context, Product::DurableObjects) {
+                let is_control =
+                    matches!(context.action, AuthAction::Transaction { .. } | AuthAction::Savepoint { .. });
+                controls.store(is_control, Ordering::Relaxed);
                 return Authorization::Deny;
             }
             if runs_optimize(&context) {
