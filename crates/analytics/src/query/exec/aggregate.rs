@@ -9,7 +9,8 @@ use hashbrown::{HashMap, HashSet};
 
 use super::budget::{Held, Share};
 use super::compare::natural;
-use super::groups::{ENTRY, GroupNumbers, encode, float_bits};
+use super::groups::{ENTRY, GroupNumbers, encode};
+use super::quantile::{Weights, float_key, int_key};
 use crate::Result;
 use crate::query::Type;
 use crate::query::plan::{AggregateCall, AggregateFunction};
@@ -24,7 +25,7 @@ use crate::query::vector::{Builder, Numbers, Scalar, Vector};
 /// | `avg` | sum and count | 16 bytes |
 /// | `min`, `max`, `first_value`, `last_value` | the value | its own |
 /// | `argMin`, `argMax` | the value, and that by which it was chosen | both |
-/// | quantiles | weights by value | 64 bytes a distinct value |
+/// | quantiles | sorted values with their weights, and those that came last | at most 96 bytes a distinct value |
 /// | `topK` | weight, order and value by its encoding | twice its encoding and 128 bytes a distinct value |
 /// | with `DISTINCT` | besides, the encodings of the group's values | each, and 64 bytes |
 #[derive(Debug)]
@@ -51,8 +52,7 @@ enum State {
     AvgFloats(Vec<(f64, u64)>),
     /// The value, and that by which it is chosen, where it is another.
     Chosen(Vec<Chosen>),
-    /// Weights by the bits of the value.
-    Quantile(Vec<HashMap<i64, u64>>),
+    Quantile(Vec<Weights>),
     Top(Vec<Counted>),
 }
 
@@ -101,7 +101,7 @@ impl<'m> States<'m> {
             State::AvgInts(states) => states.resize(groups, (0, 0)),
             State::AvgFloats(states) => states.resize(groups, (0.0, 0)),
             State::Chosen(states) => states.resize(groups, None),
-            State::Quantile(states) => states.resize_with(groups, HashMap::new),
+            State::Quantile(states) => states.resize_with(groups, Weights::default),
             State::Top(states) => states.resize_with(groups, HashMap::new),
         }
         Ok(())
@@ -218,19 +218,19 @@ impl<'m> States<'m> {
             Vector::Floats(values) => {
                 let values = values.values();
                 for row in rows.filter(|row| !values[*row].is_nan()) {
-                    let bits = float_bits(values[row]) as i64;
-                    add_weight(&mut states[groups.get(row)], bits, weights.get(row) as u64, share)?;
+                    states[groups.get(row)].add(float_key(values[row]), weights.get(row) as u64, share)?;
                 }
             }
             values => {
+                let ty = &self.call.arguments[0].ty;
                 for row in rows {
-                    let bits = match values.scalar(row) {
+                    let key = match values.scalar(row) {
                         Scalar::Float(value) if value.is_nan() => continue,
-                        Scalar::Float(value) => float_bits(value) as i64,
-                        Scalar::Int(value) => value,
+                        Scalar::Float(value) => float_key(value),
+                        Scalar::Int(value) => int_key(value, ty),
                         _ => unreachable!("the analysis has checked the types"),
                     };
-                    add_weight(&mut states[groups.get(row)], bits, weights.get(row) as u64, share)?;
+                    states[groups.get(row)].add(key, weights.get(row) as u64, share)?;
                 }
             }
         }
@@ -291,9 +291,7 @@ impl<'m> States<'m> {
             (State::Quantile(states), State::Quantile(more)) => {
                 for (more, number) in more.into_iter().zip(numbers) {
                     self.share.check()?;
-                    for (bits, weight) in more {
-                        add_weight(&mut states[*number as usize], bits, weight, &mut self.share)?;
-                    }
+                    states[*number as usize].merge(more, &mut self.share)?;
                 }
             }
             (State::Top(states), State::Top(more)) => {
@@ -337,35 +335,35 @@ impl<'m> States<'m> {
         let (groups, _) = state.size();
         // Once more: the results are made out of what the states have.
         share.grow(share.bytes())?;
-        let vector = results(&call, state);
+        let vector = results(&call, state, &mut share)?;
         share.shrink_to(vector.bytes(groups));
         Ok(Held { vector, share })
     }
 }
 
 /// The results of states, by group.
-fn results(call: &AggregateCall, state: State) -> Vector {
+fn results(call: &AggregateCall, state: State, share: &mut Share<'_>) -> Result<Vector> {
     let ty = &call.ty;
     let argument = call.arguments.first().map_or(Type::UInt8, |argument| argument.ty.clone());
     let mut results = Builder::new(ty);
     match state {
-        State::Count(states) | State::SumInts(states) => return Vector::from_ints(states),
-        State::SumFloats(states) => return Vector::from_floats(states),
+        State::Count(states) | State::SumInts(states) => return Ok(Vector::from_ints(states)),
+        State::SumFloats(states) => return Ok(Vector::from_floats(states)),
         State::AvgFloats(states) => {
-            return Vector::from_floats(states.into_iter().map(|(sum, count)| sum / count as f64).collect());
+            return Ok(Vector::from_floats(states.into_iter().map(|(sum, count)| sum / count as f64).collect()));
         }
         State::AvgInts(states) if *ty == Type::Float64 => {
             let is_signed = argument.integer().is_some_and(|(_, is_signed)| is_signed);
             let sum = |sum: i64| if is_signed { sum as f64 } else { sum as u64 as f64 };
             let avg = states.into_iter().map(|(value, count)| sum(value) / count as f64);
-            return Vector::from_floats(avg.collect());
+            return Ok(Vector::from_floats(avg.collect()));
         }
         State::AvgInts(states) => {
             let avg = states.into_iter().map(|(sum, count)| {
                 // Of no rows it is NaN, which becomes 0.
                 ty.wrap((sum as f64 / count as f64).round_ties_even() as i64)
             });
-            return Vector::from_ints(avg.collect());
+            return Ok(Vector::from_ints(avg.collect()));
         }
         State::Chosen(states) => {
             let value = |state: Option<(Scalar, _)>| state.map_or_else(|| Scalar::default_of(ty), |(value, _)| value);
@@ -375,7 +373,9 @@ fn results(call: &AggregateCall, state: State) -> Vector {
             let AggregateFunction::QuantileExactWeighted(level) = call.function else {
                 unreachable!("the state is that of the function")
             };
-            states.into_iter().for_each(|state| results.push(quantile(state, level, &argument)));
+            for state in states {
+                results.push(state.quantile(level, &argument, share)?);
+            }
         }
         State::Top(states) => {
             let AggregateFunction::TopK(most, _) = call.function else {
@@ -389,7 +389,7 @@ fn results(call: &AggregateCall, state: State) -> Vector {
             }
         }
     }
-    results.finish()
+    Ok(results.finish())
 }
 
 /// Adds each row to the state of its group; to one state without a look at memory, where there is one group.
@@ -406,17 +406,6 @@ fn fold<T: Copy>(
             *state = add(*state, row);
         }),
     }
-}
-
-/// Adds the weight of a value. Weights wrap around, as ClickHouse's do.
-fn add_weight(weights: &mut HashMap<i64, u64>, bits: i64, weight: u64, share: &mut Share<'_>) -> Result<()> {
-    if let Some(sum) = weights.get_mut(&bits) {
-        *sum = sum.wrapping_add(weight);
-        return Ok(());
-    }
-    share.grow(ENTRY)?;
-    weights.insert(bits, weight);
-    Ok(())
 }
 
 /// Adds the values of another part of the rows, in the order in which they came there.
@@ -472,28 +461,5 @@ fn is_better_scalar(value: &Scalar, best: &Scalar, ty: &Type, wanted: Ordering) 
             (best.is_nan() && !value.is_nan()) || value.partial_cmp(best) == Some(wanted)
         }
         _ => natural(value, best, ty) == wanted,
-    }
-}
-
-/// The value at a level of the sum of all weights: the least for which the weights up to it come to `ceil(total * level)`. Of no values NaN,
-/// or the type's default.
-fn quantile(weights: HashMap<i64, u64>, level: f64, ty: &Type) -> Scalar {
-    let is_float = *ty == Type::Float64;
-    let value = |bits: i64| if is_float { Scalar::Float(f64::from_bits(bits as u64)) } else { Scalar::Int(bits) };
-    let total = weights.values().fold(0_u64, |sum, weight| sum.wrapping_add(*weight));
-    let mut values: Vec<(Scalar, u64)> = weights.into_iter().map(|(bits, weight)| (value(bits), weight)).collect();
-    values.sort_by(|(a, _), (b, _)| natural(a, b, ty));
-    let threshold = (total as f64 * level).ceil();
-    let mut sum = 0_u64;
-    for (value, weight) in &values {
-        sum = sum.wrapping_add(*weight);
-        if sum as f64 >= threshold {
-            return value.clone();
-        }
-    }
-    match values.pop() {
-        Some((last, _)) => last,
-        None if is_float => Scalar::Float(f64::NAN),
-        None => Scalar::default_of(ty),
     }
 }

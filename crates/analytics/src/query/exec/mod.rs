@@ -17,6 +17,7 @@ mod failure;
 mod fill;
 mod groups;
 mod partial;
+mod quantile;
 mod sort;
 mod source;
 mod text;
