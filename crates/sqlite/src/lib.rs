@@ -19,7 +19,7 @@
 //! | `WalPages`, `WalChain` | write-ahead logs: their length, their frames |
 //! | `journal` | one log and one sync for the commits of many databases |
 //! | `history` | every state of a database, out of the differences between its commits |
-//! | `copy_pages`, `open_image` | whole databases: copied in one transaction, opened from the bytes of a file |
+//! | `copy_pages`, `image_of`, `open_image` | whole databases: copied in one transaction, as the bytes of a file and opened from them |
 //!
 //! A guess by words serves where a wrong one costs time alone. Each rule that must hold is enforced by SQLite
 //! itself.
@@ -72,7 +72,7 @@ pub use self::{
     history::HistoryId,
     limited::prepare_next,
     math::add_math_functions,
-    memory::{cache_bytes, definition_bytes},
+    memory::{cache_bytes, definition_bytes, image_of},
     pages::{copy_pages, open_image},
     pragmas::{LASTING, lasting_setting, reads_data_version, runs_optimize, sets_something},
     prepared::{Failure, Prepared, Text, breaks_foreign_keys, drop_modules, prepare, set_last_insert_rowid, text},

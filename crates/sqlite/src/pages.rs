@@ -48,12 +48,12 @@ fn of_code(code: i32) -> rusqlite::Error {
 /// Opens the image of a database's file in memory, to read.
 ///
 /// ```
-/// use isobar_sqlite::open_image;
+/// use isobar_sqlite::{image_of, open_image};
 /// use rusqlite::Connection;
 ///
 /// let connection = Connection::open_in_memory()?;
 /// connection.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (7)")?;
-/// let image = open_image(connection.serialize("main")?.to_vec())?;
+/// let image = open_image(image_of(&connection)?)?;
 /// assert_eq!(image.query_row("SELECT a FROM t", [], |row| row.get::<_, i64>(0))?, 7);
 /// # Ok::<(), rusqlite::Error>(())
 /// ```

@@ -321,7 +321,7 @@ impl Storage {
 
     /// The database as a file.
     fn image(&self) -> Result<Vec<u8>> {
-        self.trusted(|connection| Ok(connection.serialize("main")?.to_vec()))
+        self.trusted(isobar_sqlite::image_of)
     }
 
     /// An error of the history. After a failed sync of it the host writes no more.
