@@ -54,10 +54,11 @@ impl DatabaseFiles<'_> {
 ///
 /// ```
 /// use isobar_sqlite::history::page_size;
+/// use isobar_sqlite::image_of;
 ///
 /// let connection = rusqlite::Connection::open_in_memory()?;
 /// connection.execute_batch("PRAGMA page_size = 1024; CREATE TABLE t (a)")?;
-/// assert_eq!(page_size(&connection.serialize("main")?)?, 1024);
+/// assert_eq!(page_size(&image_of(&connection)?)?, 1024);
 /// assert!(page_size(b"not a database").is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -11,7 +11,7 @@
 //! ```
 //! use isobar_sqlite::history::{Beginning, DatabaseFiles, HistoryBounds, PageHistory};
 //! use isobar_sqlite::journal::{Disk, SystemDisk};
-//! use isobar_sqlite::{WalPages, copy_pages, open_image};
+//! use isobar_sqlite::{WalPages, copy_pages, image_of, open_image};
 //! use rusqlite::Connection;
 //!
 //! # let root = tempfile::tempdir()?;
@@ -32,7 +32,7 @@
 //! history.archive(&files, &[(wal.pages(), 3_000)], 3_000, HistoryBounds::default())?;
 //! assert_eq!(history.at(2_500, 4_000)?.number, kept);
 //!
-//! let mut image = connection.serialize("main")?.to_vec();
+//! let mut image = image_of(&connection)?;
 //! history.rewind(&mut image, kept)?;
 //! copy_pages(&open_image(image)?, &mut connection, || false)?;
 //! assert_eq!(connection.query_row("SELECT a FROM t", [], |row| row.get::<_, String>(0))?, "kept");

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::journal::{Disk, DiskFile, SystemDisk};
-use crate::{WalPages, copy_pages, open_image};
+use crate::{WalPages, copy_pages, image_of, open_image};
 
 /// Small random numbers: the same seed, the same numbers.
 struct Random(u64);
@@ -70,7 +70,7 @@ impl Place {
     }
 
     fn image(&self) -> Vec<u8> {
-        self.connection.serialize("main").unwrap().to_vec()
+        image_of(&self.connection).unwrap()
     }
 
     /// Remembers the state after a commit.
@@ -320,7 +320,7 @@ fn a_changed_byte_of_the_history_does_not_go_unnoticed() {
 fn images_are_recorded_as_commits_are() {
     let connection = Connection::open_in_memory().unwrap();
     connection.execute_batch("PRAGMA auto_vacuum = FULL; CREATE TABLE t (a INTEGER PRIMARY KEY, b)").unwrap();
-    let image = || connection.serialize("main").unwrap().to_vec();
+    let image = || image_of(&connection).unwrap();
     let mut images = vec![image()];
     let beginning = Beginning { page_size: 4096, mark: WalMark::default(), time: 0 };
     let mut history = PageHistory::memory(&beginning).unwrap();

@@ -57,14 +57,15 @@ impl PageHistory {
     ///
     /// ```
     /// use isobar_sqlite::history::{Beginning, HistoryBounds, PageHistory, WalMark};
+    /// use isobar_sqlite::image_of;
     ///
     /// let beginning = Beginning { page_size: 4096, mark: WalMark::default(), time: 0 };
     /// let mut history = PageHistory::memory(&beginning)?;
     /// let connection = rusqlite::Connection::open_in_memory()?;
     /// connection.execute_batch("CREATE TABLE t (a)")?;
-    /// let before = connection.serialize("main")?.to_vec();
+    /// let before = image_of(&connection)?;
     /// connection.execute_batch("INSERT INTO t VALUES (1)")?;
-    /// let after = connection.serialize("main")?.to_vec();
+    /// let after = image_of(&connection)?;
     /// history.record(&before, &after, 10, HistoryBounds::default())?;
     ///
     /// let mut image = after.clone();
