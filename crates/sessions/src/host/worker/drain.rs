@@ -21,7 +21,7 @@ impl<O: SessionObject> ThreadObjects<O> {
                 tokio::time::sleep(PAUSE).await;
             }
             objects.flush();
-            drop(done.send(objects.left()));
+            let _ = done.send(objects.left()); // the caller may have gone
         });
     }
 
@@ -40,7 +40,7 @@ impl<O: SessionObject> ThreadObjects<O> {
                 tokio::time::sleep(PAUSE).await;
             }
             objects.flush();
-            drop(done.send(objects.sockets_left()));
+            let _ = done.send(objects.sockets_left()); // the caller may have gone
         });
     }
 
