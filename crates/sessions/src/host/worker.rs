@@ -466,9 +466,11 @@ impl<O: SessionObject> Slot<O> {
             .get_or_insert_with(|| {
                 let state = Rc::clone(&self.state);
                 let env = self.env.clone();
+                // At once: an alarm that comes now is to see the earlier state.
+                let settled = state.settle_restore();
                 // A task of its own: while `start` holds the gate, the events that wait for it are not polled.
                 let task = tokio::task::spawn_local(async move {
-                    state.settle_restore().inspect_err(|error| state.break_with(error.clone()))?;
+                    settled.inspect_err(|error| state.break_with(error.clone()))?;
                     let context = SessionContext::new(Rc::clone(&state) as _);
                     let limit = Duration::from_secs(limits::BLOCK_SECONDS);
                     let started =
