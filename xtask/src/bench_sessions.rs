@@ -70,7 +70,7 @@ fn measure(folder: &Path, rounds: usize, seconds: &str) -> Outcome {
     let workerd = workerd(folder)?;
     let contenders = [
         Contender { pid: isobar.pid(), address: isobar.address.clone(), base: "/counters" },
-        Contender { pid: workerd.pid(), address: workerd.address.clone(), base: "" },
+        Contender { pid: workerd.pid(), address: workerd.address, base: "" },
     ];
     contenders.iter().try_for_each(check)?;
     println!("{:24} {:10} {:>12} {:>10} {:>12}", "", "", "requests/s", "p99 ms", "us CPU each");

@@ -118,5 +118,5 @@ async fn silent_client_keeps_nobody_else_waiting() {
     assert_eq!(put(&door, &path, 1, "x").await.result()["size"], "1");
     // A server drops the request when it ends the connection.
     drop(waiting);
-    assert_eq!(door.get(&path).await.body, b"x");
+    assert_eq!(door.get(&path).await.body, &b"x"[..]);
 }
