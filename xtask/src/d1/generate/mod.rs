@@ -76,7 +76,7 @@ impl Generator {
     }
 
     fn pick(&mut self, list: &[&'static str]) -> &'static str {
-        self.random.pick(list)
+        self.random.pick::<&'static str>(list)
     }
 
     /// A new name with this beginning.
