@@ -52,16 +52,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for T
     type Error = io::Error;
 
     fn make_tls_connect(&mut self, host: &str) -> io::Result<Handshake> {
-        let host = ServerName::try_from(host.to_owned());
-        let host = host.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        Ok(Handshake { connector: self.0.clone(), host })
+        // It is asked for before it is known whether there is TLS: for a socket, which has no name, there is none.
+        Ok(Handshake { connector: self.0.clone(), host: host.to_owned() })
     }
 }
 
 /// A handshake that is to be done.
 pub(super) struct Handshake {
     connector: TlsConnector,
-    host: ServerName<'static>,
+    host: String,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Handshake {
@@ -70,7 +69,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Hands
     type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted<S>>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
-        Box::pin(async move { self.connector.connect(self.host, stream).await.map(Encrypted) })
+        Box::pin(async move {
+            let host = ServerName::try_from(self.host);
+            let host = host.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            self.connector.connect(host, stream).await.map(Encrypted)
+        })
     }
 }
 
