@@ -275,7 +275,7 @@ fn objects_go_back_in_time_while_their_server_is_stopped() {
     };
     assert_eq!(count(), 3);
     assert!(refuse(to.clone()).contains("pass --yes"));
-    let restored: Value = serde_json::from_str(&call([to.clone(), vec!["--json".to_owned()]].concat())).unwrap();
+    let restored: Value = serde_json::from_str(&call([to, vec!["--json".to_owned()]].concat())).unwrap();
     assert_eq!(count(), 2);
     let previous = restored["previous_bookmark"].as_str().unwrap().to_owned();
     let undo = [travel("restore", &["lobby", "--yes", "--bookmark"]), vec![previous]].concat();
