@@ -1,6 +1,6 @@
 //! One connection: its prepared statements, and how a statement runs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::job::{self, Access, Job};
 use super::options::PostgresOptions;
 use super::tls::Tls;
 use super::translate::{Piece, Source, Verb};
-use super::values::{Bound, Fit, Raw, Use, decode, fit, own_type};
+use super::values::{Bound, Fit, Nulls, Raw, Use, decode, fit, own_type};
 use crate::statement::VALUE_COUNTS;
 use crate::{Error, ErrorKind, Meta, QueryResult, Result, Row, Value, sql};
 
@@ -27,14 +27,14 @@ pub(super) struct Connection {
     client: Client,
     prepared: HashMap<String, Statement>,
     /// Statements whose parameters have to be declared.
-    ambiguous: HashSet<String>,
+    ambiguous: HashMap<String, Nulls>,
     /// Rows that the last statement has changed that changes any: SQLite's `changes()`.
     changes: Option<u64>,
 }
 
 impl Connection {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, prepared: HashMap::new(), ambiguous: HashSet::new(), changes: None }
+        Self { client, prepared: HashMap::new(), ambiguous: HashMap::new(), changes: None }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -189,12 +189,14 @@ impl Connection {
         {
             return Ok(known.clone());
         }
-        let own: Vec<Type> = values.iter().map(|value| own_type(value)).collect();
-        let declared: &[Type] = if self.ambiguous.contains(&piece.sql) { &own } else { &[] };
-        let mut statement = match self.client.prepare_typed(&piece.sql, declared).await {
+        let nulls = self.ambiguous.get(&piece.sql).copied();
+        let own = |nulls| values.iter().map(|value| own_type(value, nulls)).collect::<Vec<Type>>();
+        let declared = nulls.map(own).unwrap_or_default();
+        let mut statement = match self.client.prepare_typed(&piece.sql, &declared).await {
             Ok(statement) => statement,
-            Err(error) if fault::is_ambiguous(&error) && declared.is_empty() && !own.is_empty() => {
-                self.ambiguous.insert(piece.sql.clone());
+            Err(error) if fault::is_ambiguous(&error) && nulls != Some(Nulls::Text) && !values.is_empty() => {
+                let next = if nulls.is_some() { Nulls::Text } else { Nulls::Unknown };
+                self.ambiguous.insert(piece.sql.clone(), next);
                 return Err(Failure { error: fault::of(error), remedy: Remedy::Prepare });
             }
             Err(error) => return Err(error.into()),

@@ -90,13 +90,23 @@ fn fit_text(text: &str, of: &Type) -> Fit {
     }
 }
 
+/// The type of a NULL in a statement whose parameters are declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nulls {
+    /// None, as long as Postgres finds one.
+    Unknown,
+    Text,
+}
+
 /// The type of a value by itself, for a statement whose text does not say it.
-pub(super) fn own_type(value: &Value) -> Type {
+pub(super) fn own_type(value: &Value, nulls: Nulls) -> Type {
     match value {
         Value::Integer(_) => Type::INT8,
         Value::Real(_) => Type::FLOAT8,
         Value::Blob(_) => Type::BYTEA,
-        Value::Text(_) | Value::Null => Type::TEXT,
+        Value::Text(_) => Type::TEXT,
+        Value::Null if nulls == Nulls::Text => Type::TEXT,
+        Value::Null => Type::UNKNOWN,
     }
 }
 
