@@ -5,15 +5,16 @@
 //! blocks: a small read costs at most two blocks more. A segment is a file of the dataset's folder, or an object of its archive.
 //!
 //! The decoder asks for a page at a time, of some kilobytes, and for those of several columns in turn: the blocks that were read last are kept,
-//! so that each is read and compared once.
+//! so that each is read and compared once. Where they are enough for the columns, the next one is read into the memory of the oldest.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use isobar_base::sync::IgnorePoison;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};
@@ -23,7 +24,7 @@ use crate::local::files::read_at;
 use crate::local::manifest::{BLOCK, Entry};
 use crate::local::snapshot::SegmentFile;
 
-/// Number of a file's blocks that are kept after they were read: one of each column, and more than half as many again.
+/// Most blocks of a file that are kept after they were read: one of each column, and more than half as many again.
 const KEPT_BLOCKS: usize = 64;
 
 /// A file whose blocks are compared with their checksums when they are read.
@@ -47,6 +48,8 @@ enum Source {
 struct FileBlocks {
     file: Arc<File>,
     bytes: u64,
+    /// Number of blocks that are kept.
+    most: AtomicUsize,
     /// By number, the one that was used last at the end.
     kept: Mutex<VecDeque<(u64, Bytes)>>,
 }
@@ -61,6 +64,7 @@ impl CheckedFile {
             SegmentFile::Local(file) => Source::File(Arc::new(FileBlocks {
                 file: Arc::clone(file),
                 bytes: entry.bytes,
+                most: AtomicUsize::new(KEPT_BLOCKS),
                 kept: Mutex::default(),
             })),
             SegmentFile::Archived(object) => Source::Object(Arc::new(ObjectFile::new(object, entry.bytes))),
@@ -68,10 +72,11 @@ impl CheckedFile {
         Some(Self { source, bytes: entry.bytes, sums, failure: Arc::default() })
     }
 
-    /// Says which ranges will be read of this many columns, so that an object is fetched by few requests.
+    /// Says which ranges will be read of this many columns, so that an object is fetched by few requests, and few blocks of a file are kept.
     pub(super) fn plan(&self, ranges: impl FnOnce() -> Vec<Range<u64>>, columns: usize) {
-        if let Source::Object(object) = &self.source {
-            object.plan(ranges(), columns);
+        match &self.source {
+            Source::File(file) => file.most.store((2 * columns).clamp(4, KEPT_BLOCKS), Ordering::Relaxed),
+            Source::Object(object) => object.plan(ranges(), columns),
         }
     }
 
@@ -162,27 +167,31 @@ impl FileBlocks {
             kept.push_back(found);
             return Ok(block);
         }
-        let start = number * BLOCK as u64;
-        let block = Bytes::from(read_block(&self.file, start..(start + BLOCK as u64).min(self.bytes))?);
-        check(start, &block)?;
-        if kept.len() == KEPT_BLOCKS {
-            kept.pop_front();
+        let mut block = BytesMut::new();
+        while kept.len() >= self.most.load(Ordering::Relaxed) {
+            // Its memory, unless a page of it is still being read.
+            let (_, oldest) = kept.pop_front().expect("at least one block is kept");
+            block = oldest.try_into_mut().unwrap_or_default();
         }
+        let start = number * BLOCK as u64;
+        block.resize((self.bytes - start).min(BLOCK as u64) as usize, 0);
+        read_block(&self.file, &mut block, start)?;
+        check(start, &block)?;
+        let block = block.freeze();
         kept.push_back((number, block.clone()));
         Ok(block)
     }
 }
 
-fn read_block(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
-    let mut block = vec![0; (range.end - range.start) as usize];
+fn read_block(file: &File, block: &mut [u8], start: u64) -> io::Result<()> {
     let mut filled = 0;
     while filled < block.len() {
-        match read_at(file, &mut block[filled..], range.start + filled as u64)? {
+        match read_at(file, &mut block[filled..], start + filled as u64)? {
             0 => return Err(damaged("the file is shorter than it was")),
             read => filled += read,
         }
     }
-    Ok(block)
+    Ok(())
 }
 
 impl Length for CheckedFile {
@@ -282,6 +291,7 @@ mod tests {
         let file = FileBlocks {
             file: Arc::new(File::open(&path).unwrap()),
             bytes: blocks * BLOCK as u64,
+            most: AtomicUsize::new(KEPT_BLOCKS),
             kept: Mutex::default(),
         };
         let read = Mutex::new(Vec::new());
