@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isobar_sessions::local::{HistoryOptions, HostOptions, LocalHost};
-use isobar_sessions::{Body, Bookmark, Request, Response, Result, SessionContext, SessionNamespaceExt, SessionObject};
+use isobar_sessions::{
+    Body, Bookmark, Request, Response, Result, SessionContext, SessionNamespace, SessionNamespaceExt, SessionObject,
+};
 
 use crate::points::{ONE, record_folder};
 use crate::record::{self, Op, RecordedDisk, folder};
