@@ -386,6 +386,9 @@ impl Storage {
         self.metadata_is_new.set(false);
         self.note_commit()?;
         self.capture()?;
+        if self.is_renewed.take() {
+            self.renew()?; // `foreign_keys` too, which stays as it is in a transaction
+        }
         if self.log.is_none() {
             self.checkpoint();
         }
