@@ -143,7 +143,7 @@ pub struct Meta {
     pub last_row_id: Option<i64>,
     /// Whether the database was changed.
     pub changed_db: bool,
-    /// Size of the database afterwards, in bytes. In a batch, the local backend may report for a statement the size after later ones.
+    /// Size of the database afterwards, in bytes, without free pages. In a batch, the local backend may report for a statement the size after later ones.
     pub size_after: u64,
     /// Rows read, where the backend counts them: of tables and indexes, but also of lists, sorters and other tables that a statement
     /// makes for itself.

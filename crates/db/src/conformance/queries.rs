@@ -31,6 +31,8 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             invalid_utf8_reads_as_the_replacement_character if "sqlite",
             dates_round_trip,
             definitions_change_the_database_where_it_grows if "sqlite",
+            dropped_table_gives_its_pages_back if "sqlite",
+            failed_insert_shows_in_the_last_row_id if "sqlite",
             delete_and_update_take_order_and_limit if "sqlite",
             limited_statements_find_their_table if "sqlite",
             mathematical_functions_give_numbers_or_null if "sqlite",
@@ -221,6 +223,25 @@ async fn meta_reports_changes(db: Subject) -> Outcome {
     ensure_eq!((read.changes, read.changed_db), (0, false));
     let ignored = db.prepare("INSERT OR IGNORE INTO q_meta (a) VALUES ('z')").run().await?;
     ensure_eq!(ignored.changes, 0);
+    Ok(())
+}
+
+/// Free pages count for nothing in the size, so that a table that is gone changes it.
+async fn dropped_table_gives_its_pages_back(db: Subject) -> Outcome {
+    db.run_script("DROP TABLE IF EXISTS q_dropped").await?;
+    let created = db.prepare("CREATE TABLE q_dropped (a)").run().await?;
+    let dropped = db.prepare("DROP TABLE q_dropped").run().await?;
+    ensure_eq!((created.changed_db, dropped.changed_db), (true, true));
+    ensure_eq!(created.size_after - dropped.size_after, 4096);
+    Ok(())
+}
+
+/// As in SQLite, the row of an insert that is undone stays the last one.
+async fn failed_insert_shows_in_the_last_row_id(db: Subject) -> Outcome {
+    table(&db, "q_failed", "id INTEGER PRIMARY KEY").await?;
+    db.prepare("INSERT INTO q_failed VALUES (1)").run().await?;
+    refused(&db, "INSERT INTO q_failed VALUES (50), (1)").await?;
+    ensure_eq!(db.prepare("SELECT * FROM q_failed").run().await?.last_row_id, Some(50));
     Ok(())
 }
 

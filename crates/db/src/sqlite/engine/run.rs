@@ -100,10 +100,21 @@ impl Shared {
         work: &Work,
         access: Access,
     ) -> Result<Vec<QueryResult>> {
-        let mut standing = self.standing(connection);
-        if access == Access::Writes {
-            standing = self.look_again(connection)?;
-        }
+        let standing = match access {
+            Access::Writes => self.look_again(connection)?,
+            Access::Reads => self.standing(connection),
+        };
+        self.batch_from(connection, work, access, standing)
+    }
+
+    /// Runs work in the transaction that is open, and in which nobody else can have changed this state.
+    pub(super) fn batch_from(
+        &self,
+        connection: &AuthorizedConnection,
+        work: &Work,
+        access: Access,
+        standing: Standing,
+    ) -> Result<Vec<QueryResult>> {
         match work {
             Work::Batch(statements) => self.statements(connection, statements, access, standing),
             Work::Script(script) => {
