@@ -1,6 +1,6 @@
 //! Very many dormant objects: time and memory of a host over them, and of the tools for its folder.
 //!
-//! 3,000 objects by default, in a few seconds; `ISOBAR_OBJECTS=1000000` takes a million (about an hour of a small machine, and 20 GB of disk
+//! 1,100 objects by default, in a few seconds; `ISOBAR_OBJECTS=1000000` takes a million (about an hour of a small machine, and 20 GB of disk
 //! in `TMPDIR`). Each step prints its time and the memory that it took. The limits of memory are the same for each number.
 
 use std::io::{BufReader, BufWriter};
@@ -178,7 +178,7 @@ async fn dormant_objects_are_listed_exported_imported_and_erased_in_bounded_memo
         assert!(status.success(), "{status}");
         return;
     };
-    let objects: usize = std::env::var("ISOBAR_OBJECTS").map_or(3000, |objects| objects.parse().unwrap());
+    let objects: usize = std::env::var("ISOBAR_OBJECTS").map_or(1100, |objects| objects.parse().unwrap());
     let from = Path::new(&folder).join("from");
     let to = Path::new(&folder).join("to");
     let begun = Instant::now();
