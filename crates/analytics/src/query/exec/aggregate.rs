@@ -25,7 +25,7 @@ use crate::query::vector::{Builder, Numbers, Scalar, Vector};
 /// | `avg` | sum and count | 16 bytes |
 /// | `min`, `max`, `first_value`, `last_value` | the value | its own |
 /// | `argMin`, `argMax` | the value, and that by which it was chosen | both |
-/// | quantiles | sorted values with their weights, and those that came last | at most 96 bytes a distinct value |
+/// | quantiles | sorted values with their weights, and those that came last | at most 96 bytes a distinct value, and 6 KiB |
 /// | `topK` | weight, order and value by its encoding | twice its encoding and 128 bytes a distinct value |
 /// | with `DISTINCT` | besides, the encodings of the group's values | each, and 64 bytes |
 #[derive(Debug)]

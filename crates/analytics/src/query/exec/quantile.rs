@@ -9,8 +9,8 @@ use crate::Result;
 use crate::query::Type;
 use crate::query::vector::Scalar;
 
-/// Most values that are collected before they are sorted, where few are distinct.
-const RECENT: usize = 4096;
+/// Most values that are collected before they are sorted, where few are distinct: each of many groups has as many.
+const RECENT: usize = 256;
 /// The bit of the sign.
 const SIGN: u64 = 1 << 63;
 
@@ -98,7 +98,7 @@ fn has_room<T>(values: &mut Vec<T>, most: usize, share: &mut Share<'_>) -> Resul
     if values.len() >= most {
         return Ok(false);
     }
-    let more = values.len().max(4);
+    let more = values.len().max(4).min(most - values.len());
     share.grow(more * size_of::<T>())?;
     values.reserve_exact(more);
     Ok(true)
@@ -182,6 +182,15 @@ mod tests {
         for ty in [Type::Int64, Type::UInt64] {
             assert_eq!(value(int_key(-7, &ty), &ty), Scalar::Int(-7));
         }
+    }
+
+    #[test]
+    fn few_distinct_values_of_many_take_little_memory() {
+        let budget = Budget::new(10 << 20, None, Default::default());
+        let mut share = budget.share();
+        let mut weights = Weights::default();
+        (0..100_000_u64).for_each(|at| weights.add(at % 10, at % 3, &mut share).unwrap());
+        assert!(share.bytes() <= 10 * 96 + 6 * 1024, "{} bytes", share.bytes());
     }
 
     #[test]
