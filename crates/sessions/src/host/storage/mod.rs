@@ -387,7 +387,7 @@ impl Storage {
         self.note_commit()?;
         self.capture()?;
         if self.is_renewed.take() {
-            self.renew()?; // `foreign_keys` too, which stays as it is in a transaction
+            self.own(FOREIGN_KEYS)?; // the others were set when all was deleted; the turn may have gone on since
         }
         if self.log.is_none() {
             self.checkpoint();
