@@ -166,7 +166,8 @@ async fn messages_that_come_during_a_drain_are_handled_before_its_end() {
         until(|| work.begun.load(Ordering::SeqCst) == 1).await;
         host.drain(Duration::from_secs(20)).await
     };
-    let (slow, (handled, (_, code)), drained) = futures_util::future::join3(slow, client, drain).await;
+    // The drain is polled before the client: it has begun when that sends, however long both were held up.
+    let (slow, drained, (handled, (_, code))) = futures_util::future::join3(slow, drain, client).await;
     slow.unwrap();
     drained.unwrap();
     assert_eq!((handled, code), (1, 1001), "messages wait for the end of events");
