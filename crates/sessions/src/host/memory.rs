@@ -113,7 +113,7 @@ impl Share {
             return;
         }
         let Memory { bytes: sum, total, .. } = &*self.memory;
-        sum.set((sum.get() - before).saturating_add(bytes));
+        sum.set(sum.get().saturating_sub(before).saturating_add(bytes)); // declared sizes may have no bound
         total.bytes.fetch_add(bytes, Ordering::Relaxed);
         total.bytes.fetch_sub(before, Ordering::Relaxed);
         if before == 0 {
@@ -162,8 +162,11 @@ mod tests {
         let share = memory.share();
         share.declare(usize::MAX);
         share.measure(1);
+        let other = memory.share();
+        other.measure(1);
         assert!(memory.is_over());
         share.release();
+        other.release();
         assert!(!memory.is_over());
     }
 }
