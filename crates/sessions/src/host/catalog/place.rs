@@ -156,8 +156,8 @@ impl<'w> Placing<'w> {
         for draft in &mut ready {
             let Some(file) = &draft.file else { continue };
             let unplaced = |error: io::Error| failed(&draft.path, "written", &error);
+            self.writer.forget(&draft.path)?; // before its log, which it may not have taken, is copied into the file
             end_log(&draft.path).map_err(unplaced)?;
-            self.writer.forget(&draft.path)?;
             std::fs::rename(file, &draft.path).map_err(unplaced)?;
             folders.insert(isobar_base::fs::parent(&draft.path).to_owned());
             draft.file = None;

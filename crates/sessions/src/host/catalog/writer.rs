@@ -131,8 +131,8 @@ impl CatalogWriter {
         let mut folders = BTreeSet::new();
         for id in ids {
             let path = self.catalog.file(id);
+            self.forget(&path)?; // before its log, which it may not have taken, is copied into the file
             let is_removed = remove(&path).map_err(|error| failed(&path, "removed", &error))?;
-            self.forget(&path)?;
             if is_removed {
                 there.insert(*id.as_bytes());
                 folders.insert(isobar_base::fs::parent(&path).to_owned());
