@@ -242,7 +242,7 @@ impl Storage {
 
     /// Returns the bookmark of the state at a time, in milliseconds since 1970; of the newest without one. All commits are durable.
     pub(in crate::host) fn bookmark(&self, at: Option<i64>) -> Result<Bookmark> {
-        let past = self.required_past()?;
+        let past = self.certain_past()?;
         let found = past.with(|history| {
             let state = history.state()?;
             let number = match at {
@@ -256,7 +256,7 @@ impl Storage {
 
     /// Asks for the restore of a state, durably. Returns the bookmark of the state before it. All commits are durable.
     pub(in crate::host) fn ask_restore(&self, to: &Bookmark) -> Result<Bookmark> {
-        let past = self.required_past()?;
+        let past = self.certain_past()?;
         let asked = past.with(|history| {
             let number = history.find(to.as_str())?.number;
             Ok(history.ask_restore(number)?.bookmark(history.state()?.id))
@@ -317,6 +317,14 @@ impl Storage {
     fn required_past(&self) -> Result<&Past> {
         let message = "this host keeps no history of its objects: open it with HostOptions::with_history";
         self.past.as_ref().ok_or_else(|| Error::new(ErrorKind::Unsupported, message))
+    }
+
+    /// The history that is to take what the write-ahead log has. After a failed sync that may be in memory alone: the history would be ahead
+    /// of the file.
+    fn certain_past(&self) -> Result<&Past> {
+        let past = self.required_past()?;
+        self.health.check_poison()?;
+        Ok(past)
     }
 
     /// The database as a file.

@@ -1,6 +1,8 @@
 //! Tests of an object's database.
 
 use super::*;
+use crate::host::history;
+use crate::host::options::{Clock, HistoryOptions};
 
 fn stored(path: &Path) -> Storage {
     let health = Arc::new(Health::new(None, None));
@@ -159,4 +161,24 @@ fn alarm_of_the_host_that_fails_leaves_nothing_to_commit() {
     assert!(!storage.is_dirty());
     storage.commit().unwrap();
     assert_eq!(storage.alarm().unwrap(), alarm(100, 1));
+}
+
+#[test]
+fn what_a_failed_sync_may_have_lost_has_no_bookmark() {
+    let folder = tempfile::tempdir().unwrap();
+    history::keep(folder.path(), HistoryOptions::default()).unwrap();
+    let histories = Histories::find(folder.path(), Clock::default()).unwrap();
+    let path = folder.path().join("objects/ab/object.db");
+    let health = Arc::new(Health::new(None, None));
+    let draft = Storage::open(&path, &health, None, histories.as_ref(), || Ok(false)).unwrap();
+    draft.kv_put("kept", b"1").unwrap();
+    draft.commit().unwrap();
+    let storage = draft.publish(Some("name")).unwrap();
+    let bookmark = storage.bookmark(None).unwrap();
+    storage.kv_put("kept", b"2").unwrap();
+    storage.commit().unwrap();
+    health.poison("a sync failed".to_owned());
+    for refused in [storage.bookmark(None), storage.ask_restore(&bookmark)] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Storage);
+    }
 }
