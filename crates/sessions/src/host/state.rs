@@ -225,6 +225,7 @@ impl ObjectState {
 
     /// Closes the database of a dormant object; one in memory stays, as if it were opened anew.
     pub(super) fn close_storage(&self) {
+        self.wake_for_restore();
         if self.path.is_some() {
             let storage = self.storage.borrow_mut().take();
             drop(storage); // not while it is borrowed: the journal is synced, and others are released

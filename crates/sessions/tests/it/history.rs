@@ -8,8 +8,8 @@ use isobar_sessions::local::{
     Catalog, CatalogWriter, HistoryOptions, HostOptions, LocalHost, OnExisting, RestorePoint,
 };
 use isobar_sessions::{
-    AlarmInfo, Body, Bookmark, ErrorKind, KvListOptions, Request, Response, Result, SessionContext, SessionNamespace,
-    SessionNamespaceExt, SessionObject,
+    AlarmInfo, Body, Bookmark, ErrorKind, KvListOptions, ObjectId, Request, Response, Result, SessionContext,
+    SessionNamespace, SessionNamespaceExt, SessionObject,
 };
 
 use super::restart::copy;
@@ -233,19 +233,38 @@ async fn a_restore_that_was_asked_for_happens_with_the_next_start_of_the_host() 
     let asked = Catalog::open(folder.path(), "Notes").unwrap().history(&id).unwrap().unwrap();
     assert_eq!(asked.restore.unwrap().bookmark.as_str(), bookmark);
 
-    // Nobody asks the object: its restored alarm wakes it.
     let host = open(folder.path(), &kept());
-    let catalog = Catalog::open(folder.path(), "Notes").unwrap();
+    rings(folder.path(), &id).await;
+    close(host).await;
+}
+
+/// Waits until the object is restored, and its restored alarm has run: nobody asks it.
+async fn rings(folder: &Path, id: &ObjectId) {
+    let catalog = Catalog::open(folder, "Notes").unwrap();
     let sql = "SELECT count(*) FROM _cf_KV WHERE key = CAST('rang' AS BLOB)";
+    let has_rung = || catalog.query(id, sql, ()).ok().flatten().is_some_and(|rows| rows.one::<i64>().unwrap() == 1);
+    let is_restored = || catalog.history(id).ok().flatten().is_some_and(|history| history.restore.is_none());
     for _ in 0..1000 {
-        let rang = catalog.query(&id, sql, ()).ok().flatten().map(|rows| rows.one::<i64>().unwrap());
-        if rang == Some(1) {
-            assert_eq!(catalog.history(&id).unwrap().unwrap().restore, None);
-            return close(host).await;
+        if has_rung() && is_restored() {
+            return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("the restored alarm did not run");
+}
+
+#[tokio::test]
+async fn a_restore_that_was_asked_for_happens_when_the_object_falls_asleep() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = open(folder.path(), &kept());
+    ask(&host, "/alarm/1500").await;
+    let bookmark = ask(&host, "/bookmark").await;
+    ask(&host, "/quiet").await;
+    ask(&host, &format!("/restore/{bookmark}")).await;
+    let id = host.id("one");
+    host.evict(&id).await.unwrap();
+    rings(folder.path(), &id).await;
+    close(host).await;
 }
 
 #[tokio::test]
