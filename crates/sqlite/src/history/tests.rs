@@ -82,7 +82,7 @@ impl Place {
 
     fn run(&mut self, sql: &str) {
         self.clock += 10;
-        self.wal.take_committed();
+        let _ = self.wal.take_committed(); // of what was before
         self.connection.execute_batch(sql).unwrap();
         if self.wal.take_committed().is_some() {
             self.note();

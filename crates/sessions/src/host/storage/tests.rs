@@ -1,5 +1,6 @@
 //! Tests of an object's database.
 
+use super::wal::MAX_WAL_PAGES;
 use super::*;
 use crate::host::history;
 use crate::host::options::{Clock, HistoryOptions};

@@ -13,7 +13,7 @@ use crate::host::fault::{Fault, failure};
 use crate::{Error, ErrorKind, Result};
 
 /// Pages in a write-ahead log beyond which writes are refused while its checkpoints fail: 64 MiB.
-const MAX_WAL_PAGES: u32 = 16 * 1024;
+pub(super) const MAX_WAL_PAGES: u32 = 16 * 1024;
 
 impl Storage {
     /// Copies what is in the write-ahead log of a file that has just been opened.
