@@ -85,6 +85,7 @@ pub(super) enum Verb {
 /// The statements of a script.
 pub(super) fn script(script: &str) -> Result<Vec<Piece>> {
     let tokens = lex::tokens(script);
+    check_comments(&tokens)?;
     let mut is_native = false;
     let mut pieces = Vec::new();
     for statement in lex::statements(&tokens) {
@@ -99,6 +100,21 @@ pub(super) fn script(script: &str) -> Result<Vec<Piece>> {
         pieces.push(piece);
     }
     Ok(pieces)
+}
+
+/// Refuses a comment within another one, which Postgres ends later than SQLite: what stands between would be left out.
+fn check_comments(tokens: &[Token<'_>]) -> Result<()> {
+    let comments = || tokens.iter().filter(|token| token.kind == Kind::Comment);
+    let is_native = comments().any(|comment| comment.text.contains(NATIVE));
+    let is_wrong = |comment: &Token<'_>| {
+        let count = |mark: &str| comment.text.matches(mark).count();
+        comment.text.starts_with("/*") && count("/*") > 1 && !(is_native && count("/*") == count("*/"))
+    };
+    if comments().any(is_wrong) {
+        let message = "a comment begins within a comment: SQLite ends both at the first */, and Postgres the inner one";
+        return Err(Error::new(ErrorKind::Sql, message));
+    }
+    Ok(())
 }
 
 /// Refuses what belongs to the backend.
@@ -185,6 +201,7 @@ impl<'t, 'a> Writer<'t, 'a> {
     /// Translates all of it.
     fn statement(mut self) -> Result<Piece> {
         self.check_words()?;
+        self.check_parentheses()?;
         if !self.definition()? {
             self.range(0..self.code.len())?;
         }
@@ -212,6 +229,20 @@ impl<'t, 'a> Writer<'t, 'a> {
             return Ok(());
         };
         Err(self.refused(index, remedy))
+    }
+
+    /// Refuses a parenthesis without the other: the translation would complete what is cut off.
+    fn check_parentheses(&self) -> Result<()> {
+        let mut depth = 0_usize;
+        for token in self.code {
+            if token.is_symbol("(") {
+                depth += 1;
+            } else if token.is_symbol(")") {
+                let outer = depth.checked_sub(1);
+                depth = outer.ok_or_else(|| Error::new(ErrorKind::Sql, "near \")\": syntax error"))?;
+            }
+        }
+        if depth == 0 { Ok(()) } else { Err(Error::new(ErrorKind::Sql, "incomplete input")) }
     }
 
     /// The error of a construct that would not mean the same.

@@ -134,9 +134,13 @@ impl Writer<'_, '_> {
         } else {
             None
         };
+        let is_sorted = self.is_one_of(declared.start, &["CHAR", "CHARACTER", "VARCHAR"]) && !has("COLLATE");
         match of {
             Some(of) => self.push(of),
             None => self.range(declared)?,
+        }
+        if is_sorted {
+            self.push("COLLATE \"C\"");
         }
         self.constraints(end..rest.end)
     }

@@ -50,6 +50,9 @@ impl Writer<'_, '_> {
                 Ok(index + 1)
             }
             Kind::Word => self.word(index, end),
+            Kind::Text if token.text.starts_with("'$") && self.is_behind_arrow(index) => {
+                Err(self.refused(index, "-> and ->> take a key in place of a path: use #>> on jsonb"))
+            }
             Kind::Symbol if token.text == "=" && self.is_symbol(index + 1, "=") && self.is_joined(index) => {
                 self.put(index, index + 1, "=");
                 Ok(index + 2)
@@ -59,6 +62,12 @@ impl Writer<'_, '_> {
                 Ok(index + 1)
             }
         }
+    }
+
+    /// Returns whether `->` or `->>` stands before a token.
+    fn is_behind_arrow(&self, index: usize) -> bool {
+        let is = |back: usize, symbol: &str| index.checked_sub(back).is_some_and(|at| self.is_symbol(at, symbol));
+        is(1, ">") && (is(2, "-") || (is(2, ">") && is(3, "-")))
     }
 
     /// A number with a point is a double in SQLite, and one in hexadecimal digits an integer.
@@ -167,7 +176,7 @@ impl Writer<'_, '_> {
                 self.copy(index);
                 from = index + 1;
             } else if self.is_symbol(index, "(") {
-                index = self.close(index, end);
+                index = self.close(index, end).min(end - 1);
             }
             index += 1;
         }
