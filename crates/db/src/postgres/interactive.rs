@@ -96,8 +96,11 @@ impl Open {
         };
         if lease.as_ref().is_some_and(Lease::is_lost) {
             self.end("the connection of the interactive transaction was closed, so the transaction was rolled back");
-        } else if matches!(work, Work::Jobs(_)) {
+        } else if lease.as_ref().is_some_and(Lease::is_open) {
             *slot = lease;
+        } else if matches!(work, Work::Jobs(_)) {
+            // Postgres would answer COMMIT, and roll back.
+            self.end("a failed call of the interactive transaction could not be undone alone, so the transaction was rolled back");
         }
         result.map_err(|failure| failure.error)
     }

@@ -119,6 +119,11 @@ impl Lease {
         self.connection.as_ref().is_none_or(Connection::is_closed)
     }
 
+    /// Returns whether a transaction is open, and waits for its next statement.
+    pub(super) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
     /// The statements have ended, and a transaction is open.
     pub(super) fn pause(&mut self) {
         self.state = State::Open;
