@@ -107,7 +107,8 @@ impl Server {
             return Command::new(program);
         }
         let mut command = Command::new("runuser");
-        command.args(["-u", "postgres", "--"]).arg(program);
+        // That user may not be allowed into the workspace, and the programs look for themselves from where they are.
+        command.current_dir("/").args(["-u", "postgres", "--"]).arg(program);
         command
     }
 }
