@@ -204,7 +204,12 @@ impl Tally {
                 continue;
             }
             match known::reason(theirs, ours) {
-                Some(reason) => *self.known.entry(reason).or_default() += 1,
+                Some((reason, after)) => {
+                    *self.known.entry(reason).or_default() += 1;
+                    if after == known::After::Same {
+                        continue;
+                    }
+                }
                 None => self.differences.push(format!(
                     "case {number}, {}\n    D1:    {}\n    local: {}",
                     call.shown(),
@@ -219,7 +224,7 @@ impl Tally {
 
     fn verdict(&self, start: Instant) -> Outcome {
         for (reason, count) in &self.known {
-            println!("{count} cases differ for a known reason: {reason}");
+            println!("{count} calls differ for a known reason: {reason}");
         }
         if !self.differences.is_empty() {
             let differences = self.differences.join("\n");

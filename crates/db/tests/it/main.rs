@@ -12,6 +12,7 @@ mod migrations;
 mod rebuild;
 mod replica;
 mod restrictions;
+mod row_counts;
 mod slow_queries;
 mod transactions;
 mod transfer;

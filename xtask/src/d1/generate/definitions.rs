@@ -204,7 +204,8 @@ impl Generator {
             2 => format!("UPDATE {} SET {column} = {value} WHERE {column} = 3; ", table.name),
             3 => format!("DELETE FROM {} WHERE {column} = {value}; ", table.name),
             4 => {
-                let action = self.pick(&["IGNORE", "ABORT, 'refused'", "FAIL, 'failed'", "ROLLBACK, 'rolled back'"]);
+                let rare = if self.chance(10) { "ROLLBACK, 'rolled back'" } else { "ABORT, 'refused'" };
+                let action = self.pick(&["IGNORE", "FAIL, 'failed'", rare]);
                 format!("SELECT RAISE({action}) WHERE {value} = 7; ")
             }
             _ => format!("SELECT count(*) FROM {} WHERE {column} IS {value}; ", table.name),

@@ -2,7 +2,10 @@
 
 use super::{Generator, Table};
 
-const CONFLICTS: [&str; 9] = ["REPLACE", "REPLACE", "IGNORE", "IGNORE", "IGNORE", "ABORT", "FAIL", "FAIL", "ROLLBACK"];
+const CONFLICTS: [&str; 20] = [
+    "REPLACE", "REPLACE", "REPLACE", "REPLACE", "REPLACE", "IGNORE", "IGNORE", "IGNORE", "IGNORE", "IGNORE", "IGNORE",
+    "ABORT", "ABORT", "ABORT", "FAIL", "FAIL", "FAIL", "FAIL", "FAIL", "ROLLBACK",
+];
 
 impl Generator {
     /// An INSERT.
