@@ -15,8 +15,13 @@ const ENDED: &str = "D1's runtime takes a statement that ends the transaction it
 const BEGUN: &str =
     "D1's text on BEGIN and SAVEPOINT names an interface of Durable Objects; the local one names `batch`";
 
+const ONCE: &str = "workerd keeps the first statement of a text of several as running, and refuses the text when it comes again at once";
+
 /// Returns why two outcomes of a call differ, where that is known, and whether the databases go on alike.
 pub(super) fn reason(theirs: &Json, ours: &Json) -> Option<(&'static str, After)> {
+    if theirs["error"] == "D1_ERROR: A SQL prepared statement can only be executed once at a time." {
+        return Some((ONCE, After::Same));
+    }
     let text = |outcome: &'_ Json| outcome["error"].as_str().map(str::to_owned);
     let theirs = text(theirs)?;
     let ours = text(ours)?;
