@@ -15,7 +15,7 @@ use isobar_sessions::{ErrorKind, SessionNamespace, SessionNamespaceExt};
 
 use crate::ledger::{Account, Found, Ledger};
 use crate::places::{Deadly, Place};
-use crate::record::RecordedDisk;
+use crate::record::{self, RecordedDisk};
 use crate::{Random, count};
 
 /// Namespaces, each with a host of its own. A backup is one of the first.
@@ -273,7 +273,7 @@ async fn acknowledged_turns_survive_kills_and_happen_once() {
         return live(Path::new(&folder)).await;
     }
     let kills = count("ISOBAR_KILLS", 40);
-    let folder = tempfile::tempdir().unwrap();
+    let folder = record::folder();
     let folder = folder.path();
     std::fs::create_dir(folder.join(TEMPORARY)).unwrap();
     let mut random = Random(count("ISOBAR_SEED", 3) as u64);
