@@ -134,10 +134,7 @@ pub(crate) fn prepare_at<'c>(
         return Err(Failure::too_big()); // as SQLite itself says of a text with a length
     }
     if code != ffi::SQLITE_OK {
-        // SAFETY: the connection is open.
-        let offset = unsafe { ffi::sqlite3_error_offset(connection.handle()) };
-        let offset = usize::try_from(offset).ok().filter(|_| code == ffi::SQLITE_ERROR);
-        return Err(Failure { offset, ..Failure::of(connection) });
+        return Err(Failure::of(connection));
     }
     // SQLite leaves the tail within the text or at its end.
     let read = (tail.addr()).saturating_sub(sql.as_ptr().addr()).min(sql.len());
@@ -147,7 +144,7 @@ pub(crate) fn prepare_at<'c>(
 }
 
 impl Failure {
-    /// The connection's last error.
+    /// The connection's last error. SQLite knows an offset also where it prepares a statement anew as it runs.
     fn of(connection: &Connection) -> Self {
         // SAFETY: the connection is open; the message is a C string until the next call, and copied here.
         unsafe {
@@ -155,7 +152,8 @@ impl Failure {
             let message = CStr::from_ptr(ffi::sqlite3_errmsg(handle)).to_string_lossy().into_owned();
             let code = ffi::sqlite3_extended_errcode(handle);
             let system = ffi::sqlite3_system_errno(handle);
-            Self { code, message, offset: None, system }
+            let offset = usize::try_from(ffi::sqlite3_error_offset(handle)).ok();
+            Self { code, message, offset: offset.filter(|_| code == ffi::SQLITE_ERROR), system }
         }
     }
 

@@ -169,7 +169,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
                 let ours = runtime.block_on(local::run(&folder, number, &calls));
                 (theirs.join(), ours)
             });
-            let theirs = theirs.map_err(|_| "asking D1 has panicked")??;
+            let theirs = theirs.map_err(|_| "asking D1 has panicked")?;
+            let theirs = theirs.map_err(|error| format!("case {number}: {error}"))?;
             tally.compare(number, &calls, &theirs, &ours?);
             if arguments.case.is_some() {
                 print_case(&calls, &theirs);
