@@ -17,7 +17,7 @@ use isobar_sessions::{ErrorKind, Result};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use self::targets::{Memory, Overtaken, Pruned, Stalled};
+use self::targets::{Disturbed, Memory, Overtaken, Pruned, Stalled};
 use super::catalog::{catalog, file, state};
 use super::faults::{act, open, put};
 
@@ -216,7 +216,8 @@ async fn a_run_that_another_one_overtakes_fails_and_leaves_the_others_whole() {
     put_in(folder.path(), "Bob", "second").await;
     tokio::time::sleep(Duration::from_millis(150)).await;
     let is_over = AtomicBool::new(false);
-    let overtaken = Overtaken { target: target.clone(), others: others.path().to_owned(), is_over };
+    let by = Overtaken { others: others.path().to_owned(), is_over };
+    let overtaken = Disturbed { target: target.clone(), by };
     // Ada has not changed, and her blocks are gone with the earlier run.
     let ended = Backup::new(folder.path(), "Probe", Arc::new(overtaken)).run().await;
     assert!(ended.is_err_and(|error| error.to_string().contains("another run")));
@@ -238,16 +239,17 @@ async fn a_host_starts_while_a_run_waits_for_its_target() {
         act(&host, &format!("object {number}"), json!([{"op": "put", "key": "k", "value": number}])).await;
     }
     drop(host);
-    let stalled = Arc::new(Stalled { target: target.clone(), asked: AtomicUsize::new(0), let_go: Semaphore::new(0) });
+    let by = Stalled { asked: AtomicUsize::new(0), let_go: Semaphore::new(0) };
+    let stalled = Arc::new(Disturbed { target: target.clone(), by });
     let backup = Backup::new(folder.path(), "Probe", stalled.clone());
     let path = folder.path().to_owned();
     let start = async {
-        while stalled.asked.load(Ordering::SeqCst) < 8 {
+        while stalled.by.asked.load(Ordering::SeqCst) < 8 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let started = tokio::task::spawn_blocking(move || drop(open(&path)));
         let started = tokio::time::timeout(Duration::from_secs(10), started).await;
-        stalled.let_go.add_permits(1000);
+        stalled.by.let_go.add_permits(1000);
         started
     };
     let (report, started) = tokio::join!(backup.run(), start);
@@ -405,6 +407,6 @@ async fn runs_are_listed_the_newest_first_with_damage_in_their_entries() {
     assert_eq!(runs(&*target, "Probe", 2).await.unwrap(), found[..2]);
     assert_eq!(runs(&*target, "Other", 2).await.unwrap(), []);
     // Those that another process removes meanwhile are not there.
-    let pruned = Pruned { target: target.clone(), is_over: AtomicBool::new(false) };
+    let pruned = Disturbed { target: target.clone(), by: Pruned { is_over: AtomicBool::new(false) } };
     assert_eq!(runs(&pruned, "Probe", 10).await.unwrap(), found[..2]);
 }

@@ -70,94 +70,95 @@ impl BackupTarget for Memory {
     }
 }
 
-/// A target into which another process backs up its objects, and keeps one run, before the first list is put.
+/// Happens before a target is put to or read from.
+#[async_trait]
+pub(super) trait Disturbance: std::fmt::Debug + Send + Sync {
+    async fn before_put(&self, _target: &Arc<Memory>, _name: &str) -> Result<()> {
+        Ok(())
+    }
+
+    async fn before_get(&self, _target: &Arc<Memory>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A target that something happens to meanwhile.
+#[derive(Debug)]
+pub(super) struct Disturbed<D> {
+    pub(super) target: Arc<Memory>,
+    pub(super) by: D,
+}
+
+#[async_trait]
+impl<D: Disturbance> BackupTarget for Disturbed<D> {
+    async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.by.before_put(&self.target, name).await?;
+        self.target.put(name, bytes).await
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Bytes>> {
+        self.by.before_get(&self.target).await?;
+        self.target.get(name).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>> {
+        self.target.list(prefix).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        self.target.delete(name).await
+    }
+}
+
+/// Another process backs up its objects, and keeps one run, before the first list is put.
 #[derive(Debug)]
 pub(super) struct Overtaken {
-    pub(super) target: Arc<Memory>,
     pub(super) others: PathBuf,
     pub(super) is_over: AtomicBool,
 }
 
 #[async_trait]
-impl BackupTarget for Overtaken {
-    async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
+impl Disturbance for Overtaken {
+    async fn before_put(&self, target: &Arc<Memory>, name: &str) -> Result<()> {
         if name.ends_with(".objects") && !self.is_over.swap(true, Ordering::SeqCst) {
             let options = BackupOptions::default().with_keep(1);
-            let other = Backup::new(&self.others, "Probe", self.target.clone()).with_options(options);
+            let other = Backup::new(&self.others, "Probe", target.clone()).with_options(options);
             let run = move || tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(other.run());
             std::thread::spawn(run).join().unwrap()?;
         }
-        self.target.put(name, bytes).await
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<Bytes>> {
-        self.target.get(name).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        self.target.list(prefix).await
-    }
-
-    async fn delete(&self, name: &str) -> Result<()> {
-        self.target.delete(name).await
+        Ok(())
     }
 }
 
-/// A target from which another process removes the oldest run once the runs are listed.
+/// Another process removes the oldest run once the runs are listed.
 #[derive(Debug)]
 pub(super) struct Pruned {
-    pub(super) target: Arc<Memory>,
     pub(super) is_over: AtomicBool,
 }
 
 #[async_trait]
-impl BackupTarget for Pruned {
-    async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
-        self.target.put(name, bytes).await
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<Bytes>> {
+impl Disturbance for Pruned {
+    async fn before_get(&self, target: &Arc<Memory>) -> Result<()> {
         if !self.is_over.swap(true, Ordering::SeqCst) {
-            let oldest = self.target.names("manifest").remove(0);
-            self.target.delete(&oldest).await?;
+            let oldest = target.names("manifest").remove(0);
+            target.delete(&oldest).await?;
         }
-        self.target.get(name).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        self.target.list(prefix).await
-    }
-
-    async fn delete(&self, name: &str) -> Result<()> {
-        self.target.delete(name).await
+        Ok(())
     }
 }
 
-/// A target that puts nothing until it is let.
+/// Nothing is put until it is let.
 #[derive(Debug)]
 pub(super) struct Stalled {
-    pub(super) target: Arc<Memory>,
     pub(super) asked: AtomicUsize,
     pub(super) let_go: Semaphore,
 }
 
 #[async_trait]
-impl BackupTarget for Stalled {
-    async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
+impl Disturbance for Stalled {
+    async fn before_put(&self, _: &Arc<Memory>, _: &str) -> Result<()> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.let_go.acquire().await.unwrap().forget();
-        self.target.put(name, bytes).await
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<Bytes>> {
-        self.target.get(name).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        self.target.list(prefix).await
-    }
-
-    async fn delete(&self, name: &str) -> Result<()> {
-        self.target.delete(name).await
+        Ok(())
     }
 }
