@@ -1,9 +1,9 @@
 //! Buffers of reads that are used again, so that a body which is read often costs no pages of memory each time.
 //!
-//! An allocator gives the pages of a large block back to the system when it is freed, and the next read of that length has them
-//! mapped and zeroed anew, which takes as long as the read itself. So what a read has filled comes back here when the last
-//! [`Bytes`] of it is dropped, and a read of about the same length takes it. A body that is held for long (by a cache, say) keeps its
-//! buffer, and nothing else waits for it. One list serves the whole process, so that its bound does not grow with the number of stores.
+//! An allocator may give the pages of a large block back to the system when it is freed, and the next read of that length then has
+//! them mapped and zeroed anew. So what a read has filled comes back here when the last [`Bytes`] of it is dropped, and a read of
+//! about the same length takes it. A body that is held for long (by a cache, say) keeps its buffer, and nothing else waits for it. One
+//! list serves the whole process, so that its bound does not grow with the number of stores.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
