@@ -6,7 +6,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::http::Server;
-use crate::{Outcome, cargo, python, run as execute, target};
+use crate::programs::program;
+use crate::{Outcome, python, target};
 
 /// Version of REDbot, which includes httplint.
 const REDBOT: &str = "2.7.1";
@@ -28,8 +29,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
 pub(crate) fn run() -> Outcome {
     let folder = target().join("checkers");
     prepare(&folder)?;
-    execute(cargo().args(["build", "--quiet", "--package", "isobar-cli"]))?;
-    let isobar = std::path::absolute(target().join("debug/isobar"))?;
+    let isobar = program("isobar")?;
     let server = Server::start(
         Command::new(isobar).args(["serve", "--port", "0", "--listing"]).env("RUST_LOG", "warn").current_dir(&folder),
     )?;

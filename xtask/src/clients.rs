@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Server, ask, free_port};
+use crate::programs::program;
 use crate::worker::{SECRETS, Workerd, build_platform, first_owner, platform};
-use crate::{Outcome, browser, cargo, npm, run as execute, target};
+use crate::{Outcome, browser, npm, target};
 
 const PACKAGES: [&str; 4] =
     ["oidc-provider@9.13.3", "tus-js-client@4.3.1", "lighthouse@12.8.2", "puppeteer-core@24.31.0"];
@@ -27,7 +28,7 @@ pub(crate) fn run() -> Outcome {
     install(&folder)?;
     // Before the native server searches for it.
     let chromium = browser::chromium_path()?;
-    execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
+    let program = program("platform")?;
     let provider_port = free_port()?;
     let port = free_port()?;
     let provider = json!([{"name": "local", "title": "Local", "client_id": "isobar", "scopes": "openid email profile",
@@ -44,7 +45,7 @@ pub(crate) fn run() -> Outcome {
         if state.exists() {
             std::fs::remove_dir_all(&state)?;
         }
-        let mut command = Command::new(target().join("debug/platform"));
+        let mut command = Command::new(program);
         command.args(["--port", &port.to_string(), "--root"]).arg(&state).envs(SECRETS).envs(settings);
         let native = Server::start(command.env("RUST_LOG", "warn"))?;
         let session = exercise("native", &native.address, &folder)?;

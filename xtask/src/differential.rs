@@ -11,8 +11,9 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::http::{Answer, Server, ask};
+use crate::programs::program;
 use crate::worker::{SECRETS, Workerd, build_platform, platform};
-use crate::{Outcome, cargo, run as execute, target};
+use crate::{Outcome, target};
 use steps::{Step, steps};
 
 /// Headers on which an application or a cache acts.
@@ -72,12 +73,12 @@ struct Side {
 }
 
 pub(crate) fn run() -> Outcome {
-    execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
+    let program = program("platform")?;
     let state = std::path::absolute(target().join("differential-state"))?;
     if state.exists() {
         fs::remove_dir_all(&state)?;
     }
-    let mut command = Command::new(target().join("debug/platform"));
+    let mut command = Command::new(program);
     let native =
         Server::start(command.args(["--port", "0", "--root"]).arg(&state).envs(SECRETS).env("MAIL_URL", "off"))?;
     let build = build_platform()?;

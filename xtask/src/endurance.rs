@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::bench::memory;
 use crate::http::{Server, ask};
-use crate::{Outcome, cargo, run as execute, target};
+use crate::programs::program;
+use crate::{Outcome, run as execute, target};
 
 /// Number of idle connections.
 const IDLE: usize = 10_000;
@@ -44,8 +45,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     fs::write(folder.join("wrangler.toml"), CONFIG)?;
     fs::write(folder.join("site/index.html"), "home")?;
     fs::write(folder.join("site/large.bin"), vec![7; LARGE])?;
-    execute(cargo().args(["build", "--quiet", "--release", "--package", "isobar-cli"]))?;
-    let served = Served::start(&folder)?;
+    let isobar = program("isobar")?;
+    let served = Served::start(&isobar, &folder)?;
     served.answers("alone")?;
     idle(&served)?;
     slow(&served)?;
@@ -53,7 +54,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     greedy(&served)?;
     served.answers("at the end")?;
     drop(served);
-    few_files(&folder)?;
+    few_files(&isobar, &folder)?;
     println!("the server stays up and answers the others");
     Ok(())
 }
@@ -66,8 +67,8 @@ fn with_files() -> Outcome {
 }
 
 impl Served {
-    fn start(folder: &Path) -> Result<Self, Box<dyn std::error::Error>> {
-        let mut command = Command::new(std::path::absolute(target().join("release/isobar"))?);
+    fn start(isobar: &Path, folder: &Path) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut command = Command::new(isobar);
         // The large file exceeds the cache, so it comes from the store.
         command.args(["serve", "--port", "0", "--metrics", "127.0.0.1:0", "--cache", "8"]);
         // All connections come from one address.
@@ -247,11 +248,10 @@ fn greedy(served: &Served) -> Outcome {
 
 /// A server with a limit of 256 open files, and more idle connections of one client than that: other clients are answered, and
 /// writes succeed.
-fn few_files(folder: &Path) -> Outcome {
-    let program = std::path::absolute(target().join("release/isobar"))?;
+fn few_files(isobar: &Path, folder: &Path) -> Outcome {
     let mut command = Command::new("sh");
     let script = "ulimit -n 256 && exec \"$0\" serve --port 0 --proxy-protocol";
-    let server = Server::start(command.args(["-c", script]).arg(program).env("RUST_LOG", "error").current_dir(folder))?;
+    let server = Server::start(command.args(["-c", script]).arg(isobar).env("RUST_LOG", "error").current_dir(folder))?;
     let connect = |client: &str| -> Result<TcpStream, Box<dyn std::error::Error>> {
         let mut stream = TcpStream::connect(&server.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;

@@ -25,6 +25,7 @@ mod features;
 mod http;
 mod mcp;
 mod npm;
+mod programs;
 mod python;
 mod readers;
 mod real_site;

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::http::Server;
-use crate::{Outcome, cargo, npm, run as execute, target};
+use crate::programs::program;
+use crate::{Outcome, npm, target};
 
 const PACKAGE: &str = "swagger-ui-dist@5.35.0";
 const NAME: &str = "swagger-ui-dist";
 
 pub(crate) fn run() -> Outcome {
-    execute(cargo().args(["build", "--quiet", "--package", "isobar-cli"]))?;
-    let isobar = std::path::absolute(target().join("debug/isobar"))?;
+    let isobar = program("isobar")?;
     let folder = target().join("real-site");
     npm::install(&folder, &[PACKAGE])?;
     let site = std::path::absolute(folder.join("node_modules").join(NAME))?;

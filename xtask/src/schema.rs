@@ -5,8 +5,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::http::{Server, ask};
+use crate::programs::program;
 use crate::worker::{SECRETS, Workerd, build_platform, first_owner, platform};
-use crate::{Outcome, cargo, python, run as execute, target};
+use crate::{Outcome, python, target};
 
 const SCHEMATHESIS: &str = "4.32.5";
 /// The checks of a response. Whether the document describes valid requests completely is not checked: no schema can say that a
@@ -28,12 +29,12 @@ const TIME: &str = "60";
 
 pub(crate) fn run() -> Outcome {
     let bin = python::package("schemathesis", "", SCHEMATHESIS)?;
-    execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
+    let program = program("platform")?;
     let state = std::path::absolute(target().join("schema-state"))?;
     if state.exists() {
         std::fs::remove_dir_all(&state)?;
     }
-    let mut command = Command::new(target().join("debug/platform"));
+    let mut command = Command::new(program);
     let native =
         Server::start(command.args(["--port", "0", "--root"]).arg(&state).envs(SECRETS).env("RUST_LOG", "warn"))?;
     check(&bin, "native", &native.address)?;

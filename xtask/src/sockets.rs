@@ -11,8 +11,9 @@ use serde_json::json;
 
 use crate::bench::memory;
 use crate::http::{Server, ask};
+use crate::programs::program;
 use crate::worker::{SECRETS, first_owner};
-use crate::{Outcome, cargo, run as execute, target};
+use crate::{Outcome, target};
 
 /// Number of sockets that one user tries to open in one room.
 const SOCKETS: usize = 1500;
@@ -38,12 +39,12 @@ struct Attacked {
 }
 
 pub(crate) fn run() -> Outcome {
-    execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
+    let program = program("platform")?;
     let root = target().join("sockets-state");
     if root.exists() {
         fs::remove_dir_all(&root)?;
     }
-    let mut command = Command::new(target().join("debug/platform"));
+    let mut command = Command::new(program);
     let server =
         Server::start(command.args(["--port", "0", "--root"]).arg(&root).envs(SECRETS).env("RUST_LOG", "error"))?;
     let body = first_owner().to_string();

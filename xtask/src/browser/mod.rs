@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::http::Server;
 use crate::worker::SECRETS;
-use crate::{Outcome, cargo, run as execute, target};
+use crate::{Outcome, programs, run as execute, target};
 use recovery::mailed;
 use tab::{Result, Tab};
 
@@ -46,16 +46,14 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
 
 fn platform(chromium: &str, shots: &std::path::Path) -> Outcome {
     // Tests that each way out of the browser is blocked.
-    let exits =
-        ["test", "--quiet", "--package", "isobar-objects", "--features", "chromium,conformance", "--test", "chromium"];
-    execute(cargo().args(exits).env("CHROMIUM", chromium_path()?))?;
-    execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
+    execute(programs::test("isobar-objects", "chromium")?.env("CHROMIUM", chromium_path()?))?;
+    let program = programs::program("platform")?;
     let state = target().join("browser-state");
     if state.exists() {
         fs::remove_dir_all(&state)?;
     }
     fs::create_dir_all(&state)?;
-    let mut command = Command::new(target().join("debug/platform"));
+    let mut command = Command::new(program);
     let server = Server::start(command.args(["--port", "0", "--root"]).arg(state.join("root")).envs(SECRETS))?;
     let mut walk = Walk {
         tab: Tab::open(chromium, &state.join("profile"))?,

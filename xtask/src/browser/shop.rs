@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::tab::Result;
 use super::{ATTACK, PICTURE};
-use crate::{cargo, run as execute, target};
+use crate::programs::program;
+use crate::target;
 
 const CONFIG: &str = r#"name = "explorer"
 compatibility_date = "2026-11-01"
@@ -45,13 +46,13 @@ pub(super) struct Shop {
 
 impl Shop {
     pub(super) fn build() -> Result<Self> {
-        execute(cargo().args(["build", "--quiet", "--package", "isobar-cli"]))?;
+        let isobar = program("isobar")?;
         let folder = std::path::absolute(target().join("browser-explorer"))?;
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
         fs::create_dir_all(folder.join("site"))?;
-        let shop = Self { isobar: std::path::absolute(target().join("debug/isobar"))?, folder };
+        let shop = Self { isobar, folder };
         fs::write(shop.folder.join("wrangler.toml"), CONFIG)?;
         let hostile = format!("photos/{ATTACK}.txt").replace('/', "∕").replacen('∕', "/", 1);
         let objects: [(&str, Vec<u8>); 5] = [

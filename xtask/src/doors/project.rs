@@ -8,7 +8,8 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::http::{Server, free_port};
-use crate::{cargo, run as execute, target};
+use crate::programs::program;
+use crate::target;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -44,9 +45,9 @@ pub(crate) struct Project {
 impl Project {
     /// Builds the command, and serves a new project in a folder below the target's.
     pub(super) fn serve(name: &str) -> Result<Self> {
-        execute(cargo().args(["build", "--quiet", "--package", "isobar-cli"]))?;
+        let isobar = program("isobar")?;
         let folder = std::path::absolute(target().join("doors").join(name))?;
-        Self::serve_built(&target().join("debug/isobar"), folder, CONFIG)
+        Self::serve_built(&isobar, folder, CONFIG)
     }
 
     /// Serves a new project of this configuration by a built program. Replaces the folder.

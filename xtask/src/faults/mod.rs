@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{Outcome, cargo, run as execute, target};
+use crate::programs::program;
+use crate::{Outcome, run as execute, target};
 
 type Scenario = (&'static str, &'static str, fn() -> Outcome);
 
@@ -33,7 +34,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     if !cfg!(target_os = "linux") {
         return Err("the faults are made by tmpfs, strace and libfaketime, which are Linux's".into());
     }
-    execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
+    program("platform")?;
     for (name, what, scenario) in SCENARIOS {
         if arguments.is_empty() || arguments.iter().any(|wanted| wanted == name) {
             println!("{name}: {what}");
