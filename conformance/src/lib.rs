@@ -1,8 +1,9 @@
 //! A Worker that runs every conformance kit on the bindings of the real workerd. `GET /storage` (or `/site`, `/db`, `/sessions`,
 //! `/analytics`) lists the cases of a kit as JSON, `GET /storage/multipart/completion_is_final` runs one and returns its outcome:
 //! `passed`, `failed` or `skipped`, with the reason; `GET /storage/random/7/200` returns the outcomes of 200 random operations;
-//! `GET /panic` panics; `GET /scheduled` has the last `scheduled` event. `cargo xtask conformance` builds it, starts workerd, and runs all cases. Requests under `/test`, `/config`
-//! and `/state` go to the server of `ORIGIN` through the cache of the Workers entry, for `cargo xtask cache-tests`.
+//! `POST /programs` runs programs of session objects; `GET /panic` panics; `GET /scheduled` has the last `scheduled` event.
+//! `cargo xtask conformance` builds it, starts workerd, and runs all cases. Requests under `/test`, `/config` and `/state` go to the
+//! server of `ORIGIN` through the cache of the Workers entry, for `cargo xtask cache-tests`.
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ const SCHEDULED: &str = "scheduled";
 type Answer = Result<Value, Box<dyn std::error::Error>>;
 
 #[event(fetch)]
-async fn fetch(request: worker::Request, env: Env, context: Context) -> worker::Result<Response> {
+async fn fetch(mut request: worker::Request, env: Env, context: Context) -> worker::Result<Response> {
     if ["/test/", "/config/", "/state/"].iter().any(|prefix| request.path().starts_with(prefix)) {
         let origin = env.var("ORIGIN")?.to_string();
         return isobar_http_serve::workers::serve(|_| Ok(proxy(origin)), request, env, &context).await;
@@ -37,7 +38,11 @@ async fn fetch(request: worker::Request, env: Env, context: Context) -> worker::
         panic!("on purpose: the next request must be answered all the same");
     }
     let (kit, case) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
-    match answer(kit, case, &env).await {
+    let answer = match kit {
+        "programs" => programs(request.json().await?, &env).await,
+        _ => answer(kit, case, &env).await,
+    };
+    match answer {
         Ok(answer) => Response::from_json(&answer),
         Err(error) => Response::error(format!("{path}: {error}"), 500),
     }
@@ -97,10 +102,7 @@ async fn answer(kit: &str, case: &str, env: &Object) -> Answer {
             run(isobar_site::conformance::cases(), case, bucket, |_| false).await
         }
         "sessions" => {
-            let namespace: isobar_sessions::conformance::Subject = Arc::new(Evicting {
-                namespace: DurableObjectNamespace::new(env.object("PROBE"))?,
-                evict: env.object("EVICT"),
-            });
+            let namespace = sessions(env)?;
             let capabilities = namespace.capabilities();
             run(isobar_sessions::conformance::cases(), case, namespace, |name| capabilities.has(name)).await
         }
@@ -117,6 +119,19 @@ async fn answer(kit: &str, case: &str, env: &Object) -> Answer {
         }
         _ => Err(JsError::new("there is no such kit").into()),
     }
+}
+
+/// Runs programs of session objects, `{"prefix": TEXT, "programs": [[event, ..], ..]}`, and returns what each event gave.
+async fn programs(mut batch: Value, env: &Object) -> Answer {
+    let programs: Vec<Vec<Value>> = serde_json::from_value(batch["programs"].take())?;
+    let prefix = batch["prefix"].as_str().unwrap_or_default();
+    let transcripts = isobar_sessions::conformance::run_programs(&sessions(env)?, prefix, &programs).await;
+    Ok(json!(transcripts))
+}
+
+fn sessions(env: &Object) -> isobar_sessions::Result<isobar_sessions::conformance::Subject> {
+    let namespace = DurableObjectNamespace::new(env.object("PROBE"))?;
+    Ok(Arc::new(Evicting { namespace, evict: env.object("EVICT") }))
 }
 
 /// Lists the cases, or runs the one of this name.
@@ -182,5 +197,9 @@ impl SessionNamespace for Evicting {
     #[cfg(not(target_arch = "wasm32"))]
     async fn sockets(&self, id: &ObjectId) -> isobar_sessions::Result<Vec<isobar_sessions::SocketDetails>> {
         self.namespace.sockets(id).await
+    }
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn drain(&self, limit: std::time::Duration) -> isobar_sessions::Result<()> {
+        self.namespace.drain(limit).await
     }
 }

@@ -66,12 +66,13 @@ enum Kind {
 
 /// The measurements of one round.
 #[derive(Clone, Copy, Default)]
-struct Measured {
-    rate: f64,
+pub(crate) struct Measured {
+    /// Requests per second.
+    pub(crate) rate: f64,
     /// 99th percentile of the latency in milliseconds; `None` with h2load, which does not report it.
-    p99: Option<f64>,
+    pub(crate) p99: Option<f64>,
     /// Processor time of the server for a request, in microseconds.
-    cpu: f64,
+    pub(crate) cpu: f64,
     /// Processor time of the whole machine for a request, in microseconds, including the load generator and the kernel.
     machine: f64,
 }
@@ -79,7 +80,7 @@ struct Measured {
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     if arguments.first().map(String::as_str) != Some("serve") {
         return Err(
-            "there are `cargo xtask bench serve [--against PROGRAM]`, `bench analytics`, `bench db`, `bench s3` and `bench rest`"
+            "there are `cargo xtask bench serve [--against PROGRAM]`, `bench analytics`, `bench db`, `bench s3`, `bench rest` and `bench sessions`"
                 .into()
         );
     }
@@ -169,23 +170,30 @@ fn load(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std::error
             )
         }
     };
-    let mut wrk = Command::new("wrk");
-    wrk.args(["-t1", "--latency", &format!("-c{}", row.connections), &format!("-d{SECONDS}s")]);
-    if let Some(header) = header {
-        wrk.args(["-H", &header]);
+    let connections = format!("-c{}", row.connections);
+    let time = format!("-d{SECONDS}s");
+    let mut arguments = vec![connections.as_str(), &time];
+    if let Some(header) = &header {
+        arguments.extend(["-H", header]);
     }
-    let before = Spent::now(contender)?;
-    let output = wrk.arg(&url).output()?;
-    let spent = Spent::now(contender)?.since(before);
+    wrk(contender.process.id(), &arguments, &url)
+        .map_err(|error| format!("{} of {}: {error}", row.what, contender.name).into())
+}
+
+/// Measures the server of this process by wrk, on one thread.
+pub(crate) fn wrk(pid: u32, arguments: &[&str], url: &str) -> Result<Measured, Box<dyn std::error::Error>> {
+    let before = Spent::now(pid)?;
+    let output = Command::new("wrk").args(["-t1", "--latency"]).args(arguments).arg(url).output()?;
+    let spent = Spent::now(pid)?.since(before);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = |prefix: &str| told.lines().map(str::trim).find_map(|line| line.strip_prefix(prefix));
-    let failed = || format!("wrk says of {}: {told}{}", contender.name, String::from_utf8_lossy(&output.stderr));
+    let failed = || format!("wrk printed {told}{}", String::from_utf8_lossy(&output.stderr));
     let rate: f64 = line("Requests/sec:").and_then(|rate| rate.trim().parse().ok()).ok_or_else(failed)?;
     let p99 = Some(line("99%").and_then(|time| milliseconds(time.trim())).ok_or_else(failed)?);
     let requests: f64 =
         told.lines().find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok()).ok_or_else(failed)?;
     if let Some(refused) = line("Non-2xx or 3xx responses:") {
-        return Err(format!("{}: {refused} answers of {} are none", row.what, contender.name).into());
+        return Err(format!("{} requests failed", refused.trim()).into());
     }
     let (cpu, machine) = spent.each(requests);
     Ok(Measured { rate, p99, cpu, machine })
@@ -196,9 +204,9 @@ fn load_http2(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std:
     let url = format!("http://127.0.0.1:{}/{}", contender.http2.unwrap_or(contender.port), row.file);
     let mut h2load = Command::new("h2load");
     h2load.args(["-t1", "-m8", &format!("-c{}", row.connections), &format!("-D{SECONDS}"), &url]);
-    let before = Spent::now(contender)?;
+    let before = Spent::now(contender.process.id())?;
     let output = h2load.output()?;
-    let spent = Spent::now(contender)?.since(before);
+    let spent = Spent::now(contender.process.id())?.since(before);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let failed = || format!("h2load says of {}: {told}{}", contender.name, String::from_utf8_lossy(&output.stderr));
     let line = |prefix: &str| told.lines().map(str::trim).find_map(|line| line.strip_prefix(prefix));
@@ -229,14 +237,14 @@ struct Spent {
 }
 
 impl Spent {
-    fn now(contender: &Contender) -> Result<Self, Box<dyn std::error::Error>> {
+    fn now(pid: u32) -> Result<Self, Box<dyn std::error::Error>> {
         // user, nice, system, idle, iowait, irq, softirq
         let stat = fs::read_to_string("/proc/stat")?;
         let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
         let ticks: Vec<u64> = fields.take(7).filter_map(|ticks| ticks.parse().ok()).collect();
         let idle: u64 = ticks.iter().skip(3).take(2).sum();
         let machine = (ticks.iter().sum::<u64>() - idle) as f64 / 100.0;
-        Ok(Self { server: processor_time(contender.process.id())?, machine })
+        Ok(Self { server: processor_time(pid)?, machine })
     }
 
     fn since(self, before: Self) -> Self {
@@ -287,10 +295,15 @@ fn prepare(folder: &Path) -> Outcome {
         fs::write(project.join("site/_headers"), HEADERS)?;
         fs::write(project.join("site/_redirects"), REDIRECTS)?;
     }
-    for (program, package) in [("nginx", "nginx-light"), ("wrk", "wrk"), ("h2load", "nghttp2-client")] {
-        if Command::new(program).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-            execute(Command::new("apt-get").args(["install", "-y", "-q", package]))?;
-        }
+    [("nginx", "nginx-light"), ("wrk", "wrk"), ("h2load", "nghttp2-client")]
+        .into_iter()
+        .try_for_each(|(program, package)| install(program, package))
+}
+
+/// Installs a program of Debian's if it is missing.
+pub(crate) fn install(program: &str, package: &str) -> Outcome {
+    if Command::new(program).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        execute(Command::new("apt-get").args(["install", "-y", "-q", package]))?;
     }
     Ok(())
 }

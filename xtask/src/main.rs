@@ -10,11 +10,13 @@ mod bench;
 mod bench_analytics;
 mod bench_db;
 mod bench_doors;
+mod bench_sessions;
 mod browser;
 mod cache_tests;
 mod checkers;
 mod clients;
 mod conformance;
+mod d1;
 mod differential;
 mod docs;
 mod doors;
@@ -25,8 +27,10 @@ mod features;
 mod http;
 mod mcp;
 mod npm;
+mod postgres;
 mod programs;
 mod python;
+mod random;
 mod readers;
 mod real_site;
 mod schema;
@@ -55,9 +59,17 @@ const HELP: &str = "cargo xtask COMMAND
   worker dry-run        deploy it by wrangler, up to the upload
   worker start-up       the same, and print how long it takes in workerd from the evaluation of its module to its first answer
   worker dev [--port N] run it in workerd on its bindings, migrations applied, static tree loaded
-  conformance           run every conformance kit on every backend: memory, local, the bindings of the real
-                        workerd, S3 (miniflare, moto) and D1 over HTTP; print a table
+  conformance [--programs COUNT]  run every conformance kit on every backend: memory, local, the bindings of the real
+                        workerd, S3 (miniflare, moto) and D1 over HTTP; print a table; then run random programs of session objects
+                        (2,000, or COUNT) on local, memory and workerd, and compare all that they give
+  conformance programs [COUNT [SEED [ADDRESS]]]  the random programs alone, from this seed on, with the Worker, or with a server at
+                        this address that answers as it does; a program that ends differently is shrunk
+  postgres [COMMAND...] start a PostgreSQL server on a socket in a temporary folder, run the kit of databases and the platform's API on it,
+                        and stop it; with a command, run that instead, with the server's URL in ISOBAR_POSTGRES_URL; installs
+                        Debian's postgresql if it is missing
   differential          drive the platform natively and as a Worker, and compare every response
+  d1 [--operations COUNT] [--seed SEED] [--case NUMBER]  run random schemas and statements (6,000, or COUNT) on D1 in workerd and on the local
+                        database, and compare rows, types, meta and the texts of errors; a case alone is printed
   schema                test the API, natively and as a Worker, against its OpenAPI document, with schemathesis
   clients    test the platform, natively and as a Worker, with external clients: tus-js-client, oidc-provider, lighthouse
   doors      run clients that others wrote, unmodified, against the doors of `isobar serve`: wrangler, Cloudflare's SDKs for Node
@@ -83,6 +95,7 @@ const HELP: &str = "cargo xtask COMMAND
   bench s3              compare the door of S3 with s3s-fs and miniflare's R2, by object_store: puts and gets of 4 KiB and 8 MiB;
                         with --large [MIB], stream an object of 5 GiB through it and back, in under 128 MiB of memory
   bench rest            compare D1's query at the REST door with a Worker and D1's API in miniflare
+  bench sessions        compare writes and reads of session objects over HTTP with the same object in workerd (miniflare)
   bench serve           compare the server with nginx, tower-http's ServeDir and static-web-server, on the same files;
                         --against PROGRAM adds another build of isobar
   drift [VERSION]       run conformance, differential, assets and cache-tests with the newest miniflare of npm, or this version;
@@ -91,9 +104,9 @@ const HELP: &str = "cargo xtask COMMAND
   browser [explorer]    open the platform's pages, and the explorer of `isobar serve`, in headless Chromium; screenshots go to
                         target/screenshots; axe-core judges the explorer; needs npm
 
-`worker`, `conformance`, `differential`, `drift`, `cache-tests` and `schema` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
+`d1` needs Node 22 and npm; `worker`, `conformance`, `differential`, `drift`, `cache-tests` and `schema` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
 worker-build and miniflare are installed under the target folder; `conformance` and `schema` need Python 3 with venv, too, and `analytics` and `checkers` only that.
-`clients` needs Node 22, npm and the nightly, and `mcp` npm, too. `assets` needs Node 22 and npm, `real-site` npm. `bench serve` installs Debian's nginx and wrk if they are missing; `bench s3` and `bench rest` need Node 22 and npm. `browser` and
+`clients` needs Node 22, npm and the nightly, and `mcp` npm, too. `assets` needs Node 22 and npm, `real-site` npm. `bench serve` installs Debian's nginx and wrk if they are missing; `bench s3`, `bench rest` and `bench sessions` (which installs Debian's wrk) need Node 22 and npm. `browser` and
 `clients` need Chromium and install Debian's package with apt-get if it is missing.";
 
 fn main() -> ExitCode {
@@ -102,9 +115,11 @@ fn main() -> ExitCode {
         Some("api") => api::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("wasm") => wasm::run(),
         Some("worker") => worker::run(&std::env::args().skip(2).collect::<Vec<_>>()),
-        Some("conformance") => conformance::run(),
+        Some("conformance") => conformance::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("differential") => differential::run(),
+        Some("d1") => d1::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("clients") => clients::run(),
+        Some("postgres") => postgres::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("doors") => doors::run(),
         Some("mcp") => mcp::run(),
         Some("schema") => schema::run(),
@@ -127,6 +142,7 @@ fn main() -> ExitCode {
                 Some((what, rest)) if what == "db" => bench_db::run(rest),
                 Some((what, rest)) if what == "s3" => bench_doors::s3(rest),
                 Some((what, rest)) if what == "rest" => bench_doors::rest(rest),
+                Some((what, rest)) if what == "sessions" => bench_sessions::run(rest),
                 _ => bench::run(&arguments),
             }
         }

@@ -1,8 +1,8 @@
 //! Statements that end a batch with an error, and the recognition of those errors.
 //!
 //! A batch is a transaction of statements that are all known beforehand: D1 has no transaction that a program could steer. So
-//! a condition has to be a statement of its own that fails, by asking SQLite's JSON functions for what is not JSON or not a
-//! path. `changes()` is the number of rows that the statement just before has changed, and so the check stands right behind
+//! a condition has to be a statement of its own that fails, by asking SQLite's `json_extract` for what is not a path (isobar's Postgres
+//! backend has the same). `changes()` is the number of rows that the statement just before has changed, and so the check stands right behind
 //! the statement that it is for.
 //!
 //! | check | fails when | recognized by |
@@ -11,16 +11,19 @@
 //! | [`must_have_changed_or`] | the same, with a word of its own in the error | the word |
 //! | [`must_not`] | a condition holds for a row | [`is_reached`] |
 //!
-//! The texts of the errors come from SQLite, and are the same in D1. No value of a request is in them.
+//! The texts of the errors come from SQLite, are the same in D1, and have the word in Postgres. No value of a request is in them.
 
 use isobar_db::{Error, Statement};
+
+/// Text in the error of a batch whose statement changed no row.
+const NOTHING: &str = "nothing changed";
 
 /// Text in the error of a batch that a limit ended.
 pub(crate) const REACHED: &str = "quota reached";
 
 /// A statement that fails, and its batch with it, when the statement before it changed no row. See [`nothing_changed`].
 pub(crate) fn must_have_changed() -> Statement {
-    "SELECT json(CASE changes() WHEN 0 THEN 'nothing changed' ELSE 'true' END)".into()
+    must_have_changed_or(NOTHING)
 }
 
 /// As [`must_have_changed`], with an error that contains `word`.
@@ -30,7 +33,7 @@ pub(crate) fn must_have_changed_or(word: &str) -> Statement {
 
 /// Whether an error is that of [`must_have_changed`].
 pub(crate) fn nothing_changed(error: &Error) -> bool {
-    error.message().contains("malformed JSON")
+    error.message().contains(NOTHING)
 }
 
 /// A statement that fails, and its batch with it, where a condition holds for a row of `from`. See [`is_reached`].

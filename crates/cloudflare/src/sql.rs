@@ -43,15 +43,111 @@ pub fn is_exact(number: f64) -> bool {
 /// caller has as an integer.
 #[must_use]
 pub fn exact_integers(sql: &str, is_integer: impl Fn(usize) -> bool) -> String {
-    rewrite_placeholders(sql, |number, placeholder, out| {
-        if is_integer(number) {
-            out.push_str("+CAST(");
-            out.push_str(placeholder);
-            out.push_str(" AS INTEGER)");
-        } else {
-            out.push_str(placeholder);
+    ExactIntegers::new(sql, is_integer).sql
+}
+
+const CAST: &str = "+CAST(";
+const AS_INTEGER: &str = " AS INTEGER)";
+
+/// A statement rewritten as by [`exact_integers`], and the way back from what a database says of it to the text of the caller.
+///
+/// ```
+/// use isobar_cloudflare::sql::ExactIntegers;
+///
+/// let rewritten = ExactIntegers::new("SELECT ?, nope FROM t", |number| number == 1);
+/// assert_eq!(rewritten.sql(), "SELECT +CAST(? AS INTEGER), nope FROM t");
+/// assert_eq!(rewritten.column("+CAST(? AS INTEGER)"), "?");
+/// assert_eq!(rewritten.message("no such column: nope at offset 28"), "no such column: nope at offset 10");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExactIntegers {
+    sql: String,
+    casts: Vec<Cast>,
+}
+
+/// A placeholder that is cast: where the cast begins, counted from the start of its statement in the rewritten text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cast {
+    at: usize,
+    placeholder: String,
+}
+
+impl ExactIntegers {
+    /// Rewrites a statement or the last one of a script, whose placeholders `is_integer` selects, counted from 1.
+    #[must_use]
+    pub fn new(sql: &str, is_integer: impl Fn(usize) -> bool) -> Self {
+        let mut casts = Vec::new();
+        let sql = rewrite_placeholders(sql, |number, placeholder, out| {
+            if is_integer(number) {
+                casts.push(Cast { at: out.len(), placeholder: placeholder.to_owned() });
+                out.push_str(CAST);
+                out.push_str(placeholder);
+                out.push_str(AS_INTEGER);
+            } else {
+                out.push_str(placeholder);
+            }
+        });
+        if let Some(first) = casts.first() {
+            let start = statement_start(&sql[..first.at]);
+            casts.iter_mut().for_each(|cast| cast.at -= start);
         }
-    })
+        Self { sql, casts }
+    }
+
+    /// Returns the rewritten text.
+    #[must_use]
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// Returns the name of a column as it would be without the casts: that of an expression without an alias is its text.
+    #[must_use]
+    pub fn column(&self, name: &str) -> String {
+        let mut name = name.to_owned();
+        for Cast { placeholder, .. } in &self.casts {
+            name = name.replace(&format!("{CAST}{placeholder}{AS_INTEGER}"), placeholder);
+        }
+        name
+    }
+
+    /// Returns a message of the database with the offset, if it has one, that is meant in the text of the caller.
+    #[must_use]
+    pub fn message(&self, text: &str) -> String {
+        const OFFSET: &str = " at offset ";
+        let Some((before, after)) = text.rsplit_once(OFFSET) else { return text.to_owned() };
+        let digits = after.find(|char: char| !char.is_ascii_digit()).unwrap_or(after.len());
+        let Ok(offset) = after[..digits].parse() else { return text.to_owned() };
+        format!("{before}{OFFSET}{}{}", self.offset(offset), &after[digits..])
+    }
+
+    /// The offset in the caller's statement of one in the rewritten statement; one within a cast is that of its placeholder.
+    fn offset(&self, offset: usize) -> usize {
+        let mut added = 0;
+        for Cast { at, placeholder } in &self.casts {
+            let length = CAST.len() + placeholder.len() + AS_INTEGER.len();
+            if offset <= *at {
+                break;
+            }
+            if offset < at + length {
+                return at - added;
+            }
+            added += CAST.len() + AS_INTEGER.len();
+        }
+        offset - added
+    }
+}
+
+/// Where the last statement of a text begins.
+fn statement_start(text: &str) -> usize {
+    let mut start = 0;
+    let mut at = 0;
+    while let Some(first) = text[at..].chars().next() {
+        at += token(&text[at..], first);
+        if first == ';' {
+            start = at;
+        }
+    }
+    start + (text[start..].len() - text[start..].trim_start().len())
 }
 
 /// Replaces each placeholder of `sql` by calling `write(number, placeholder, out)`. Numbers count from 1, as in SQLite.
@@ -151,6 +247,26 @@ mod tests {
         assert_eq!(second("INSERT INTO t VALUES (?, ?, ?)"), "INSERT INTO t VALUES (?, +CAST(? AS INTEGER), ?)");
         assert_eq!(second("SELECT ?2, ?1, ?2, ?"), "SELECT +CAST(?2 AS INTEGER), ?1, +CAST(?2 AS INTEGER), ?");
         assert_eq!(second("SELECT :a, :b, :a"), "SELECT :a, +CAST(:b AS INTEGER), :a");
+    }
+
+    #[test]
+    fn offsets_and_names_lead_back_to_the_text_of_the_caller() {
+        let rewritten = ExactIntegers::new("INSERT INTO t VALUES (1, ';'); SELECT ?, a, ?2, b FROM t", |_| true);
+        let last = "SELECT +CAST(? AS INTEGER), a, +CAST(?2 AS INTEGER), b FROM t";
+        assert_eq!(rewritten.sql(), format!("INSERT INTO t VALUES (1, ';'); {last}"));
+        let caller = "SELECT ?, a, ?2, b FROM t";
+        for name in ["SELECT", " a", " b", "FROM t"] {
+            let at = |text: &str| text.find(name).expect("the name is in both texts");
+            assert_eq!(rewritten.offset(at(last)), at(caller), "{name}");
+        }
+        assert_eq!(rewritten.offset(9), 7);
+        assert_eq!(rewritten.column("+CAST(?2 AS INTEGER) || +CAST(? AS INTEGER)"), "?2 || ?");
+        let unchanged = ExactIntegers::new("SELECT ?, a", |_| false);
+        assert_eq!(
+            unchanged.message("no such column: a at offset 10: SQLITE_ERROR"),
+            "no such column: a at offset 10: SQLITE_ERROR"
+        );
+        assert_eq!(rewritten.message("UNIQUE constraint failed"), "UNIQUE constraint failed");
     }
 
     #[test]

@@ -155,7 +155,7 @@ pub trait Queryable: Debug + Send + Sync {
 pub trait Database: Queryable {
     /// The SQL dialect.
     ///
-    /// Every backend of this crate answers [`Dialect::Sqlite`]; it is there for layers that write SQL.
+    /// [`Dialect::Sqlite`] but for `PostgresDatabase`; it is there for layers that write SQL.
     fn dialect(&self) -> Dialect;
 
     /// Abilities of the backend beyond those of D1's binding.

@@ -104,11 +104,31 @@ enum Prefix {
     #[cfg(any(
         feature = "cloudflare-binding",
         feature = "cloudflare-http",
-        all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32"))
+        all(any(feature = "memory", feature = "local", feature = "postgres"), not(target_arch = "wasm32"))
     ))]
     Exec,
     ColumnNotFound,
 }
+
+/// Names of a violated constraint that a backend reports beside its message: the cause of the error.
+#[cfg(all(feature = "postgres", not(target_arch = "wasm32")))]
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) table: Option<String>,
+    pub(crate) columns: Vec<String>,
+    pub(crate) name: Option<String>,
+}
+
+#[cfg(all(feature = "postgres", not(target_arch = "wasm32")))]
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [table, name] = [&self.table, &self.name].map(|text| text.as_deref().unwrap_or("?"));
+        write!(f, "constraint {name} of {table} ({})", self.columns.join(", "))
+    }
+}
+
+#[cfg(all(feature = "postgres", not(target_arch = "wasm32")))]
+impl StdError for Named {}
 
 /// An error of a database. One of SQL displays as D1's do: `D1_ERROR: <message>: <SQLite's name of the code>`; one of a file, a
 /// migration or the vault has no prefix.
@@ -310,19 +330,28 @@ impl Error {
     }
 
     /// Marks a failure that stays until the database is opened again.
-    #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+    #[cfg(all(any(feature = "memory", feature = "local", feature = "postgres"), not(target_arch = "wasm32")))]
     pub(crate) fn for_good(mut self) -> Self {
         self.retryable = false;
         self
     }
 
     /// `D1_EXEC_ERROR`, in D1's words: it always names the first line, wherever the fault is.
-    #[cfg(all(any(feature = "memory", feature = "local", feature = "cloudflare-http"), not(target_arch = "wasm32")))]
+    #[cfg(all(
+        any(feature = "memory", feature = "local", feature = "cloudflare-http", feature = "postgres"),
+        not(target_arch = "wasm32")
+    ))]
     pub(crate) fn in_exec(mut self, script: &str) -> Self {
         self.prefix = Prefix::Exec;
         let first = script.trim().lines().next().unwrap_or_default();
         self.parts.set_message(format!("Error in line 1: {first}: {}", self.message()));
         self
+    }
+
+    /// The names of a violated constraint, where the backend reports them beside the message.
+    #[cfg(all(feature = "postgres", not(target_arch = "wasm32")))]
+    pub(crate) fn named(&self) -> Option<&Named> {
+        self.parts.source()?.downcast_ref()
     }
 
     /// Marks an answer of D1's `exec`, which has its own words.
@@ -381,7 +410,7 @@ impl Error {
     }
 
     /// Names the statement of the batch or script, counted from 0.
-    #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+    #[cfg(all(any(feature = "memory", feature = "local", feature = "postgres"), not(target_arch = "wasm32")))]
     pub(crate) fn with_statement(mut self, index: usize) -> Self {
         self.statement = self.statement.or(u32::try_from(index).ok());
         self
@@ -430,7 +459,7 @@ impl fmt::Display for Error {
             #[cfg(any(
                 feature = "cloudflare-binding",
                 feature = "cloudflare-http",
-                all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32"))
+                all(any(feature = "memory", feature = "local", feature = "postgres"), not(target_arch = "wasm32"))
             ))]
             Prefix::Exec => "D1_EXEC_ERROR: ",
             Prefix::ColumnNotFound => "D1_COLUMN_NOTFOUND: ",

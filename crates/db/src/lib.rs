@@ -2,7 +2,8 @@
 //!
 //! [`Database`] is the dyn-safe trait, [`QueryableExt`] the fluent way to write statements. One backend serves both
 //! `memory` and `local`: [`SqliteDatabase`], with D1's limits and its authorizer. [`mock::MockDatabase`]
-//! (feature `mock`) records and scripts faults over any backend; `cloudflare::D1Database` (feature `cloudflare-binding`) is D1
+//! (feature `mock`) records and scripts faults over any backend; `PostgresDatabase` (feature `postgres`) is the step up to a server;
+//! `cloudflare::D1Database` (feature `cloudflare-binding`) is D1
 //! inside Workers, `cloudflare::D1RestDatabase` (feature `cloudflare-http`) D1 from outside; `vault` (feature
 //! `vault`) encrypts values; `transfer` (feature `transfer`) fills a database from one of another shape; [`migrations`](mod@migrations) keeps
 //! wrangler's table and order, and [`migrations!`] embeds the files in the program. [`transaction`](mod@transaction) has optimistic
@@ -61,6 +62,8 @@ pub mod cloudflare;
 pub mod conformance;
 #[cfg(feature = "mock")]
 pub mod mock;
+#[cfg(all(feature = "postgres", not(target_arch = "wasm32")))]
+mod postgres;
 #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 mod sqlite;
 
@@ -82,6 +85,8 @@ pub use transaction::{Committed, Transaction, TransactionOptions};
 pub use value::{D1Json, FromValue, Value};
 pub use violation::Violation;
 
+#[cfg(all(feature = "postgres", not(target_arch = "wasm32")))]
+pub use postgres::{Isolation, PostgresDatabase, PostgresOptions};
 #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 pub use sqlite::SqliteDatabase;
 

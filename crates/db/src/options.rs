@@ -12,13 +12,15 @@ use std::time::Duration;
 pub enum Dialect {
     /// SQLite's, as D1 has it.
     Sqlite,
+    /// PostgreSQL's, into which what is written for SQLite is translated as far as it means the same.
+    Postgres,
 }
 
 /// Abilities of a backend beyond those of D1's binding.
 ///
 /// | | local | D1 by its binding | D1 over REST |
 /// |---|---|---|---|
-/// | `row_counts` | no | yes | yes |
+/// | `row_counts` | with feature `row-counts` | yes | yes |
 /// | `exact_integers` | yes | no | no |
 /// | `export` | yes | no | no |
 /// | `interactive` | yes | no | no |
@@ -43,10 +45,14 @@ pub struct Capabilities {
     pub export: bool,
     /// `Database::begin` is there: interactive transactions. Native targets alone have it.
     pub interactive: bool,
+    /// The SQL is SQLite's, with D1's limits and the texts of its errors; [optimistic transactions](mod@crate::transaction), pages and
+    /// schemas, which are written in it, are there. Without it a [`dialect`](crate::Database::dialect) of another database is.
+    pub sqlite: bool,
 }
 
 impl Capabilities {
-    /// Returns whether the capability of this name is there: `row_counts`, `exact_integers`, `export`, `interactive`.
+    /// Returns whether the capability of this name is there: `row_counts`, `exact_integers`, `export`, `interactive`, `sqlite`; and
+    /// `interactive_sqlite` for both of the last.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         match name {
@@ -54,6 +60,8 @@ impl Capabilities {
             "exact_integers" => self.exact_integers,
             "export" => self.export,
             "interactive" => self.interactive,
+            "interactive_sqlite" => self.interactive && self.sqlite,
+            "sqlite" => self.sqlite,
             _ => false,
         }
     }

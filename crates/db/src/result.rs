@@ -106,7 +106,7 @@ impl QueryResult {
 /// |---|---|---|
 /// | `served_by` | `isobar.sqlite` | D1's |
 /// | `served_by_region`, `served_by_colo` | `None` | D1's, where it says so |
-/// | `rows_read`, `rows_written` | `None` | counted; Cloudflare bills by them |
+/// | `rows_read`, `rows_written` | as D1 counts with feature `row-counts`, else `None` | counted; Cloudflare bills by them |
 /// | `last_row_id` | exact | `None` beyond 2^53 |
 /// | `total_attempts` | 1 | D1's, where it says so |
 ///
@@ -143,11 +143,12 @@ pub struct Meta {
     pub last_row_id: Option<i64>,
     /// Whether the database was changed.
     pub changed_db: bool,
-    /// Size of the database afterwards, in bytes. In a batch, the local backend may report for a statement the size after later ones.
+    /// Size of the database afterwards, in bytes, without free pages. In a batch, the local backend may report for a statement the size after later ones.
     pub size_after: u64,
-    /// Rows read, where the backend counts them.
+    /// Rows read, where the backend counts them: of tables and indexes, but also of lists, sorters and other tables that a statement
+    /// makes for itself.
     pub rows_read: Option<u64>,
-    /// Rows written, indexes included, where the backend counts them.
+    /// Rows written and deleted, and entries written to indexes, where the backend counts them.
     pub rows_written: Option<u64>,
     /// Attempts, the successful one included.
     pub total_attempts: u32,

@@ -10,7 +10,10 @@ use crate::{Error, ErrorKind, Result, Value, sql};
 /// Bytes that a value counts for, besides the length of a text or blob, where the rows of a result have a bound.
 #[cfg(any(
     feature = "cloudflare-binding",
-    all(any(feature = "cloudflare-http", feature = "memory", feature = "local"), not(target_arch = "wasm32"))
+    all(
+        any(feature = "cloudflare-http", feature = "memory", feature = "local", feature = "postgres"),
+        not(target_arch = "wasm32")
+    )
 ))]
 pub(crate) const VALUE_COUNTS: usize = 32;
 

@@ -5,7 +5,7 @@
 
 use crate::{Constraint, Error, ErrorKind};
 
-/// A constraint that does not hold, as far as SQLite's message names it.
+/// A constraint that does not hold, as far as the database names it.
 ///
 /// ```
 /// # #[cfg(feature = "memory")]
@@ -28,6 +28,9 @@ use crate::{Constraint, Error, ErrorKind};
 /// | UNIQUE by an index of expressions | none | none | the index's name |
 /// | CHECK | none | none | its name or its expression |
 /// | FOREIGN KEY, and others | none | none | none |
+///
+/// Postgres names the table of a CHECK and of a foreign key, and the constraint of the latter, too. A primary key that was given a name
+/// of its own is `Unique` there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation<'a> {
@@ -58,6 +61,11 @@ impl Error {
     pub fn violation(&self) -> Option<Violation<'_>> {
         let ErrorKind::Constraint(constraint) = self.kind() else { return None };
         let mut violation = Violation { constraint, table: None, columns: Vec::new(), name: None };
+        #[cfg(all(feature = "postgres", not(target_arch = "wasm32")))]
+        if let Some(named) = self.named() {
+            let columns = named.columns.iter().map(String::as_str).collect();
+            return Some(Violation { constraint, table: named.table.as_deref(), columns, name: named.name.as_deref() });
+        }
         let Some((_, rest)) = self.message().split_once(" constraint failed: ") else { return Some(violation) };
         // D1 names SQLite's code behind it; a CHECK may have a colon in it.
         let object = rest.rsplit_once(" (extended: SQLITE_CONSTRAINT").map_or(rest, |(object, _)| object);

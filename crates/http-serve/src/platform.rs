@@ -10,6 +10,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::Duration;
 
 use isobar_analytics::EventSink;
 use isobar_api::Problem;
@@ -24,6 +26,10 @@ use crate::dataset_queries::DatasetQueries;
 use crate::observe::MeteredDatabase;
 use crate::readiness::ReadyCheck;
 use crate::secret::Secret;
+
+/// Longest time that events of session objects may take when the platform is closed.
+#[cfg(not(target_arch = "wasm32"))]
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// The bindings that an application runs on, by their names in wrangler.toml. Cheap to clone.
 ///
@@ -319,17 +325,30 @@ impl Platform {
         checks
     }
 
-    /// Flushes and closes the datasets: at the end of the process, after the server has drained. Events that are written later are
-    /// dropped.
+    /// Drains the session objects, for 10 s at most, and then flushes and closes the datasets: at the end of the process, after the server
+    /// has drained. Events of objects that take longer are broken off when the platform is dropped, which is logged. Data points that are
+    /// written later are dropped.
     ///
     /// # Errors
-    /// The first one's failure; all are tried.
+    /// The first failure of a dataset; all are tried.
     pub async fn close(&self) -> Result<(), isobar_analytics::Error> {
+        #[cfg(not(target_arch = "wasm32"))]
+        self.drain_sessions().await;
         let mut result = Ok(());
         for dataset in self.bindings.datasets.values() {
             result = result.and(dataset.close().await);
         }
         result
+    }
+
+    /// Ends the work of the session objects in order.
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn drain_sessions(&self) {
+        let Bindings { sessions, triggers, .. } = &*self.bindings;
+        let drained = sessions.values().chain(triggers).map(|namespace| namespace.drain(DRAIN));
+        for error in futures_util::future::join_all(drained).await.into_iter().filter_map(Result::err) {
+            tracing::warn!(%error, "session objects were still at work when their platform was closed");
+        }
     }
 
     /// Looks a name up. Where another kind of binding has it, the error says so: the wrong method is as

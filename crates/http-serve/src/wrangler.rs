@@ -16,7 +16,7 @@ use isobar_analytics::EventSink;
 use isobar_analytics::query::QueryExecutor;
 use isobar_cloudflare::wrangler::Config;
 #[cfg(feature = "native")]
-use isobar_db::slow_queries::{SlowQueries, SlowQueryOptions};
+use isobar_db::slow_queries::SlowQueryOptions;
 use isobar_sessions::triggers::{CronTrigger, CronTriggers};
 use isobar_sessions::{DeferredNamespace, SessionNamespace, SessionObject};
 
@@ -27,6 +27,8 @@ use crate::secret::Secret;
 #[cfg(feature = "native")]
 use crate::state::make_root;
 
+#[cfg(feature = "native")]
+mod databases;
 mod error;
 
 pub use error::PlatformError;
@@ -59,6 +61,9 @@ pub struct WranglerPlatform {
     history: Option<isobar_db::HistoryOptions>,
     #[cfg(feature = "native")]
     slow_queries: Option<SlowQueryOptions>,
+    /// The server of the databases.
+    #[cfg(feature = "postgres")]
+    postgres: Option<String>,
     #[cfg(feature = "browser")]
     browsers: Option<Arc<dyn isobar_objects::browser::BrowserEngine>>,
 }
@@ -152,6 +157,8 @@ impl WranglerPlatform {
             history: None,
             #[cfg(feature = "native")]
             slow_queries: None,
+            #[cfg(feature = "postgres")]
+            postgres: None,
             #[cfg(feature = "browser")]
             browsers: None,
         }
@@ -192,23 +199,6 @@ impl WranglerPlatform {
     #[must_use]
     pub fn events_of(mut self, dataset: impl Into<String>, options: isobar_analytics::local::LocalOptions) -> Self {
         self.events.insert(dataset.into(), options);
-        self
-    }
-
-    /// Keeps the history of every local database, for time travel and backup; what it costs stands at
-    /// [`HistoryOptions`](isobar_db::HistoryOptions). Default: `None`, and a database that keeps one already goes on.
-    #[cfg(feature = "native")]
-    #[must_use]
-    pub fn history(mut self, options: Option<isobar_db::HistoryOptions>) -> Self {
-        self.history = options;
-        self
-    }
-
-    /// Reports slow statements of the local databases, which are named by their bindings. Default: `None`, no reports.
-    #[cfg(feature = "native")]
-    #[must_use]
-    pub fn slow_queries(mut self, options: Option<SlowQueryOptions>) -> Self {
-        self.slow_queries = options;
         self
     }
 
@@ -297,17 +287,7 @@ impl WranglerPlatform {
             gc_in_background(&store);
             builder = builder.with_bucket(&bucket.binding, store);
         }
-        for database in &self.config.d1_databases {
-            let file = root.join("d1").join(format!("{}.sqlite", file_name(&database.binding, database.local_name())?));
-            let options = isobar_db::SqliteOptions::default();
-            let options = self.history.into_iter().fold(options, isobar_db::SqliteOptions::with_history);
-            let opened = isobar_db::SqliteDatabase::open_with(file, options).await;
-            let opened = opened.map_err(|error| PlatformError::Database(database.binding.clone(), error))?;
-            builder = match self.slow_queries.clone().map(|options| options.with_name(&*database.binding)) {
-                Some(options) => builder.with_database(&database.binding, SlowQueries::new(opened, options)),
-                None => builder.with_database(&database.binding, opened),
-            };
-        }
+        let builder = self.local_databases(builder, root).await?;
         let builder = self.local_datasets(builder, &root.join("analytics"))?;
         let sessions = root.join("sessions");
         let crons = std::mem::take(&mut self.config.triggers.crons);

@@ -331,7 +331,7 @@ struct WireError {
 }
 
 /// Names of kinds. A kind that another version has, and this one has not, is internal.
-const KINDS: [(ErrorKind, &str); 15] = [
+const KINDS: [(ErrorKind, &str); 16] = [
     (ErrorKind::InvalidId, "invalid id"),
     (ErrorKind::InvalidArgument, "invalid argument"),
     (ErrorKind::Sql, "sql"),
@@ -343,23 +343,32 @@ const KINDS: [(ErrorKind, &str); 15] = [
     (ErrorKind::Overloaded, "overloaded"),
     (ErrorKind::Socket, "socket"),
     (ErrorKind::Unsupported, "unsupported"),
+    (ErrorKind::History, "history"),
     (ErrorKind::Storage, "storage"),
     (ErrorKind::StorageFull, "storage full"),
     (ErrorKind::Damaged, "damaged"),
     (ErrorKind::Internal, "internal"),
 ];
 
+/// Returns the name by which a kind goes to another program.
+pub(crate) fn kind_name(kind: ErrorKind) -> &'static str {
+    KINDS.iter().find(|(one, _)| *one == kind).map_or("internal", |(_, name)| *name)
+}
+
+/// Returns the kind of a name.
+pub(crate) fn kind_of(name: &str) -> ErrorKind {
+    KINDS.iter().find(|(_, one)| *one == name).map_or(ErrorKind::Internal, |(kind, _)| *kind)
+}
+
 impl From<&Error> for WireError {
     fn from(error: &Error) -> Self {
-        let name = KINDS.iter().find(|(kind, _)| *kind == error.kind()).map_or("internal", |(_, name)| *name);
-        Self { kind: name.to_owned(), message: error.message().to_owned() }
+        Self { kind: kind_name(error.kind()).to_owned(), message: error.message().to_owned() }
     }
 }
 
 impl From<WireError> for Error {
     fn from(WireError { kind, message }: WireError) -> Self {
-        let kind = KINDS.iter().find(|(_, name)| *name == kind).map_or(ErrorKind::Internal, |(kind, _)| *kind);
-        Self::new(kind, message)
+        Self::new(kind_of(&kind), message)
     }
 }
 

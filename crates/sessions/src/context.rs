@@ -1,5 +1,8 @@
 //! The context of an object: its storage, its alarm, its WebSockets.
 
+mod storage;
+mod time_travel;
+
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
@@ -7,12 +10,18 @@ use std::rc::Rc;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::future::LocalBoxFuture;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
+pub use self::storage::{Kv, Sql};
 use crate::{
-    Cursor, Error, ErrorKind, KvListOptions, ObjectId, Parameters, Result, ServerSocket, Value, WebSocket, limits,
+    Bookmark, Cursor, Error, ErrorKind, KvListOptions, ObjectId, Result, ServerSocket, Value, WebSocket, limits,
 };
+
+/// Text of the error for [`SessionContext::delete_all`] within a transaction.
+#[cfg(any(
+    feature = "cloudflare-binding",
+    all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32"))
+))]
+pub(crate) const DELETE_IN_TRANSACTION: &str = "deleteAll() cannot be called inside a transaction";
 
 /// The body of a transaction: run once, inside it.
 pub type TransactionBody<'a> = &'a mut dyn FnMut() -> Result<()>;
@@ -112,7 +121,7 @@ pub trait SessionBackend {
     fn kv_delete(&self, key: &str) -> Result<bool>;
     /// Lists keys with the JSON of their values, in byte order of the keys. [`Kv::list`] has checked the options.
     fn kv_list(&self, options: &KvListOptions) -> Result<Vec<(String, Bytes)>>;
-    /// Removes all tables, keys and the alarm, atomically.
+    /// Removes all tables, keys and the alarm, atomically. Fails within a transaction.
     fn delete_all(&self) -> Result<()>;
     /// Returns the time of the alarm; `None` without one, and while its handler runs and has set no other.
     fn alarm(&self) -> Result<Option<DateTime<Utc>>>;
@@ -140,6 +149,28 @@ pub trait SessionBackend {
     /// implementation of its own a host keeps it as for [`wait_until`](Self::wait_until).
     fn linger(&self, until: LocalBoxFuture<'static, ()>) {
         self.wait_until(until);
+    }
+    /// Returns the bookmark of the object's storage after all that was written before. Without an implementation of its own a host keeps
+    /// no history: see [`Capabilities::time_travel`](crate::Capabilities::time_travel).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`], and as [`SessionContext::current_bookmark`].
+    fn current_bookmark(&self) -> LocalBoxFuture<'static, Result<Bookmark>> {
+        time_travel::unsupported()
+    }
+    /// Returns the bookmark of the object's storage at a time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`], and as [`SessionContext::bookmark_for_time`].
+    fn bookmark_for_time(&self, _at: DateTime<Utc>) -> LocalBoxFuture<'static, Result<Bookmark>> {
+        time_travel::unsupported()
+    }
+    /// Restores the state of a bookmark when the object next starts. Returns the bookmark of the state before that.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`], and as [`SessionContext::restore_on_next_start`].
+    fn restore_on_next_start(&self, _to: &Bookmark) -> LocalBoxFuture<'static, Result<Bookmark>> {
+        time_travel::unsupported()
     }
     /// Resets the object, as [`SessionContext::abort`] does.
     fn abort(&self, reason: &str);
@@ -260,6 +291,7 @@ impl SessionContext {
     /// Removes all tables, keys and the alarm, atomically. WebSockets stay open.
     ///
     /// # Errors
+    /// [`ErrorKind::InvalidArgument`] within a [transaction](Self::transaction), which could not be undone inside Workers;
     /// [`ErrorKind::Storage`], [`ErrorKind::StorageFull`] and [`ErrorKind::Damaged`] when the object's file fails.
     pub fn delete_all(&self) -> Result<()> {
         self.backend.delete_all()
@@ -411,130 +443,5 @@ impl SessionContext {
     /// Resets the object: every event in flight fails with the reason, uncommitted writes are rolled back, WebSockets end.
     pub fn abort(&self, reason: &str) {
         self.backend.abort(reason);
-    }
-}
-
-/// The object's own SQLite database: synchronous, and nobody else's.
-///
-/// Between two awaits everything is atomic: the statements of a turn are committed together when the turn ends. The rules are
-/// those of Durable Objects: no `BEGIN`, no `ATTACH`, only the PRAGMAs that workerd allows, and the [limits](crate::limits).
-/// Integers have 64 bits; a boolean is 0 or 1; JSON is text.
-///
-/// ```
-/// use isobar_sessions::{Result, SessionContext};
-///
-/// #[derive(serde::Deserialize)]
-/// struct Entry {
-///     id: i64,
-///     text: String,
-/// }
-///
-/// fn add(context: &SessionContext, text: &str) -> Result<Entry> {
-///     let sql = context.sql();
-///     sql.exec("CREATE TABLE IF NOT EXISTS entries (id INTEGER PRIMARY KEY, text TEXT NOT NULL)", ())?;
-///     // A struct by the names of the columns, a tuple by their order, a single column as its value.
-///     sql.exec("INSERT INTO entries (text) VALUES (?) RETURNING id, text", (text,))?.one()
-/// }
-///
-/// fn ids(context: &SessionContext) -> Result<Vec<i64>> {
-///     context.sql().exec("SELECT id FROM entries ORDER BY id", ())?.all()
-/// }
-/// ```
-#[derive(Clone, Copy)]
-pub struct Sql<'a>(&'a dyn SessionBackend);
-
-impl fmt::Debug for Sql<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sql({})", self.0.id())
-    }
-}
-
-impl Sql<'_> {
-    /// Runs SQL, of 100,000 bytes at most. Of several statements the last takes the parameters, 100 at most, and gives the rows. If one
-    /// fails, the earlier ones stay done: use [`SessionContext::transaction`] where they must not.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Sql`], also for another number of parameters; [`ErrorKind::Constraint`]; [`ErrorKind::NotAuthorized`]; those of the
-    /// object's file: [`ErrorKind::Storage`], [`ErrorKind::StorageFull`], [`ErrorKind::Damaged`].
-    pub fn exec(&self, sql: &str, parameters: impl Parameters) -> Result<Cursor> {
-        self.0.exec(sql, parameters.into_values())
-    }
-
-    /// Returns the size of the database in bytes.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Storage`], [`ErrorKind::StorageFull`] and [`ErrorKind::Damaged`] when the object's file fails.
-    pub fn database_size(&self) -> Result<u64> {
-        self.0.database_size()
-    }
-}
-
-/// The object's key-value storage: values are JSON, keys are ordered by their bytes. It is in the database of [`Sql`], so that a
-/// [transaction](SessionContext::transaction) covers both.
-///
-/// ```
-/// use isobar_sessions::{Result, SessionContext};
-///
-/// fn visit(context: &SessionContext, who: &str) -> Result<u32> {
-///     let key = format!("visits/{who}");
-///     let visits = context.kv().get::<u32>(&key)?.unwrap_or_default() + 1;
-///     context.kv().put(&key, &visits)?;
-///     Ok(visits)
-/// }
-/// ```
-#[derive(Clone, Copy)]
-pub struct Kv<'a>(&'a dyn SessionBackend);
-
-impl fmt::Debug for Kv<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Kv({})", self.0.id())
-    }
-}
-
-impl Kv<'_> {
-    /// Returns the value of a key, parsed from its JSON; `None` where there is no such key.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Decode`] when the value is not a `T`; as [`delete`](Self::delete).
-    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        self.0.kv_get(key)?.map(|json| Ok(serde_json::from_slice(&json)?)).transpose()
-    }
-
-    /// Sets a key to a value, which is stored as JSON; key and value have 4 MiB together at most.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when key and value are over 4 MiB together, [`ErrorKind::Decode`] for a value that has no JSON; as
-    /// [`delete`](Self::delete).
-    pub fn put(&self, key: &str, value: &impl Serialize) -> Result<()> {
-        let json = serde_json::to_vec(value)?;
-        if key.len() + json.len() > limits::VALUE_BYTES {
-            return Err(Error::new(ErrorKind::InvalidArgument, "string or blob too big: SQLITE_TOOBIG"));
-        }
-        self.0.kv_put(key, json.into())
-    }
-
-    /// Removes a key. Returns whether it was there.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Storage`], [`ErrorKind::StorageFull`] and [`ErrorKind::Damaged`] when the object's file fails.
-    pub fn delete(&self, key: &str) -> Result<bool> {
-        self.0.kv_delete(key)
-    }
-
-    /// Lists keys and values in byte order of the keys, or against it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for both `start` and `start_after`, and for a limit of 0; [`ErrorKind::Decode`]
-    /// when a value is not a `T`.
-    pub fn list<T: DeserializeOwned>(&self, options: &KvListOptions) -> Result<Vec<(String, T)>> {
-        let invalid = |message| Err(Error::new(ErrorKind::InvalidArgument, message));
-        if options.start.is_some() && options.start_after.is_some() {
-            return invalid("list() cannot be called with both start and startAfter values.");
-        }
-        if options.limit == Some(0) {
-            return invalid("List limit must be positive.");
-        }
-        let entries = self.0.kv_list(options)?;
-        entries.into_iter().map(|(key, json)| Ok((key, serde_json::from_slice(&json)?))).collect()
     }
 }

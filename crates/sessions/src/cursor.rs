@@ -43,13 +43,15 @@ impl Cursor {
         &self.columns
     }
 
-    /// Returns the number of rows read; `None` where the host does not count them, as the native ones.
+    /// Returns the number of rows read, as Durable Objects count them; `None` where the host does not: native ones count with feature
+    /// `row-counts` alone.
     #[must_use]
     pub fn rows_read(&self) -> Option<u64> {
         self.rows_read
     }
 
-    /// Returns the number of rows written; `None` where the host does not count them.
+    /// Returns the number of rows written; `None` where the host does not count them. Native hosts count entries of indexes, as
+    /// Durable Objects do, with feature `row-counts` alone, and the changed rows without it.
     #[must_use]
     pub fn rows_written(&self) -> Option<u64> {
         self.rows_written

@@ -152,4 +152,8 @@ impl SessionNamespace for DeferredNamespace {
     async fn sockets(&self, id: &ObjectId) -> Result<Vec<crate::SocketDetails>> {
         self.opened().await?.sockets(id).await
     }
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn drain(&self, limit: std::time::Duration) -> Result<()> {
+        self.opened().await?.drain(limit).await
+    }
 }

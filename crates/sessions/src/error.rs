@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `InvalidId`, `InvalidArgument`, `Unsupported` | the caller | no |
 //! | `Sql`, `Constraint`, `NotAuthorized`, `Decode`, `Application` | the object's code | no |
+//! | `History` | the bookmark or the time: the object's history has no such state | no |
 //! | `Reset` | the instance: a panic, an abort, a failed commit, a host that stops | yes, if the request may run twice |
 //! | `Overloaded` | too many events | yes, with growing pauses |
 //! | `Socket` | the connection | by a new connection |
@@ -47,6 +48,9 @@ pub enum ErrorKind {
     Socket,
     /// The host lacks the capability.
     Unsupported,
+    /// The object's history has no such state: the bookmark is malformed, of another object or of none, or it is older than the history or
+    /// in the future, as a time may be.
+    History,
     /// The files cannot be opened or written, or another process has them.
     Storage,
     /// The disk is full, or has less left than the host's reserve: free some space and retry.

@@ -45,6 +45,7 @@
 //! | `ctx.storage.transaction`, `transactionSync` | [`SessionContext::transaction`] |
 //! | `ctx.storage.setAlarm`, `getAlarm`, `deleteAlarm` | [`SessionContext::set_alarm`], [`alarm`](SessionContext::alarm), [`delete_alarm`](SessionContext::delete_alarm) |
 //! | `ctx.storage.sync()` | [`SessionContext::durable`] |
+//! | `ctx.storage.getCurrentBookmark`, `getBookmarkForTime`, `onNextSessionRestoreBookmark` | [`SessionContext::current_bookmark`], [`bookmark_for_time`](SessionContext::bookmark_for_time), [`restore_on_next_start`](SessionContext::restore_on_next_start) |
 //! | `ctx.acceptWebSocket`, `getWebSockets`, `setWebSocketAutoResponse` | [`SessionContext::accept_websocket`], [`websockets`](SessionContext::websockets), [`set_auto_response`](SessionContext::set_auto_response) |
 //! | `ws.serializeAttachment`, `deserializeAttachment` | [`WebSocket::set_attachment`], [`WebSocket::attachment`] |
 //! | `env.ROOMS.idFromName`, `newUniqueId`, `idFromString`, `get(id).fetch` | [`SessionNamespace`] |
@@ -52,6 +53,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+mod bookmark;
 mod call;
 mod context;
 mod cursor;
@@ -89,21 +91,22 @@ pub mod local {
     #[cfg(feature = "catalog")]
     pub use crate::host::{
         AlarmCursor, AlarmDetails, AlarmListOptions, AlarmPage, Catalog, CatalogEntry, CatalogListOptions, CatalogPage,
-        CatalogWriter, ExportReport, ImportReport, ObjectAlarm, ObjectDetails, OnExisting, QueryBounds, TableDetails,
-        TimerDetails,
+        CatalogWriter, ExportReport, HistoryPoint, ImportReport, ObjectAlarm, ObjectDetails, ObjectHistory, OnExisting,
+        QueryBounds, RestorePoint, RestoredObject, TableDetails, TimerDetails,
     };
-    pub use crate::host::{Clock, HostOptions, LocalHost};
+    pub use crate::host::{AwakeObjects, Clock, HistoryOptions, HostOptions, LocalHost};
 }
 /// The host in memory: a faithful fake.
 #[cfg(all(feature = "memory", not(target_arch = "wasm32")))]
 pub mod memory {
-    pub use crate::host::{Clock, HostOptions, MemoryHost};
+    pub use crate::host::{AwakeObjects, Clock, HistoryOptions, HostOptions, MemoryHost};
 }
 
 #[cfg(all(feature = "catalog", not(target_arch = "wasm32")))]
 pub use host::backup;
 
 pub use body::Body;
+pub use bookmark::Bookmark;
 pub use call::{CALL_PATH, Call, Dispatch, SessionStub};
 pub use context::{Kv, SessionBackend, SessionContext, Sql, TransactionBody};
 pub use cursor::Cursor;

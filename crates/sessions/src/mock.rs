@@ -83,4 +83,9 @@ impl SessionNamespace for MockNamespace {
         self.enter(Operation::Sockets, id.to_string()).await?;
         self.inner.sockets(id).await
     }
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn drain(&self, limit: std::time::Duration) -> Result<()> {
+        self.enter(Operation::Drain, "").await?;
+        self.inner.drain(limit).await
+    }
 }

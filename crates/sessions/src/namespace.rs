@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::{Error, ErrorKind, ObjectId, Operation, Request, Response, Result};
 
-/// Operations of a host that Cloudflare's binding lacks.
+/// Operations that not every host has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -15,28 +15,41 @@ pub struct Capabilities {
     pub list: bool,
     /// Whether [`SessionNamespace::evict`] works. Default: `false`.
     pub evict: bool,
+    /// Whether objects have a history: [`SessionContext::current_bookmark`](crate::SessionContext::current_bookmark) and its neighbours
+    /// work. Cloudflare keeps one for 30 days, a native host one that was asked for; workerd by itself has none, and its binding cannot tell.
+    /// Default: `false`.
+    pub time_travel: bool,
 }
 
 impl Capabilities {
     /// Creates capabilities, for hosts.
     #[must_use]
     pub fn new(list: bool, evict: bool) -> Self {
-        Self { list, evict }
+        Self { list, evict, time_travel: false }
     }
 
-    /// Returns whether there is the capability of this name: `list`, `evict`.
+    /// Says whether objects have a history.
+    #[must_use]
+    pub fn with_time_travel(mut self, has_history: bool) -> Self {
+        self.time_travel = has_history;
+        self
+    }
+
+    /// Returns whether there is the capability of this name: `list`, `evict`, `time_travel`.
     ///
     /// ```
     /// use isobar_sessions::Capabilities;
     /// let native = Capabilities::new(true, true);
     /// assert!(native.has("list") && native.has("evict") && !native.has("fly"));
-    /// assert_eq!(Capabilities::default(), Capabilities::new(false, false)); // Cloudflare's binding
+    /// let binding = Capabilities::default().with_time_travel(true); // Cloudflare's
+    /// assert!(binding.has("time_travel") && !binding.has("list"));
     /// ```
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         match name {
             "list" => self.list,
             "evict" => self.evict,
+            "time_travel" => self.time_travel,
             _ => false,
         }
     }
@@ -125,7 +138,7 @@ impl SocketDetails {
 /// ```
 #[async_trait]
 pub trait SessionNamespace: Debug + Send + Sync {
-    /// Returns the operations that the host has beyond Cloudflare's binding.
+    /// Returns which of the operations that not every host has this one has.
     fn capabilities(&self) -> Capabilities;
 
     /// Returns the id of a name, which is always the same. Any text is a name.
@@ -194,6 +207,45 @@ pub trait SessionNamespace: Debug + Send + Sync {
     async fn sockets(&self, _id: &ObjectId) -> Result<Vec<SocketDetails>> {
         Err(Error::new(ErrorKind::Unsupported, "this host cannot list sockets").during(Operation::Sockets))
     }
+
+    /// Ends the host's work in order, before it is dropped: no more alarms begin, events in flight end, and what they have sent leaves;
+    /// then every WebSocket is closed with 1001, what its client had sent before is handled, and its end, too, if the client answers
+    /// within 2 s. All of it takes this time at most. What is dropped without it breaks events off at their next await; nothing that was
+    /// answered is lost either way, and alarms that come due meanwhile run with the next start.
+    ///
+    /// Requests are still taken, as events in flight may need other objects: end what calls from outside first. There is no such method
+    /// inside Workers. Default: does nothing.
+    ///
+    /// ```
+    /// # #[cfg(not(feature = "memory"))]
+    /// # fn main() {}
+    /// # #[cfg(feature = "memory")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> isobar_sessions::Result<()> {
+    /// use std::time::Duration;
+    /// # use isobar_sessions::memory::MemoryHost;
+    /// # use isobar_sessions::{Request, Response, Result, SessionContext, SessionObject};
+    /// use isobar_sessions::SessionNamespace;
+    /// # struct Any;
+    /// # impl SessionObject for Any {
+    /// #     type Env = ();
+    /// #     async fn start(_: SessionContext, _: ()) -> Result<Self> { Ok(Self) }
+    /// #     async fn fetch(&self, _: Request) -> Result<Response> { Ok(Response::default()) }
+    /// # }
+    /// let host = MemoryHost::<Any>::new("Any", || ())?;
+    /// // ... the server takes no more requests ...
+    /// host.drain(Duration::from_secs(10)).await?;
+    /// drop(host);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Reset`] when events are still in flight after this time: they are broken off when the host is dropped.
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn drain(&self, _limit: std::time::Duration) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -226,5 +278,9 @@ impl<N: SessionNamespace + ?Sized> SessionNamespace for Arc<N> {
     #[cfg(not(target_arch = "wasm32"))]
     async fn sockets(&self, id: &ObjectId) -> Result<Vec<SocketDetails>> {
         (**self).sockets(id).await
+    }
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn drain(&self, limit: std::time::Duration) -> Result<()> {
+        (**self).drain(limit).await
     }
 }

@@ -102,6 +102,30 @@ pub trait SessionObject: Sized + 'static {
         ready(Ok(()))
     }
 
+    /// Returns the bytes of memory that the instance holds beside its storage. A native host asks after each event, and lets idle
+    /// objects hibernate that have too much together (`HostOptions::awake_bytes`). An object that keeps much in memory, a cache for
+    /// example, adds it. Default: the size of the type itself, without what it points to.
+    ///
+    /// ```
+    /// # use isobar_sessions::{Request, Response, Result, SessionContext, SessionObject};
+    /// struct Tiles {
+    ///     rendered: Vec<u8>,
+    /// }
+    ///
+    /// impl SessionObject for Tiles {
+    /// #   type Env = ();
+    /// #   async fn start(_: SessionContext, _: ()) -> Result<Self> { Ok(Self { rendered: Vec::new() }) }
+    /// #   async fn fetch(&self, _: Request) -> Result<Response> { Ok(Response::default()) }
+    ///     // ... start, fetch ...
+    ///     fn memory(&self) -> usize {
+    ///         size_of::<Self>() + self.rendered.capacity()
+    ///     }
+    /// }
+    /// ```
+    fn memory(&self) -> usize {
+        size_of::<Self>()
+    }
+
     /// Handles the end of an accepted WebSocket: its client has closed it, or the connection broke. Default: does nothing.
     ///
     /// # Errors

@@ -10,5 +10,6 @@ isobar_base::operations! {
         Health => "health",
         Evict => "evict",
         Sockets => "sockets",
+        Drain => "drain",
     }
 }

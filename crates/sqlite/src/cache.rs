@@ -163,6 +163,19 @@ mod tests {
     }
 
     #[test]
+    fn statement_that_the_schema_no_longer_fits_says_where() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (a, b)").unwrap();
+        let cache = StatementCache::new(2);
+        let sql = "SELECT b FROM t";
+        cache.keep(sql, prepared(&connection, sql));
+        connection.execute_batch("ALTER TABLE t DROP COLUMN b").unwrap();
+        let mut statement = cache.take(&connection, sql).unwrap();
+        let failure = statement.step().unwrap_err();
+        assert_eq!((failure.message.as_str(), failure.offset), ("no such column: b", Some(7)));
+    }
+
+    #[test]
     fn a_connection_outlives_a_statement_that_is_dropped_late() {
         let cache = StatementCache::new(2);
         let connection = Connection::open_in_memory().unwrap();

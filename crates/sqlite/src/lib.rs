@@ -14,8 +14,12 @@
 //! | [`limits`] | how long, how many |
 //! | `set_limits`, `is_allowed`, `drop_modules` | a connection with workerd's rules |
 //! | `prepare`, `prepare_next`, `StatementCache` | statements by SQLite's own parser, kept prepared |
+//! | `Prepared::take_row_counts`, with feature `row-counts` | rows read and written, as D1 counts them |
+//! | `cache_bytes`, `definition_bytes` | the memory of a connection |
 //! | `WalPages`, `WalChain` | write-ahead logs: their length, their frames |
 //! | `journal` | one log and one sync for the commits of many databases |
+//! | `history` | every state of a database, out of the differences between its commits |
+//! | `copy_pages`, `image_of`, `open_image` | whole databases: copied in one transaction, as the bytes of a file and opened from them |
 //!
 //! A guess by words serves where a wrong one costs time alone. Each rule that must hold is enforced by SQLite
 //! itself.
@@ -27,9 +31,13 @@ pub mod script;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod cache;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod changes;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod codes;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod functions;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+pub mod history;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 pub mod journal;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
@@ -37,9 +45,15 @@ mod limited;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod math;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod memory;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod pages;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod pragmas;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod prepared;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod row_counts;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod rules;
 #[cfg(all(test, feature = "native", not(target_arch = "wasm32")))]
@@ -52,12 +66,17 @@ mod wal_file;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 pub use self::{
     cache::StatementCache,
+    changes::KeptChanges,
     codes::code_name,
     functions::{allows_function, knows_function, unknown_function},
+    history::HistoryId,
     limited::prepare_next,
     math::add_math_functions,
+    memory::{cache_bytes, definition_bytes, image_of},
+    pages::{copy_pages, open_image},
     pragmas::{LASTING, lasting_setting, reads_data_version, runs_optimize, sets_something},
     prepared::{Failure, Prepared, Text, breaks_foreign_keys, drop_modules, prepare, set_last_insert_rowid, text},
+    row_counts::{COUNTS_ROWS, RowCounts},
     rules::{DURABLE, Product, is_allowed, set_limits},
     wal::WalPages,
     wal_file::{FRAME_HEADER, WAL_HEADER, WalChain, WalFrame, WalHeader, frame_offset},

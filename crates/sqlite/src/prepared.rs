@@ -13,6 +13,8 @@ use std::{fmt, mem, ptr, slice};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ffi};
 
+use crate::row_counts::RowCounts;
+
 /// An error as SQLite reports it.
 ///
 /// ```
@@ -132,10 +134,7 @@ pub(crate) fn prepare_at<'c>(
         return Err(Failure::too_big()); // as SQLite itself says of a text with a length
     }
     if code != ffi::SQLITE_OK {
-        // SAFETY: the connection is open.
-        let offset = unsafe { ffi::sqlite3_error_offset(connection.handle()) };
-        let offset = usize::try_from(offset).ok().filter(|_| code == ffi::SQLITE_ERROR);
-        return Err(Failure { offset, ..Failure::of(connection) });
+        return Err(Failure::of(connection));
     }
     // SQLite leaves the tail within the text or at its end.
     let read = (tail.addr()).saturating_sub(sql.as_ptr().addr()).min(sql.len());
@@ -145,7 +144,7 @@ pub(crate) fn prepare_at<'c>(
 }
 
 impl Failure {
-    /// The connection's last error.
+    /// The connection's last error. SQLite knows an offset also where it prepares a statement anew as it runs.
     fn of(connection: &Connection) -> Self {
         // SAFETY: the connection is open; the message is a C string until the next call, and copied here.
         unsafe {
@@ -153,7 +152,8 @@ impl Failure {
             let message = CStr::from_ptr(ffi::sqlite3_errmsg(handle)).to_string_lossy().into_owned();
             let code = ffi::sqlite3_extended_errcode(handle);
             let system = ffi::sqlite3_system_errno(handle);
-            Self { code, message, offset: None, system }
+            let offset = usize::try_from(ffi::sqlite3_error_offset(handle)).ok();
+            Self { code, message, offset: offset.filter(|_| code == ffi::SQLITE_ERROR), system }
         }
     }
 
@@ -309,8 +309,28 @@ impl Prepared<'_> {
         columns
     }
 
+    /// Takes the rows that its runs have read and written since this was called last; `None` where they are
+    /// [not counted](crate::COUNTS_ROWS).
+    pub fn take_row_counts(&mut self) -> Option<RowCounts> {
+        #[cfg(isobar_counts_rows)]
+        {
+            unsafe extern "C" {
+                fn isobar_sqlite_take_rows(statement: *mut ffi::sqlite3_stmt, rows: *mut [i64; 2]);
+            }
+            let mut rows = [0; 2];
+            // SAFETY: the statement lives, and the two numbers are ours to write to.
+            unsafe { isobar_sqlite_take_rows(self.statement, &raw mut rows) };
+            let [read, written] = rows.map(i64::unsigned_abs);
+            Some(RowCounts { read, written })
+        }
+        #[cfg(not(isobar_counts_rows))]
+        None
+    }
+
     /// Resets the statement, forgets its bindings and lets its connection go.
     pub(crate) fn park(mut self) -> Parked {
+        // A run that has failed is not counted to the next one.
+        let _ = self.take_row_counts();
         // SAFETY: the statement lives. The code is the last step's, which has been returned.
         unsafe {
             ffi::sqlite3_reset(self.statement);

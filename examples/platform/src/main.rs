@@ -12,7 +12,7 @@ use isobar_analytics::local::LocalOptions;
 use isobar_api::mail::{FolderMailSender, MailSender, SmtpMailSender};
 use isobar_db::migrations::{self, Migrator};
 use isobar_db::vault::Keyring;
-use isobar_db::{HistoryOptions, SqliteDatabase};
+use isobar_db::{Database, HistoryOptions, PostgresDatabase, PostgresOptions, SqliteDatabase};
 use isobar_http_serve::native::{Server, ServerOptions, TrustedProxies, init_log, shutdown_signal};
 use isobar_http_serve::{Platform, Secret, WranglerPlatform, make_root, schedule, walk_options};
 use isobar_objects::browser::BrowserEngine;
@@ -34,6 +34,7 @@ const COMPACT_EVENTS_EVERY: std::time::Duration = std::time::Duration::from_secs
     after_help = "Examples:
   platform
   platform --port 3000 --root /var/lib/platform
+  platform --database 'postgres:///platform?host=/run/postgresql&user=app'
 
 Environment:
   ISOBAR_KEYRING       Keyring of sealed values [default: ROOT/keyring, created by the first start]
@@ -66,6 +67,11 @@ struct Cli {
     /// Expect a PROXY protocol header (version 1 or 2) at the start of every connection
     #[arg(long)]
     proxy_protocol: bool,
+    /// Postgres server that has the databases, each in a schema of its name, in place of files below the root; a URL
+    /// postgres://USER:PASSWORD@HOST/DATABASE. The processes of the machine see it: leave the password out, and let the server trust
+    /// the user or the socket
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
     /// Days for which every commit of the databases is kept, in up to 1 GiB each, for `isobar d1 time-travel` and `isobar d1
     /// backup`; 0 leaves it as it is. Costs a copy of each page that is written, compressed, and a sync for each 500
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
@@ -89,11 +95,12 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     // Bind before opening anything, so that a port in use changes nothing.
     let proxies = cli.trusted_proxy.iter().cloned().fold(TrustedProxies::default(), TrustedProxies::and);
     let options = ServerOptions::default().with_trusted_proxies(proxies).with_proxy_protocol(cli.proxy_protocol);
-    let server = Server::bind_with(SocketAddr::new(cli.ip, cli.port), options).await?;
+    let listener = Server::bind_with(SocketAddr::new(cli.ip, cli.port), options).await?;
     let config = configured.config().clone();
     make_root(&config.resolve("."), &cli.root)?;
-    let configured = secrets(configured, &cli.root).await?;
-    let port = server.address().map_or(cli.port, |address| address.port());
+    let databases = Databases { url: cli.database.clone(), root: cli.root.clone() };
+    let configured = secrets(configured, &databases).await?;
+    let port = listener.address().map_or(cli.port, |address| address.port());
     let configured = mail(configured, &cli.root, port)?;
     let browsers = Chromium::find().map(|browsers| Arc::new(browsers) as Arc<dyn BrowserEngine>);
     let events = LocalOptions::default().with_compact_every(Some(COMPACT_EVENTS_EVERY));
@@ -101,16 +108,17 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         configured.events(events).browsers(browsers).session_class::<IamSession>("IamSession", IamEnv::new);
     let day = std::time::Duration::from_secs(24 * 60 * 60);
     let history = HistoryOptions::default().with_max_age(day * cli.history_days);
-    let configured = configured.history((cli.history_days > 0).then_some(history));
+    let configured = configured.history((cli.history_days > 0).then_some(history)).postgres(cli.database);
     let platform = configured.local(&cli.root).await?;
     for database in &config.d1_databases {
         let (folder, pattern) =
             migrations::location(database.migrations_dir.as_deref(), database.migrations_pattern.as_deref())?;
-        let files = migrations::from_pattern(config.resolve(&folder), &pattern)?;
+        let opened = platform.database(&database.binding)?;
+        let files = migrations::from_pattern_for(config.resolve(&folder), &pattern, opened.dialect())?;
         let migrator = Migrator::default();
         let migrator = database.migrations_table.iter().fold(migrator, |migrator, table| migrator.with_table(table));
-        let applied = migrator.apply(&*platform.database(&database.binding)?, &files).await;
-        for name in applied.map_err(|error| in_database(&cli.root, database.local_name(), &error))? {
+        let applied = migrator.apply(&*opened, &files).await;
+        for name in applied.map_err(|error| databases.named(database.local_name(), &error))? {
             println!("applied {name} to {}", database.local_name());
         }
     }
@@ -122,7 +130,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     println!("static tree: {} files uploaded, {} unchanged", plan.uploads.len(), plan.unchanged);
 
     let token = auth(&platform)?.setup_token().await;
-    let token = token.map_err(|error| in_database(&cli.root, DB_NAME, &error))?;
+    let token = token.map_err(|error| databases.named(DB_NAME, &error))?;
     match unused_setup_token(&platform) {
         Some(error) if token.is_some() => return Err(format!("{SETUP_TOKEN}: {error}").into()),
         // Set up long ago, by another token.
@@ -138,19 +146,52 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         eprintln!("scheduled tasks do not run until the next start: {error}");
     }
     deliver(auth(&platform)?);
-    println!("serving on {} (Ctrl-C ends)", server.url());
+    println!("serving on {} (Ctrl-C ends)", listener.url());
     let app = app(&platform)?;
-    server.serve(app.into_service(), shutdown_signal()).await?;
+    listener.serve(app.into_service(), shutdown_signal()).await?;
     Ok(platform.close().await?)
 }
 
-/// Adds the file of a database to its error, so that a damaged one can be restored.
-fn in_database(root: &Path, name: &str, error: &dyn std::fmt::Display) -> String {
-    format!("the database {}: {error}", database_path(root, name).display())
+/// The place of the databases.
+struct Databases {
+    /// Of the Postgres server; `None` for files.
+    url: Option<String>,
+    root: PathBuf,
 }
 
-fn database_path(root: &Path, name: &str) -> PathBuf {
-    root.join("d1").join(format!("{name}.sqlite"))
+impl Databases {
+    fn file(&self, name: &str) -> PathBuf {
+        self.root.join("d1").join(format!("{name}.sqlite"))
+    }
+
+    /// Adds the place of a database to its error, so that a damaged one can be restored.
+    fn named(&self, name: &str, error: &dyn std::fmt::Display) -> String {
+        match self.url {
+            Some(_) => format!("the database {name}: {error}"),
+            None => format!("the database {}: {error}", self.file(name).display()),
+        }
+    }
+
+    /// Compares the keyring with the database that is there.
+    async fn compare(&self, keyring: Option<Secret>) -> Result<(), Box<dyn Error>> {
+        let builder = if let Some(url) = &self.url {
+            let options = PostgresOptions::default().with_schema(DB_NAME);
+            let opened = PostgresDatabase::connect_with(url, options).await;
+            Platform::builder().with_database(DB, opened.map_err(|error| self.named(DB_NAME, &error))?)
+        } else {
+            let file = self.file(DB_NAME);
+            if !file.exists() {
+                return Ok(());
+            }
+            Platform::builder().with_database(DB, SqliteDatabase::open(file).await?)
+        };
+        let builder = keyring.into_iter().fold(builder, |builder, keyring| builder.with_secret(KEYRING, keyring));
+        let checked = check_keyring(&builder.build()).await;
+        match checked.map_err(|error| self.named(DB_NAME, &error))? {
+            Some(problem) => Err(problem.into()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Every minute closes connections of users whose access has ended other than by a request.
@@ -192,7 +233,8 @@ fn mail(configured: WranglerPlatform, root: &Path, port: u16) -> Result<Wrangler
 
 /// Returns the secrets: those of the environment, and the keyring in the root's file, which the first start creates. A keyring
 /// that is missing, or not the one with which the database was sealed, is refused before anything else is opened.
-async fn secrets(mut configured: WranglerPlatform, root: &Path) -> Result<WranglerPlatform, Box<dyn Error>> {
+async fn secrets(mut configured: WranglerPlatform, databases: &Databases) -> Result<WranglerPlatform, Box<dyn Error>> {
+    let root = &databases.root;
     let is_secret = |name: &str| {
         [KEYRING, SETUP_TOKEN, TURN_SECRET, OAUTH_PROVIDERS].contains(&name)
             || name.starts_with("OAUTH_") && name.ends_with("_SECRET")
@@ -205,36 +247,19 @@ async fn secrets(mut configured: WranglerPlatform, root: &Path) -> Result<Wrangl
     }
     if let Some(keyring) = std::env::var_os(KEYRING) {
         // A keyring that is not UTF-8 is refused with the configuration.
-        compare(root, Some(Secret::new(keyring.to_string_lossy()))).await?;
+        databases.compare(Some(Secret::new(keyring.to_string_lossy()))).await?;
     } else {
         let path = root.join("keyring");
         if !path.exists() {
-            compare(root, None).await.map_err(|error| format!("{} does not exist: {error}", path.display()))?;
+            databases.compare(None).await.map_err(|error| format!("{} does not exist: {error}", path.display()))?;
             std::fs::create_dir_all(root)?;
             Keyring::generate("first")?.write_new(&path)?;
             println!("created {}: back it up, sealed values cannot be read without it", path.display());
         }
         Keyring::from_file(&path)?; // says what is wrong with it, before anything is served
         let keyring = Secret::new(std::fs::read_to_string(&path)?);
-        compare(root, Some(keyring.clone())).await.map_err(|error| format!("{}: {error}", path.display()))?;
+        databases.compare(Some(keyring.clone())).await.map_err(|error| format!("{}: {error}", path.display()))?;
         configured = configured.secret(KEYRING, keyring);
     }
     Ok(configured)
-}
-
-/// Compares the keyring with the root's database.
-async fn compare(root: &Path, keyring: Option<Secret>) -> Result<(), Box<dyn Error>> {
-    let path = database_path(root, DB_NAME);
-    if !path.exists() {
-        return Ok(());
-    }
-    let mut builder = Platform::builder().with_database(DB, SqliteDatabase::open(path).await?);
-    if let Some(keyring) = keyring {
-        builder = builder.with_secret(KEYRING, keyring);
-    }
-    let checked = check_keyring(&builder.build()).await;
-    match checked.map_err(|error| in_database(root, DB_NAME, &error))? {
-        Some(problem) => Err(problem.into()),
-        None => Ok(()),
-    }
 }

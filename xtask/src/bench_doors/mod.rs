@@ -210,7 +210,7 @@ fn in_folder(name: &str, room: u64, measure: impl FnOnce(&Path) -> Outcome) -> O
 }
 
 /// Returns the free bytes of a folder's disk.
-fn free_bytes(folder: &Path) -> Result<u64> {
+pub(crate) fn free_bytes(folder: &Path) -> Result<u64> {
     let output = Command::new("df").args(["--output=avail", "--block-size=1"]).arg(folder).output()?;
     let printed = String::from_utf8(output.stdout)?;
     let bytes = printed.lines().nth(1).and_then(|line| line.trim().parse().ok());

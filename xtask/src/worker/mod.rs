@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 pub(crate) use build::{Size, build};
-pub(crate) use workerd::{MINIFLARE, MINIFLARE_VARIABLE, Options, Workerd};
+pub(crate) use workerd::{MINIFLARE, MINIFLARE_VARIABLE, Options, Workerd, node};
 
 use crate::Outcome;
 

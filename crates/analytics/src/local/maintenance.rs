@@ -3,8 +3,10 @@
 //! Both change files, may take minutes, and block: they run on a thread of their own, and the future waits for its answer. Dropping the
 //! future does not stop the work; the lock of the manifest keeps a second one from beginning meanwhile.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use futures_channel::oneshot;
 use super::archive::ArchiveStore;
 use super::archiving::{self, ArchiveReport};
 use super::buffer::Request;
-use super::columnar::{Columnar, Fault, Selection};
+use super::columnar::{Columnar, Fault, ROW_GROUP_ROWS, Selection};
 use super::compact::{self, CompactionReport, Compactor, ErasureReport};
 use super::log::LogSegment;
 use super::manifest::Manifest;
@@ -29,6 +31,8 @@ use crate::{Damage, Error, ErrorKind, Event, Result, ScanOptions};
 const BATCH_EVENTS: usize = 8 * 1024;
 /// Size in bytes of the events of the log at which a batch is complete.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Fewest rows of a part of a scan on the average: a thread is started for them.
+const PART_ROWS: u64 = 64 * 1024;
 
 /// Options of [`LocalSink::compact`].
 ///
@@ -308,13 +312,74 @@ impl LocalScan {
         Ok(Self { folder: dataset.folder.clone(), snapshot: Snapshot::take(dataset, options)? })
     }
 
-    /// Reads the snapshot.
-    pub(crate) fn read(self, options: ScanOptions, selection: Selection) -> LocalBatches {
-        let Snapshot { mut log, mut columnar, pruned, damage } = self.snapshot;
+    /// Reads the snapshot in at most this many parts, which have about as many rows of columnar segments: of each part they precede those of the
+    /// next. The log is in the last one.
+    pub(crate) fn read(self, options: &ScanOptions, selection: &Selection, most: usize) -> Vec<LocalBatches> {
+        let Snapshot { mut log, columnar, pruned, damage } = self.snapshot;
         log.reverse();
-        columnar.reverse();
-        let counts = LocalCounts { pruned, read: 0, damage };
-        LocalBatches { folder: self.folder, options, selection, log, frames: None, columnar, rows: None, counts }
+        let rows: u64 = columnar.iter().map(|segment| segment.entry.rows).sum();
+        let count = (rows / PART_ROWS).clamp(1, most.max(1) as u64);
+        let empty = |_| LocalBatches {
+            folder: self.folder.clone(),
+            options: options.clone(),
+            selection: selection.clone(),
+            log: Vec::new(),
+            frames: None,
+            columnar: Vec::new(),
+            rows: None,
+            counts: LocalCounts::default(),
+        };
+        let mut parts: Vec<LocalBatches> = (0..count).map(empty).collect();
+        let part_of = |row: u64| (row * count / rows.max(1)).min(count - 1);
+        let mut first_row = 0;
+        for segment in columnar {
+            let last_row = first_row + segment.entry.rows.saturating_sub(1);
+            let is_damaged = Arc::new(AtomicBool::new(false));
+            let begin = |part: u64| nearest_group((part * rows).div_ceil(count) - first_row);
+            let numbers = part_of(first_row)..=part_of(last_row);
+            for part in numbers.clone() {
+                let from = if part == *numbers.start() { 0 } else { begin(part) };
+                let until = if part == *numbers.end() { u64::MAX } else { begin(part + 1) };
+                if from < until && (from == 0 || from < segment.entry.rows) {
+                    let is_damaged = Arc::clone(&is_damaged);
+                    let part = &mut parts[part as usize].columnar;
+                    part.push(SegmentPart { segment: segment.clone(), rows: from..until, is_damaged });
+                }
+            }
+            first_row += segment.entry.rows;
+        }
+        let mut number = 0;
+        parts.retain(|part| {
+            number += 1;
+            number == count || !part.columnar.is_empty()
+        });
+        parts.iter_mut().for_each(|part| part.columnar.reverse());
+        parts.first_mut().expect("the last part is kept").counts = LocalCounts { pruned, read: 0, damage };
+        parts.last_mut().expect("the last part is kept").log = log;
+        parts
+    }
+}
+
+/// The begin of a row group, in rows of its segment, that is nearest to this row.
+fn nearest_group(row: u64) -> u64 {
+    let rows = ROW_GROUP_ROWS as u64;
+    (row + rows / 2) / rows * rows
+}
+
+/// A columnar segment, or a part of its row groups.
+#[derive(Debug)]
+struct SegmentPart {
+    segment: ColumnarSegment,
+    /// The row groups that begin in this range of the segment's rows.
+    rows: Range<u64>,
+    /// Whether one of the segment's parts has met its damage, which counts once.
+    is_damaged: Arc<AtomicBool>,
+}
+
+impl SegmentPart {
+    /// Whether the segment is counted with this part.
+    fn is_first(&self) -> bool {
+        self.rows.start == 0
     }
 }
 
@@ -323,8 +388,8 @@ impl LocalScan {
 pub(crate) enum LocalRows {
     /// Events of the log.
     Events(Vec<Event>),
-    /// Rows of a columnar segment, with the selected columns.
-    Columns(RecordBatch),
+    /// Rows of a columnar segment, with the selected columns; where all rows are within the bounds, without the bounds' columns.
+    Columns { batch: RecordBatch, is_within_bounds: bool },
     /// None: only the counts have changed.
     Nothing,
 }
@@ -339,7 +404,7 @@ pub(crate) struct LocalCounts {
     pub(crate) damage: Damage,
 }
 
-/// The batches of a snapshot: first the columnar segments, then the log. The rows are not in any order: a query sorts.
+/// The batches of a part of a snapshot: first the columnar segments, then the log. The rows are not in any order: a query sorts.
 ///
 /// Pull-based and blocking: each `next` reads one batch, so that memory is one batch and a query can end between two. A segment that turns out
 /// damaged is counted, set aside, and the reading goes on with the next.
@@ -351,33 +416,33 @@ pub(crate) struct LocalBatches {
     log: Vec<LogSegment>,
     frames: Option<Frames>,
     /// Remaining segments, the next one last.
-    columnar: Vec<ColumnarSegment>,
-    rows: Option<(Columnar, ColumnarSegment)>,
+    columnar: Vec<SegmentPart>,
+    rows: Option<(Columnar, SegmentPart)>,
     counts: LocalCounts,
 }
 
 impl LocalBatches {
     fn next_rows(&mut self) -> Result<Option<LocalRows>> {
-        if let Some((columnar, segment)) = &mut self.rows {
+        if let Some((mut columnar, part)) = self.rows.take() {
             match columnar.next() {
-                Some(Ok(batch)) => return Ok(Some(LocalRows::Columns(batch))),
-                Some(Err(fault)) => {
-                    let segment = segment.clone();
-                    self.rows = None;
-                    self.meet(&segment, fault)?;
+                Some(Ok(batch)) => {
+                    let is_within_bounds = columnar.is_within_bounds();
+                    self.rows = Some((columnar, part));
+                    return Ok(Some(LocalRows::Columns { batch, is_within_bounds }));
                 }
-                None => self.rows = None,
+                Some(Err(fault)) => self.meet(&part, fault)?,
+                None => {}
             }
             return Ok(Some(LocalRows::Nothing));
         }
-        if let Some(segment) = self.columnar.pop() {
-            match Columnar::open(&segment, &self.selection) {
+        if let Some(part) = self.columnar.pop() {
+            match Columnar::open_part(&part.segment, &self.selection, &part.rows) {
                 Ok(Some(columnar)) => {
-                    self.counts.read += 1;
-                    self.rows = Some((columnar, segment));
+                    self.counts.read += u64::from(part.is_first());
+                    self.rows = Some((columnar, part));
                 }
-                Ok(None) => self.counts.pruned += 1,
-                Err(fault) => self.meet(&segment, fault)?,
+                Ok(None) => self.counts.pruned += u64::from(part.is_first()),
+                Err(fault) => self.meet(&part, fault)?,
             }
             return Ok(Some(LocalRows::Nothing));
         }
@@ -406,11 +471,15 @@ impl LocalBatches {
     }
 
     /// Notes the damage of a segment, and sets it aside.
-    fn meet(&mut self, segment: &ColumnarSegment, fault: Fault) -> Result<()> {
+    fn meet(&mut self, part: &SegmentPart, fault: Fault) -> Result<()> {
         let reason = if let Fault::Damaged(reason) = &fault { Some(reason.clone()) } else { None };
-        self.counts.damage.merge(stored::met(segment, fault)?);
+        let damage = stored::met(&part.segment, fault)?;
+        if part.is_damaged.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.counts.damage.merge(damage);
         if let Some(reason) = reason {
-            compact::quarantine(&self.folder, &segment.entry, reason);
+            compact::quarantine(&self.folder, &part.segment.entry, reason);
         }
         Ok(())
     }

@@ -75,7 +75,7 @@ pub use archive::{ArchiveBody, ArchiveStore, FolderArchive};
 #[cfg(feature = "query")]
 pub use archiving::{ArchiveReport, StoredSegments};
 #[cfg(feature = "query")]
-pub(crate) use columnar::{Selection, StoredColumn};
+pub(crate) use columnar::{Selection, StoredColumn, TextForm};
 #[cfg(feature = "query")]
 pub use compact::{CompactionReport, ErasureReport};
 #[cfg(feature = "query")]
@@ -83,7 +83,7 @@ pub use export::{ExportFormat, ExportReport};
 #[cfg(feature = "query")]
 pub use maintenance::CompactionOptions;
 #[cfg(feature = "query")]
-pub(crate) use maintenance::{LocalCounts, LocalRows, scan_folder};
+pub(crate) use maintenance::{LocalBatches, LocalCounts, LocalRows, scan_folder};
 pub(crate) use options::Clock;
 #[cfg(feature = "clickhouse")]
 pub(crate) use options::MonotonicClock;

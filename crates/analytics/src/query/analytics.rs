@@ -1,8 +1,9 @@
 //! The local executor.
 //!
-//! A query is parsed, planned and run on one thread, with a stack of 32 MiB, as expressions nest up to 1,000 deep and are walked
-//! recursively. [`Analytics::run`] waits for that thread; the async [`QueryExecutor::query`] gets its answer by a channel, and a dropped
-//! future sets a flag that the run looks at. Nothing is kept between queries: there is no cache of plans or answers.
+//! A query is parsed, planned and run on one thread, which starts others to read and group a large dataset. Each has a stack of 32 MiB, as
+//! expressions nest up to 1,000 deep and are walked recursively. [`Analytics::run`] waits for the first thread; the async
+//! [`QueryExecutor::query`] gets its answer by a channel, and a dropped future sets a flag that all of them look at. Nothing is kept between
+//! queries: there is no cache of plans or answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,14 +19,13 @@ use super::exec::{Budget, Run, Selected, scan_request};
 use super::explain::explain;
 use super::parse::parse;
 use super::plan::{Select, Statement};
+use super::thread::{no_thread, on_its_stack, thread};
 use super::vector::Vector;
 use super::{Answer, AnswerColumn, Format, Query, QueryExecutor, QueryStats, ScanSource, Type};
 use crate::{Error, ErrorKind, Result};
 
 /// Memory limit of a query that none can be set above, as texts of one column are kept together.
 const MAX_MEMORY: usize = 1 << 30;
-/// Size in bytes of the stack of a thread that runs a query: enough for the deepest expression. It takes memory as far as it is used.
-const STACK_BYTES: usize = 32 << 20;
 
 /// Bounds of the queries of [`Analytics`].
 ///
@@ -44,12 +44,13 @@ const STACK_BYTES: usize = 32 << 20;
 /// # }
 /// ```
 ///
-/// The bounds are of one query. How many run at once is the caller's to bound: each has a thread, its memory, and a batch of rows.
+/// The bounds are of one query. How many run at once is the caller's to bound: each has its memory, a thread, and while it groups a large dataset
+/// one thread for each processor, at most 8, each with a batch of rows.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct QueryOptions {
-    /// Memory in bytes for the values, groups and sorted rows of a query, and for its answer, also as text. Besides it a query has a batch
-    /// of the rows that it reads, and its text. Default: 256 MiB; at most 1 GiB.
+    /// Memory in bytes for the values, groups and sorted rows of a query, and for its answer, also as text. Besides it a query has, on each of its
+    /// threads, a batch of the rows that it reads, and its text. Default: 256 MiB; at most 1 GiB.
     pub memory_bytes: usize,
     /// Longest time of a query. Default: 60 s; `None` for no limit.
     pub time_limit: Option<Duration>,
@@ -241,22 +242,6 @@ impl Analytics {
             stats: run.stats,
         })
     }
-}
-
-/// Runs the work of a query on a thread whose stack is large enough for it, and waits for its end.
-fn on_its_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    std::thread::scope(|scope| {
-        let thread = thread().spawn_scoped(scope, work).map_err(|error| no_thread(&error))?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
-pub(super) fn thread() -> std::thread::Builder {
-    std::thread::Builder::new().name("isobar-analytics-query".to_owned()).stack_size(STACK_BYTES)
-}
-
-pub(super) fn no_thread(error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("cannot start a thread: {error}")).during("query")
 }
 
 /// An answer of one column of texts.

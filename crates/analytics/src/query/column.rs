@@ -123,7 +123,8 @@ impl fmt::Display for Column {
 
 /// Returns the schema of a batch of these columns; of all of them, in order: `schema(Column::all())`.
 ///
-/// No column is nullable. Texts are binary, as blobs may be any bytes. An array of another type (a dictionary, say) is an error.
+/// No column is nullable. Texts are binary, as blobs may be any bytes; a request may also allow dictionaries of them
+/// ([`ScanRequest::allows_dictionaries`](super::ScanRequest::allows_dictionaries)). An array of another type is an error.
 ///
 /// ```
 /// use isobar_analytics::query::{Column, schema};

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use chrono::Utc;
 use futures_channel::oneshot;
 
-use super::analytics::{list, no_thread, thread};
+use super::analytics::list;
 use super::analyze::analyze;
 use super::exec::Budget;
 use super::format_clause::cut_format;
 use super::parse::parse;
 use super::plan::Statement;
+use super::thread::{no_thread, thread};
 use super::{Answer, Format, Query, QueryOptions};
 use crate::{Error, ErrorKind, Result};
 

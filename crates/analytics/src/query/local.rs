@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMillisecondType, TimestampSecondType};
-use arrow_array::{ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions};
+use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions};
+use arrow_schema::Schema;
 use chrono::DateTime;
 
 use super::events::{record_batch, unknown_dataset};
-use super::{Column, RecordBatches, ScanRequest, ScanSource, Scanned, schema};
-use crate::local::{self, ArchiveStore, LocalCounts, LocalRows, LocalSink, Selection, StoredColumn};
+use super::{Column, RecordBatches, ScanRequest, ScanSource, Scanned};
+use crate::local::{
+    self, ArchiveStore, LocalBatches, LocalCounts, LocalRows, LocalSink, Selection, StoredColumn, TextForm,
+};
 use crate::{Error, ErrorKind, Event, Result, ScanOptions};
 
 /// The datasets in the folders below a folder, as the platform keeps them in `.isobar/analytics`.
@@ -124,6 +127,11 @@ impl ScanSource for LocalDatasets {
     }
 
     fn scan(&self, request: &ScanRequest) -> Result<RecordBatches> {
+        let mut parts = self.scan_parts(request, 1)?;
+        Ok(parts.pop().expect("a scan has one part at least"))
+    }
+
+    fn scan_parts(&self, request: &ScanRequest, most: usize) -> Result<Vec<RecordBatches>> {
         let second = |at: i64| DateTime::from_timestamp(at, 0);
         let options = ScanOptions {
             from: request.from.and_then(second),
@@ -142,33 +150,40 @@ impl ScanSource for LocalDatasets {
                 local::scan_folder(&self.folder.join(&request.dataset), archive, &options)
             }
         };
-        let batches = scan.map_err(|error| error.during("scan"))?.read(options, selection(request));
-        let request = request.clone();
-        Ok(Box::new(batches.map(move |read| {
-            let (rows, counts) = read.map_err(|error| error.during("scan"))?;
-            let batch = match rows {
-                LocalRows::Columns(batch) => stored_batch(&request, &batch)?,
-                LocalRows::Events(events) => {
-                    let is_wanted = |event: &&Event| request.covers(event.timestamp.timestamp(), event.index());
-                    record_batch(&request, &events.iter().filter(is_wanted).collect::<Vec<_>>())?
-                }
-                LocalRows::Nothing => record_batch(&request, &[])?,
-            };
-            let LocalCounts { pruned, read, damage } = counts;
-            Ok(Scanned { damage, segments_read: read, segments_pruned: pruned, ..Scanned::new(batch) })
-        })))
+        let parts = scan.map_err(|error| error.during("scan"))?.read(&options, &selection(request), most);
+        Ok(parts.into_iter().map(|batches| record_batches(request.clone(), batches)).collect())
     }
+}
+
+/// The batches of a request out of those of a snapshot.
+fn record_batches(request: ScanRequest, batches: LocalBatches) -> RecordBatches {
+    Box::new(batches.map(move |read| {
+        let (rows, counts) = read.map_err(|error| error.during("scan"))?;
+        let is_within_bounds = matches!(rows, LocalRows::Columns { is_within_bounds: true, .. });
+        let batch = match rows {
+            LocalRows::Columns { batch, .. } => stored_batch(&request, &batch, is_within_bounds)?,
+            LocalRows::Events(events) => {
+                let is_wanted = |event: &&Event| request.covers(event.timestamp.timestamp(), event.index());
+                record_batch(&request, &events.iter().filter(is_wanted).collect::<Vec<_>>())?
+            }
+            LocalRows::Nothing => record_batch(&request, &[])?,
+        };
+        let LocalCounts { pruned, read, damage } = counts;
+        Ok(Scanned { damage, segments_read: read, segments_pruned: pruned, is_within_bounds, ..Scanned::new(batch) })
+    }))
 }
 
 /// Returns the part of the columnar segments that a request needs.
 fn selection(request: &ScanRequest) -> Selection {
     let milliseconds = |seconds: i64| seconds.saturating_mul(1000);
+    let stored = |columns: &[Column]| columns.iter().filter_map(|column| stored(*column)).collect();
     Selection {
-        columns: request.columns.iter().filter_map(|column| stored(*column)).collect(),
+        columns: stored(&request.columns),
+        bound_columns: stored(&request.bound_columns),
         from: request.from.map(milliseconds),
         until: request.until.map(milliseconds),
         indexes: request.indexes.clone(),
-        ..Selection::default()
+        texts: if request.allows_dictionaries { TextForm::Dictionary } else { TextForm::Binary },
     }
 }
 
@@ -184,22 +199,29 @@ fn stored(column: Column) -> Option<StoredColumn> {
     }
 }
 
-/// The columns of a request out of those that were selected for it.
-fn stored_batch(request: &ScanRequest, batch: &RecordBatch) -> Result<RecordBatch> {
+/// The columns of a request out of those that were selected for it: all, or those that are not for its bounds alone.
+fn stored_batch(request: &ScanRequest, batch: &RecordBatch, is_within_bounds: bool) -> Result<RecordBatch> {
     let mut stored = batch.columns().iter();
     let mut next = || stored.next().expect("the selection has each column but the dataset");
-    let columns = request.columns.iter().map(|column| match column {
-        Column::Dataset => {
-            let names = std::iter::repeat_n(&request.dataset, batch.num_rows());
-            Arc::new(BinaryArray::from_iter_values(names)) as ArrayRef
-        }
-        Column::Timestamp => {
-            let times = next().as_primitive::<TimestampMillisecondType>();
-            Arc::new(times.unary::<_, TimestampSecondType>(|milliseconds| milliseconds.div_euclid(1000)))
-        }
-        _ => Arc::clone(next()),
-    });
+    let is_left_out = |column: &&Column| is_within_bounds && request.bound_columns.contains(column);
+    let mut fields = Vec::new();
+    let mut columns = Vec::new();
+    for column in request.columns.iter().filter(|column| !is_left_out(column)) {
+        let array = match column {
+            Column::Dataset => {
+                let names = std::iter::repeat_n(&request.dataset, batch.num_rows());
+                Arc::new(BinaryArray::from_iter_values(names)) as ArrayRef
+            }
+            Column::Timestamp => {
+                let times = next().as_primitive::<TimestampMillisecondType>();
+                Arc::new(times.unary::<_, TimestampSecondType>(|milliseconds| milliseconds.div_euclid(1000)))
+            }
+            _ => Arc::clone(next()),
+        };
+        fields.push(column.field().with_data_type(array.data_type().clone()));
+        columns.push(array);
+    }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(schema(request.columns.iter().copied()), columns.collect(), &options)
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
         .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()).with_source(error).during("scan"))
 }

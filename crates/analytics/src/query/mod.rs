@@ -59,6 +59,8 @@ pub mod reference;
 #[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod scan;
 #[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+mod thread;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod time;
 mod types;
 #[cfg(all(feature = "query", not(target_arch = "wasm32")))]

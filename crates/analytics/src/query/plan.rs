@@ -46,6 +46,20 @@ pub(super) struct Select {
     pub(super) offset: u64,
 }
 
+impl Select {
+    /// The expressions over the source's columns, but for the filter.
+    pub(super) fn of_rows(&self) -> impl Iterator<Item = &Expr> {
+        let output = self.output.iter().map(|output| &output.expr);
+        let above = output.chain(self.order_by.iter().map(|key| &key.expr));
+        let above = above.filter(|_| self.aggregate.is_none());
+        let grouped = self.aggregate.iter().flat_map(|aggregate| {
+            let calls = aggregate.calls.iter().flat_map(|call| call.arguments.iter().chain(&call.condition));
+            aggregate.keys.iter().chain(calls)
+        });
+        self.order_input.iter().map(|key| &key.expr).chain(grouped).chain(above)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Source {
     /// One row without columns.
@@ -179,6 +193,15 @@ impl Expr {
         match &self.kind {
             ExprKind::Const(scalar) => Some(scalar),
             _ => None,
+        }
+    }
+
+    /// Marks the columns of the rows below that it has.
+    pub(super) fn mark_columns(&self, is_used: &mut [bool]) {
+        match &self.kind {
+            ExprKind::Column(number) => is_used[*number] = true,
+            ExprKind::Call(_, arguments) => arguments.iter().for_each(|argument| argument.mark_columns(is_used)),
+            ExprKind::Const(_) | ExprKind::Aggregate(_) => {}
         }
     }
 

@@ -58,6 +58,18 @@ pub trait ScanSource: Debug + Send + Sync {
     /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied), [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
     /// Damaged data is no error: it is skipped and reported in [`Scanned::damage`].
     fn scan(&self, request: &ScanRequest) -> Result<RecordBatches>;
+
+    /// Returns the rows of [`scan`](Self::scan) in at least one part and at most this many, which threads of their own may read at once.
+    ///
+    /// All parts are of one snapshot. A query that groups reads each on a thread, and merges the groups in the order of the parts: if that is the
+    /// order of the rows in `scan`, then ties and the order of groups do not depend on the number of parts. Default: one part.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    fn scan_parts(&self, request: &ScanRequest, most: usize) -> Result<Vec<RecordBatches>> {
+        let _ = most;
+        Ok(vec![self.scan(request)?])
+    }
 }
 
 impl<S: ScanSource + ?Sized> ScanSource for Arc<S> {
@@ -67,6 +79,10 @@ impl<S: ScanSource + ?Sized> ScanSource for Arc<S> {
 
     fn scan(&self, request: &ScanRequest) -> Result<RecordBatches> {
         (**self).scan(request)
+    }
+
+    fn scan_parts(&self, request: &ScanRequest, most: usize) -> Result<Vec<RecordBatches>> {
+        (**self).scan_parts(request, most)
     }
 }
 
@@ -92,13 +108,27 @@ pub struct ScanRequest {
     pub until: Option<i64>,
     /// Only rows with one of these indexes are needed. Default: all.
     pub indexes: Option<BTreeSet<Bytes>>,
+    /// Those of the columns that are needed only to compare rows with the bounds above. Default: none.
+    ///
+    /// A batch that is [within the bounds](Scanned::is_within_bounds) does not have them.
+    pub bound_columns: Vec<Column>,
+    /// Whether texts may also be delivered as `Dictionary(UInt32, Binary)` without nulls. Default: no.
+    pub allows_dictionaries: bool,
 }
 
 impl ScanRequest {
     /// Requests these columns of all rows of a dataset.
     pub fn new(dataset: impl Into<String>, columns: impl IntoIterator<Item = Column>) -> Self {
         let columns = columns.into_iter().collect();
-        Self { dataset: dataset.into(), columns, from: None, until: None, indexes: None }
+        Self {
+            dataset: dataset.into(),
+            columns,
+            from: None,
+            until: None,
+            indexes: None,
+            bound_columns: Vec::new(),
+            allows_dictionaries: false,
+        }
     }
 
     /// Restricts the rows to those at or after a time, in seconds since 1970.
@@ -160,12 +190,15 @@ pub struct Scanned {
     pub segments_read: u64,
     /// Number of segments that have been left out by the request's bounds since the previous batch, unread.
     pub segments_pruned: u64,
+    /// Whether the source knows that all rows are within the request's bounds. Then the query does not compare them, and the batch has the
+    /// request's columns without [`ScanRequest::bound_columns`]. Default: no.
+    pub is_within_bounds: bool,
 }
 
 impl Scanned {
     /// Creates a batch of rows without damage.
     #[must_use]
     pub fn new(batch: RecordBatch) -> Self {
-        Self { batch, damage: Damage::default(), segments_read: 0, segments_pruned: 0 }
+        Self { batch, damage: Damage::default(), segments_read: 0, segments_pruned: 0, is_within_bounds: false }
     }
 }

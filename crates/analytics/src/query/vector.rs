@@ -1,4 +1,4 @@
-//! Columns of values: arrow arrays of three kinds, and constants.
+//! Columns of values: arrow arrays of three kinds, constants, and texts by a dictionary.
 //!
 //! Types of SQL are many, kinds of storage three: 64-bit integers (also booleans, times and intervals), floats, and bytes (texts
 //! need not be UTF-8, as in ClickHouse). The type decides what the bits mean: an unsigned 64-bit integer has the bits of a signed
@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arrow_array::builder::BinaryBuilder;
-use arrow_array::{BinaryArray, Float64Array, Int64Array};
+use arrow_array::{BinaryArray, Float64Array, Int64Array, UInt32Array};
 use bytes::Bytes;
 
 use super::Type;
@@ -73,13 +73,34 @@ impl Scalar {
 /// The values of some rows. The number of rows is known by who holds it.
 ///
 /// Cloning shares the values, but for a constant. A `Const` has no length, so that it may stand for any number of rows.
+///
+/// `Keyed` are the texts of a source that has them so: they live as long as a batch, since a few rows keep all of a dictionary.
 #[derive(Debug, Clone)]
 pub(super) enum Vector {
     Const(Scalar),
     Ints(Int64Array),
     Floats(Float64Array),
     Texts(BinaryArray),
+    Keyed(Keyed),
     Lists(Arc<[Vec<Scalar>]>),
+}
+
+/// Texts by their positions in a dictionary, whose texts are distinct or not.
+#[derive(Debug, Clone)]
+pub(super) struct Keyed {
+    /// A position for each row.
+    pub(super) keys: UInt32Array,
+    pub(super) dictionary: BinaryArray,
+}
+
+impl Keyed {
+    pub(super) fn value(&self, row: usize) -> &[u8] {
+        self.dictionary.value(self.keys.value(row) as usize)
+    }
+
+    fn values(&self) -> impl Iterator<Item = &[u8]> {
+        self.keys.values().iter().map(|key| self.dictionary.value(*key as usize))
+    }
 }
 
 /// The columns of some rows.
@@ -154,6 +175,7 @@ impl Numbers<'_> {
 pub(super) enum Texts<'v> {
     One(&'v [u8]),
     Many(&'v BinaryArray),
+    Keyed(&'v Keyed),
 }
 
 impl<'v> Texts<'v> {
@@ -161,6 +183,7 @@ impl<'v> Texts<'v> {
         match self {
             Self::One(value) => value,
             Self::Many(values) => values.value(row),
+            Self::Keyed(values) => values.value(row),
         }
     }
 }
@@ -205,6 +228,7 @@ impl Vector {
         match self {
             Self::Const(Scalar::Text(value)) => Texts::One(value),
             Self::Texts(values) => Texts::Many(values),
+            Self::Keyed(values) => Texts::Keyed(values),
             _ => unreachable!("the analysis has checked the types"),
         }
     }
@@ -216,6 +240,7 @@ impl Vector {
             Self::Ints(values) => Scalar::Int(values.value(row)),
             Self::Floats(values) => Scalar::Float(values.value(row)),
             Self::Texts(values) => Scalar::Text(Bytes::copy_from_slice(values.value(row))),
+            Self::Keyed(values) => Scalar::Text(Bytes::copy_from_slice(values.value(row))),
             Self::Lists(values) => Scalar::List(values[row].clone()),
         }
     }
@@ -224,6 +249,7 @@ impl Vector {
     pub(super) fn outside(&self, row: usize) -> usize {
         match self {
             Self::Texts(values) => values.value(row).len(),
+            Self::Keyed(values) => values.value(row).len(),
             Self::Lists(values) => size_of::<Vec<Scalar>>() + values[row].iter().map(Scalar::bytes).sum::<usize>(),
             Self::Const(scalar) => scalar.outside(),
             Self::Ints(_) | Self::Floats(_) => 0,
@@ -238,6 +264,10 @@ impl Vector {
             Self::Ints(values) => Self::from_ints(rows.iter().map(|at| values.value(row(at))).collect()),
             Self::Floats(values) => Self::from_floats(rows.iter().map(|at| values.value(row(at))).collect()),
             Self::Texts(values) => Self::from_texts(rows.iter().map(|at| values.value(row(at)))),
+            Self::Keyed(values) => {
+                let keys = rows.iter().map(|at| values.keys.value(row(at))).collect::<Vec<_>>();
+                Self::Keyed(Keyed { keys: keys.into(), dictionary: values.dictionary.clone() })
+            }
             Self::Lists(values) => Self::Lists(rows.iter().map(|at| values[row(at)].clone()).collect()),
         }
     }
@@ -251,11 +281,22 @@ impl Vector {
             Self::Ints(values) => Self::Ints(values.slice(from, len)),
             Self::Floats(values) => Self::Floats(values.slice(from, len)),
             Self::Texts(values) => Self::Texts(values.slice(from, len)),
+            Self::Keyed(values) => {
+                Self::Keyed(Keyed { keys: values.keys.slice(from, len), dictionary: values.dictionary.clone() })
+            }
             Self::Lists(values) => Self::Lists(values[from..from + len].into()),
         }
     }
 
-    /// Memory in bytes of this many rows, which are all; of a constant, where each row has its own value.
+    /// The same values, of which each row has its own.
+    pub(super) fn without_dictionary(self) -> Self {
+        match self {
+            Self::Keyed(values) => Self::from_texts(values.values()),
+            other => other,
+        }
+    }
+
+    /// Memory in bytes of this many rows, which are all; of a constant or a dictionary, where each row has its own value.
     pub(super) fn bytes(&self, len: usize) -> usize {
         match self {
             Self::Const(scalar @ Scalar::List(_)) => len.saturating_mul(scalar.bytes()),
@@ -266,6 +307,7 @@ impl Vector {
                 let texts = offsets[offsets.len() - 1] - offsets[0];
                 texts as usize + size_of_val(offsets)
             }
+            Self::Keyed(values) => values.values().map(<[u8]>::len).sum::<usize>() + 4 * (len + 1),
             Self::Lists(values) => values.iter().flatten().map(Scalar::bytes).sum(),
         }
     }
@@ -310,7 +352,7 @@ impl Builder {
     pub(super) fn like(vector: &Vector) -> Self {
         match vector {
             Vector::Floats(_) | Vector::Const(Scalar::Float(_)) => Self::Floats(Vec::new()),
-            Vector::Texts(_) | Vector::Const(Scalar::Text(_)) => Self::Texts(BinaryBuilder::new()),
+            Vector::Texts(_) | Vector::Keyed(_) | Vector::Const(Scalar::Text(_)) => Self::Texts(BinaryBuilder::new()),
             Vector::Lists(_) | Vector::Const(Scalar::List(_)) => Self::Lists(Vec::new()),
             Vector::Ints(_) | Vector::Const(Scalar::Int(_)) => Self::Ints(Vec::new()),
         }
@@ -320,6 +362,7 @@ impl Builder {
     pub(super) fn push_row(&mut self, vector: &Vector, row: usize) {
         match (&mut *self, vector) {
             (Self::Texts(values), Vector::Texts(more)) => values.append_value(more.value(row)),
+            (Self::Texts(values), Vector::Keyed(more)) => values.append_value(more.value(row)),
             _ => self.push(vector.scalar(row)),
         }
     }

@@ -127,9 +127,13 @@ pub(super) async fn verify(State(auth): State<Auth>, address: Address, body: Bod
     let end = "DELETE FROM sessions WHERE user_id IN \
                (SELECT id FROM users WHERE email = ? AND id <> ? AND email_verified_at IS NULL)";
     let end = Statement::new(end).bind(&email).bind(&user);
-    let give_way = "UPDATE users SET email = lower(id || '.' || hex(randomblob(8))) || '@unverified.invalid', updated_at = ?3, revision = revision + 1 \
+    let give_way = "UPDATE users SET email = lower(id || '.' || ?4) || '@unverified.invalid', updated_at = ?3, revision = revision + 1 \
                     WHERE email = ?1 AND id <> ?2 AND email_verified_at IS NULL";
-    let give_way = Statement::new(give_way).bind(&email).bind(&user).bind(now());
+    let give_way = Statement::new(give_way)
+        .bind(&email)
+        .bind(&user)
+        .bind(now())
+        .bind(isobar_base::random::hex_id().map_err(isobar_db::Error::from)?);
     let sql = "UPDATE users SET email = ?1, email_verified_at = ?2, updated_at = ?2, revision = revision + 1 \
                WHERE id = ?3 AND email = ?4";
     let prove = Statement::new(sql).bind(&email).bind(now()).bind(&user).bind(&old);

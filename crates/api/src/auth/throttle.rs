@@ -106,7 +106,7 @@ pub(super) async fn count(database: &dyn Database, counted: &[Counted]) -> Resul
     let mut statements = vec![Statement::new("DELETE FROM auth_attempts WHERE window_ends_at <= ?").bind(&now)];
     statements.extend(counted.iter().map(|one| {
         let sql = "INSERT INTO auth_attempts (key, count, window_ends_at) VALUES (?, 1, ?) \
-                   ON CONFLICT (key) DO UPDATE SET count = count + 1 RETURNING count, window_ends_at";
+                   ON CONFLICT (key) DO UPDATE SET count = auth_attempts.count + 1 RETURNING count, window_ends_at";
         Statement::new(sql).bind(&one.key).bind(&end)
     }));
     let results = database.batch(statements).await?;

@@ -408,9 +408,14 @@ impl Media {
 
     /// Deletes an image: its row at once, its object before this is done or by the sweep.
     pub(super) async fn remove(&self, principal: &Principal, id: &str) -> Result<(), Problem> {
-        let insert = "INSERT OR REPLACE INTO uploads (id, tenant_id, user_id, key, name, state, expires_at, created_at, reserved) \
+        // A row that is there already is replaced as a whole.
+        let insert = "INSERT INTO uploads (id, tenant_id, user_id, key, name, state, expires_at, created_at, reserved) \
                       SELECT id, tenant_id, user_id, key, name, 'going', ?3, ?3, size FROM images \
-                      WHERE id = ?1 AND tenant_id = ?2";
+                      WHERE id = ?1 AND tenant_id = ?2 \
+                      ON CONFLICT (id) DO UPDATE SET tenant_id = excluded.tenant_id, user_id = excluded.user_id, \
+                      key = excluded.key, name = excluded.name, state = excluded.state, expires_at = excluded.expires_at, \
+                      created_at = excluded.created_at, reserved = excluded.reserved, size = NULL, received = 0, \
+                      multipart = NULL, parts = '[]', hash = NULL, head = NULL, lock = '', locked_until = '', metadata = NULL";
         let delete = "DELETE FROM images WHERE id = ? AND tenant_id = ? RETURNING key";
         let statements = vec![
             Statement::new(insert).bind(id).bind(principal.tenant()).bind(now()),

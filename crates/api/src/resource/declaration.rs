@@ -228,7 +228,8 @@ impl Resource {
         self
     }
 
-    /// Sets an FTS5 table whose rows have the rowids of this table. Lists then take `q`, with up to 12 search words. Default: none.
+    /// Sets an FTS5 table whose rows have the rowids of this table. Lists then take `q`, with up to 12 search words. Default: none. In
+    /// Postgres it is a view of this name, with the columns `id` and `document`, a `tsvector` of the configuration `simple`.
     ///
     /// Every word must occur, and the last one may be the beginning of a word. Letters and digits are words, all else
     /// separates them, and no operator of FTS5 can be sent. The program keeps the table in step, by triggers for example:

@@ -21,7 +21,7 @@
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
-use isobar_db::{Queryable, Row, Statement};
+use isobar_db::{Database, Queryable, Row, Statement};
 use serde_json::{Map, Value as Json, json};
 
 use super::idempotency::{Idempotency, Written, replay_or_run};
@@ -45,7 +45,7 @@ pub(super) async fn list(
 ) -> Answer {
     let scope = Scope::new(state.resource(), &principal, state.resource().policies.read, false)?;
     let query = ListQuery::parse(state.resource(), &parameters)?;
-    let rows = state.api.database.query(query.statement(&scope)?.rows_only()).await?.rows;
+    let rows = state.api.database.query(query.statement(&scope, state.api.database.dialect())?.rows_only()).await?.rows;
     let page = query.page(&rows)?;
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(page)).into_response())
 }

@@ -26,7 +26,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use isobar_db::{Row, Statement, Value};
+use isobar_db::{Dialect, Row, Statement, Value};
 use serde_json::Value as Json;
 
 use super::declaration::RESERVED;
@@ -58,7 +58,7 @@ pub(super) struct ListQuery {
     after: Option<Vec<Value>>,
     fields: Vec<Column>,
     filters: Vec<Filter>,
-    words: Option<String>,
+    words: Option<Vec<String>>,
 }
 
 /// A column of the order.
@@ -141,7 +141,7 @@ impl ListQuery {
     ///
     /// # Errors
     /// 400 where filters and order need more than 100 parameters.
-    pub(super) fn statement(&self, scope: &Scope<'_>) -> Result<Statement, Problem> {
+    pub(super) fn statement(&self, scope: &Scope<'_>, dialect: Dialect) -> Result<Statement, Problem> {
         let keys = self.sort.iter().map(|sort| sort.column.name);
         let keys = keys.filter(|key| !self.fields.iter().any(|field| field.name == *key));
         let mut sql = scope.select(self.fields.iter().map(|column| column.name).chain(keys));
@@ -159,8 +159,7 @@ impl ListQuery {
             }
         }
         if let (Some(table), Some(words)) = (scope.resource().search, &self.words) {
-            sql.push(" AND rowid IN (SELECT rowid FROM ").name(table).push(" WHERE ").name(table);
-            sql.push(" MATCH ").bind(words).push(")");
+            search(&mut sql, dialect, table, words);
         }
         self.continue_after(&mut sql);
         for (index, Sort { column, descending }) in self.sort.iter().enumerate() {
@@ -324,13 +323,26 @@ fn parse_fields(resource: &Resource, text: Option<&str>) -> Result<Vec<Column>, 
     Ok(fields)
 }
 
+/// The rows in which the words occur. In Postgres the name is that of a view, with the id of a row and its `document`.
+fn search(sql: &mut Sql, dialect: Dialect, table: &str, words: &[String]) {
+    if dialect == Dialect::Postgres {
+        let words: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
+        sql.push(" AND id IN (SELECT id FROM ").name(table).push(" WHERE document @@ to_tsquery('simple', ");
+        sql.bind(words.join(" & ") + ":*").push("))");
+        return;
+    }
+    let words: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    sql.push(" AND rowid IN (SELECT rowid FROM ").name(table).push(" WHERE ").name(table);
+    sql.push(" MATCH ").bind(words.join(" ") + "*").push(")");
+}
+
 /// Words that must all be there, the last of them perhaps only begun; nothing in them has a meaning to FTS5.
-fn parse_words(text: &str) -> Result<String, String> {
+fn parse_words(text: &str) -> Result<Vec<String>, String> {
     let words: Vec<_> = text.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
     if words.is_empty() || words.len() > MAX_WORDS || text.len() > 500 {
         return Err(format!("must be 1 to {MAX_WORDS} words"));
     }
-    Ok(words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" ") + "*")
+    Ok(words.into_iter().map(str::to_owned).collect())
 }
 
 /// Appends `(?, ?, ...)`.

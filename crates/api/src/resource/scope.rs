@@ -10,7 +10,7 @@
 //! - Values are bound, names are quoted and come from declarations.
 //! - A row outside of the scope behaves as one that does not exist, in statuses and texts.
 //!
-//! `WHERE 1` begins every condition, so that each predicate is appended as ` AND ...`, whether or not there are others.
+//! `WHERE true` begins every condition, so that each predicate is appended as ` AND ...`, whether or not there are others.
 
 use http::StatusCode;
 use isobar_db::{Statement, Value, sql};
@@ -117,7 +117,7 @@ impl<'a> Scope<'a> {
         let mut sql = Sql::default();
         sql.push(begin);
         more(&mut sql);
-        sql.push("(SELECT count(*) FROM ").name(self.resource.table).push(" WHERE 1");
+        sql.push("(SELECT count(*) FROM ").name(self.resource.table).push(" WHERE true");
         if let (Tenancy::Tenant(column), Some(tenant)) = (self.resource.tenancy, self.tenant()) {
             sql.push(" AND ").name(column).push(" = ").bind(tenant);
         }
@@ -177,7 +177,7 @@ impl<'a> Scope<'a> {
 
     /// Appends the predicates of the tenant and the owner.
     fn rows(&self, sql: &mut Sql) {
-        sql.push(" WHERE 1");
+        sql.push(" WHERE true");
         for (name, value) in &self.pinned {
             sql.push(" AND ").name(name).push(" = ").bind(value.clone());
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use isobar_db::lint::{Finding, Level, Linter, Target};
-use isobar_db::migrations;
+use isobar_db::{Dialect, migrations};
 use serde::Serialize;
 
 use crate::place::Place;
@@ -21,7 +21,7 @@ D1's rules; for postgres the words are looked at. Statements that only rows coul
 Examples:
   isobar d1 lint DB
   isobar d1 lint DB --for postgres --json
-  isobar d1 lint DB --file seed.sql --command 'SELECT ifnull(name, 1) FROM users' --for postgres"
+  isobar d1 lint DB --file seed.sql --command 'SELECT json_set(a, x, 1) FROM users' --for postgres"
 )]
 pub(crate) struct Lint {
     /// The database's name or binding
@@ -47,8 +47,17 @@ pub(crate) struct Lint {
 enum For {
     /// Cloudflare D1 and SQLite under its rules
     D1,
-    /// PostgreSQL 15
+    /// PostgreSQL 15, by isobar's backend
     Postgres,
+}
+
+impl For {
+    fn dialect(self) -> Dialect {
+        match self {
+            Self::D1 => Dialect::Sqlite,
+            Self::Postgres => Dialect::Postgres,
+        }
+    }
 }
 
 impl From<For> for Target {
@@ -85,7 +94,7 @@ impl Lint {
         given.extend(self.command.map(|sql| ("--command".to_owned(), sql)));
         // Without a folder there is only what is given.
         let files = match given.is_empty() || folder.exists() {
-            true => migrations::from_pattern(&folder, &pattern)?,
+            true => migrations::from_pattern_for(&folder, &pattern, self.target.dialect())?,
             false => Vec::new(),
         };
         let linter = Linter::new(self.target.into()).await?;

@@ -193,7 +193,7 @@ impl Opened {
     /// A folder that cannot be read; a `migrations_pattern` outside `migrations_dir`.
     fn migrations(&self) -> Result<(PathBuf, Vec<Migration>, Migrator), Box<dyn Error>> {
         let (folder, pattern) = self.location()?;
-        let files = migrations::from_pattern(&folder, &pattern)?;
+        let files = migrations::from_pattern_for(&folder, &pattern, self.dialect())?;
         if files.is_empty() && migrations::from_pattern(&folder, "*/migration.sql").is_ok_and(|files| !files.is_empty())
         {
             eprintln!(
@@ -367,7 +367,7 @@ impl Down {
         let (folder, _, migrator) = opened.migrations()?;
         let names = migrator.last_applied(&*opened.looked_at().await?, self.count).await?;
         let script = |name: &String| -> Result<Migration, Box<dyn Error>> {
-            migrations::down_file(&folder, name)?.ok_or_else(|| {
+            migrations::down_file_for(&folder, name, opened.dialect())?.ok_or_else(|| {
                 let stem = name.strip_suffix(".sql").unwrap_or(name);
                 let place = folder.join("down").join(format!("{stem}.down.sql"));
                 format!("cannot undo {name}: there is no {}; no migration was undone", place.display()).into()

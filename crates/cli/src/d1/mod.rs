@@ -43,13 +43,17 @@ use std::error::Error;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 use indicatif::ProgressBar;
 use isobar_cloudflare::client::Account;
 use isobar_cloudflare::wrangler::{Config, D1Database};
 use isobar_db::cloudflare::D1RestDatabase;
-use isobar_db::{Database, Meta, QueryResult, QueryableExt, Row, SqliteDatabase, Value, sql, transfer};
+use isobar_db::{
+    Database, Dialect, Meta, PostgresDatabase, PostgresOptions, QueryResult, QueryableExt, Row, SqliteDatabase, Value,
+    sql, transfer,
+};
 use serde::Serialize;
 
 use self::migrations::Migrations;
@@ -100,6 +104,12 @@ pub(crate) struct Where {
     /// configuration has the database's id.
     #[arg(long)]
     remote: bool,
+    /// Use a Postgres database at this URL, postgres://USER:PASSWORD@HOST/DATABASE
+    ///
+    /// A folder of a socket is written as ?host=/run/postgresql. SQL of SQLite is translated where it means the same; migrations
+    /// with a file NAME.postgres.sql take that one. The configuration still says where the migrations are.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["local", "remote"])]
+    database_url: Option<String>,
 }
 
 /// A database that a command has opened.
@@ -119,7 +129,10 @@ impl Where {
     /// or a missing account or token. The account's database is not asked yet.
     async fn look(&self, place: &Place, name: &str) -> Result<Opened, Box<dyn Error>> {
         let (file, known, config) = place.known_database(name)?;
-        let database: Option<Arc<dyn Database>> = if self.remote {
+        let database: Option<Arc<dyn Database>> = if let Some(url) = &self.database_url {
+            let options = PostgresOptions::default().with_time_limit(Duration::MAX);
+            Some(Arc::new(PostgresDatabase::connect_with(url, options).await?))
+        } else if self.remote {
             let id = known.database_id.as_deref().ok_or_else(|| {
                 format!(
                     "the database {} has no database_id in the configuration, which --remote needs",
@@ -137,6 +150,11 @@ impl Where {
 }
 
 impl Opened {
+    /// Returns the dialect of the database, SQLite's for one that does not exist yet.
+    fn dialect(&self) -> Dialect {
+        self.database.as_ref().map_or(Dialect::Sqlite, |database| database.dialect())
+    }
+
     /// Returns the database; an error for a local one that does not exist yet.
     fn existing(&self) -> Result<&Arc<dyn Database>, Box<dyn Error>> {
         self.database.as_ref().ok_or_else(|| no_database(&self.known, &self.file).into())
@@ -282,8 +300,8 @@ impl Execute {
         let opened = self.at.look(place, &self.database).await?;
         let script = self.script()?;
         // A read does not create the database.
-        let reads = sql::split(&script).all(sql::is_read);
-        if reads && opened.database.is_none() {
+        let reads = opened.database.is_none() && sql::split(&script).all(sql::is_read);
+        if reads {
             eprintln!("note: {}: the SQL runs on an empty one", no_database(&opened.known, &opened.file));
         }
         let database = if reads { opened.looked_at().await? } else { opened.made(place).await? };

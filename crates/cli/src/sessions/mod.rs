@@ -4,6 +4,7 @@ mod alarms;
 mod backup;
 mod list;
 mod object;
+mod time_travel;
 mod transfer;
 
 use std::error::Error;
@@ -34,6 +35,7 @@ Examples:
   isobar sessions import Room rooms.tar
   isobar sessions backup Room r2://backups/rooms --every 3600
   isobar sessions restore Room r2://backups/rooms lobby
+  isobar sessions time-travel restore Room lobby --timestamp 2026-11-30T08:00:00Z
   isobar sessions delete Room lobby"
 )]
 pub(crate) enum Sessions {
@@ -55,6 +57,9 @@ pub(crate) enum Sessions {
     Restore(backup::Load),
     /// Check a backup
     Verify(backup::Verify),
+    /// Show and restore earlier states of objects
+    #[command(subcommand)]
+    TimeTravel(time_travel::Travel),
     /// Delete objects with all that they have stored
     Delete(object::Delete),
 }
@@ -71,6 +76,7 @@ impl Sessions {
             Self::Backup(backup) => backup.run(place).await,
             Self::Restore(restore) => restore.run(place).await,
             Self::Verify(verify) => verify.run(place).await,
+            Self::TimeTravel(travel) => travel.run(place),
             Self::Delete(delete) => delete.run(place),
         }
     }

@@ -236,3 +236,64 @@ fn names_of_objects_do_not_command_the_terminal() {
         assert!(shown.contains("\u{fffd}]0;owned\u{fffd}") && !shown.contains('\u{1b}'), "{shown:?}");
     }
 }
+
+#[test]
+fn objects_go_back_in_time_while_their_server_is_stopped() {
+    let folder = project();
+    let here = folder.path();
+    let travel = |command: &str, rest: &[&'static str]| {
+        let words = ["sessions", "time-travel", command, "ROOMS"].map(str::to_owned);
+        words.into_iter().chain(rest.iter().map(|word| (*word).to_owned())).collect::<Vec<_>>()
+    };
+    let call = |arguments: Vec<String>| ok(here, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let refuse = |arguments: Vec<String>| refused(here, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(refused(here, &["sessions", "time-travel", "enable", "Rom"]).contains("no session objects of Rom"));
+    assert!(refuse(travel("restore", &["lobby", "--yes"])).contains("--timestamp"));
+    let host = open(here);
+    write(&host, &["lobby"]);
+    assert!(refuse(travel("info", &["lobby"])).contains("time-travel enable ROOMS"));
+    assert!(refuse(travel("enable", &[])).contains("stop it first"));
+    drop(host);
+    assert!(call(travel("enable", &["--days", "7"])).contains("7 days, in up to 64 MiB"));
+    assert!(refuse(travel("info", &["lobby"])).contains("has not changed since"));
+
+    let host = open(here);
+    write(&host, &["lobby", "garden"]);
+    drop(host);
+    let info: Value = serde_json::from_str(&call(travel("info", &["lobby", "--json"]))).unwrap();
+    let bookmark = info["bookmark"].as_str().unwrap().to_owned();
+    assert!(info["history"]["bytes"].as_u64().unwrap() > 0 && info["served"] == false, "{info}");
+    let host = open(here);
+    write(&host, &["lobby"]);
+    let to = [travel("restore", &["lobby", "--bookmark"]), vec![bookmark.clone()]].concat();
+    let live = refuse([to.clone(), vec!["--yes".to_owned()]].concat());
+    assert!(live.contains("stop it first") && live.contains("restore_on_next_start"), "{live}");
+    drop(host);
+    let count = || {
+        let select = ["sessions", "sql", "Room", "lobby", "--command", "SELECT count(*) FROM messages", "--json"];
+        json(here, &select)["rows"][0][0].as_i64().unwrap()
+    };
+    assert_eq!(count(), 3);
+    assert!(refuse(to.clone()).contains("pass --yes"));
+    let restored: Value = serde_json::from_str(&call([to, vec!["--json".to_owned()]].concat())).unwrap();
+    assert_eq!(count(), 2);
+    let previous = restored["previous_bookmark"].as_str().unwrap().to_owned();
+    let undo = [travel("restore", &["lobby", "--yes", "--bookmark"]), vec![previous]].concat();
+    assert!(call(undo).contains("to undo it: isobar sessions time-travel restore ROOMS"));
+    assert_eq!(count(), 3);
+
+    for (wrong, why) in [
+        (travel("restore", &["lobby", "--yes", "--bookmark", "yesterday"]), "invalid bookmark"),
+        ([travel("restore", &["garden", "--yes", "--bookmark"]), vec![bookmark]].concat(), "of another object"),
+        (travel("restore", &["lobby", "--yes", "--timestamp", "2999-01-01T00:00:00Z"]), "in the future"),
+        (travel("restore", &["lobby", "--yes", "--timestamp", "2001-01-01T00:00:00Z"]), "after that time"),
+        (travel("info", &["lobby", "--timestamp", "2001-01-01T00:00:00Z"]), "after that time"),
+        (travel("restore", &["nobody", "--yes", "--timestamp", "2001-01-01T00:00:00Z"]), "there is no object"),
+    ] {
+        let told = refuse(wrong);
+        assert!(told.contains(why), "{told}");
+    }
+    assert!(refuse(travel("disable", &[])).contains("pass --yes"));
+    assert!(call(travel("disable", &["--yes"])).contains("are deleted"));
+    assert!(!here.join(".isobar/sessions/Room/history").exists());
+}

@@ -39,12 +39,30 @@ pub struct JsError {
     ///
     /// By a deploy, for example. Default: false.
     pub reset: bool,
+    /// Mark that a program has given its exception, which goes with it from a session object to its caller: see
+    /// [`with_mark`](Self::with_mark). Default: `None`.
+    pub mark: Option<String>,
 }
+
+/// Property of an exception that has its mark.
+const MARK: &str = "isobar";
 
 impl JsError {
     /// Creates an error about an unexpected JavaScript value.
     pub fn new(message: impl Into<String>) -> Self {
         Self { name: "Error".to_owned(), message: message.into(), ..Self::default() }
+    }
+
+    /// Gives the exception a mark: a word by which the program that catches it knows what kind of error it was.
+    ///
+    /// ```
+    /// use isobar_cloudflare::binding::JsError;
+    /// assert_eq!(JsError::new("no such room").with_mark("missing").mark.as_deref(), Some("missing"));
+    /// ```
+    #[must_use]
+    pub fn with_mark(mut self, mark: impl Into<String>) -> Self {
+        self.mark = Some(mark.into());
+        self
     }
 }
 
@@ -61,6 +79,7 @@ impl From<JsValue> for JsError {
             retryable: flag("retryable"),
             overloaded: flag("overloaded"),
             reset: flag("durableObjectReset"),
+            mark: Reflect::get(error, &MARK.into()).ok().and_then(|mark| mark.as_string()),
         }
     }
 }
@@ -69,6 +88,10 @@ impl From<JsError> for JsValue {
     fn from(error: JsError) -> Self {
         let value = js_sys::Error::new(&error.message);
         value.set_name(&error.name);
+        if let Some(mark) = error.mark {
+            // An object of ours takes any property.
+            drop(Reflect::set(&value, &MARK.into(), &mark.into()));
+        }
         value.into()
     }
 }

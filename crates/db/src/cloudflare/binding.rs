@@ -124,7 +124,7 @@ impl Database for D1Database {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { row_counts: true, ..Capabilities::default() }
+        Capabilities { row_counts: true, sqlite: true, ..Capabilities::default() }
     }
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {

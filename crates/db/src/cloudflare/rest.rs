@@ -146,7 +146,7 @@ impl Database for D1RestDatabase {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { row_counts: true, ..Capabilities::default() }
+        Capabilities { row_counts: true, sqlite: true, ..Capabilities::default() }
     }
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {

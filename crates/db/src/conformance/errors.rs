@@ -8,18 +8,19 @@ use crate::{Constraint, ErrorKind, QueryableExt};
 pub(super) fn cases() -> Vec<Case<Subject>> {
     cases! {
         "errors" => {
-            wrong_sql_has_the_error_text_of_d1,
-            constraints_have_kinds_of_their_own,
+            wrong_sql_has_the_error_text_of_d1 if "sqlite",
+            repeated_query_of_a_dropped_column_names_its_place if "sqlite",
+            constraints_have_kinds_of_their_own if "sqlite",
             bindings_are_counted,
-            empty_sql_is_refused,
+            empty_sql_is_refused if "sqlite",
         }
         "authorizer" => {
             transactions_are_refused,
-            sql_that_d1_forbids_is_refused,
-            sql_that_d1_allows_runs,
-            functions_are_those_that_d1_allows,
-            pragma_names_and_keywords_may_name_columns,
-            arguments_of_pragmas_are_those_that_d1_takes,
+            sql_that_d1_forbids_is_refused if "sqlite",
+            sql_that_d1_allows_runs if "sqlite",
+            functions_are_those_that_d1_allows if "sqlite",
+            pragma_names_and_keywords_may_name_columns if "sqlite",
+            arguments_of_pragmas_are_those_that_d1_takes if "sqlite",
         }
     }
 }
@@ -38,6 +39,21 @@ async fn wrong_sql_has_the_error_text_of_d1(db: Subject) -> Outcome {
     ];
     for (sql, text) in table {
         ensure_eq!((sql, refused(&db, sql).await?), (sql, (ErrorKind::Sql, format!("D1_ERROR: {text}"))));
+    }
+    Ok(())
+}
+
+/// Also where a statement that was kept prepared no longer fits the schema.
+async fn repeated_query_of_a_dropped_column_names_its_place(db: Subject) -> Outcome {
+    table(&db, "e_dropped", "a, b").await?;
+    let sql = "SELECT b FROM e_dropped";
+    for _ in 0..3 {
+        db.prepare(sql).run().await?;
+    }
+    db.prepare("ALTER TABLE e_dropped DROP COLUMN b").run().await?;
+    for _ in 0..2 {
+        let text = "D1_ERROR: no such column: b at offset 7: SQLITE_ERROR";
+        ensure_eq!(refused(&db, sql).await?, (ErrorKind::Sql, text.to_owned()));
     }
     Ok(())
 }

@@ -16,10 +16,10 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             a_transaction_that_is_dropped_is_rolled_back if "interactive",
             a_transaction_reads_its_own_writes if "interactive",
             a_call_that_fails_is_undone_alone if "interactive",
-            a_rollback_by_the_database_ends_the_transaction if "interactive",
-            a_commit_that_breaks_a_foreign_key_rolls_back if "interactive",
-            other_writers_wait_for_the_end if "interactive",
-            a_transaction_is_rolled_back_at_its_time_limit if "interactive",
+            a_rollback_by_the_database_ends_the_transaction if "interactive_sqlite",
+            a_commit_that_breaks_a_foreign_key_rolls_back if "interactive_sqlite",
+            other_writers_wait_for_the_end if "interactive_sqlite",
+            a_transaction_is_rolled_back_at_its_time_limit if "interactive_sqlite",
             a_statement_is_interrupted_at_the_time_limit if "interactive",
             a_call_that_is_dropped_rolls_back if "interactive",
             transaction_statements_are_refused_in_a_transaction if "interactive",
@@ -47,7 +47,7 @@ async fn begin_is_unsupported_where_the_capability_is_missing(db: Subject) -> Ou
 }
 
 async fn a_commit_shows_all_writes_and_a_rollback_none(db: Subject) -> Outcome {
-    table(&db, "i_commit", "a").await?;
+    table(&db, "i_commit", "a INTEGER").await?;
     let tx = begun(&db).await?;
     tx.query(insert("i_commit")).await?;
     let results = tx.batch(vec![insert("i_commit"), insert("i_commit")]).await?;
@@ -56,7 +56,7 @@ async fn a_commit_shows_all_writes_and_a_rollback_none(db: Subject) -> Outcome {
     tx.commit().await?;
     ensure_eq!(count(&db, "i_commit").await?, 5);
     let tx = begun(&db).await?;
-    tx.run_script("DELETE FROM i_commit; CREATE TABLE i_rolled_back (a);").await?;
+    tx.run_script("DELETE FROM i_commit; CREATE TABLE i_rolled_back (a INTEGER);").await?;
     tx.rollback().await?;
     ensure_eq!(count(&db, "i_commit").await?, 5);
     ensure!(count(&db, "i_rolled_back").await.is_err());
@@ -64,7 +64,7 @@ async fn a_commit_shows_all_writes_and_a_rollback_none(db: Subject) -> Outcome {
 }
 
 async fn a_transaction_that_is_dropped_is_rolled_back(db: Subject) -> Outcome {
-    table(&db, "i_drop", "a").await?;
+    table(&db, "i_drop", "a INTEGER").await?;
     let tx = begun(&db).await?;
     tx.query(insert("i_drop")).await?;
     drop(tx);
@@ -74,7 +74,7 @@ async fn a_transaction_that_is_dropped_is_rolled_back(db: Subject) -> Outcome {
 }
 
 async fn a_transaction_reads_its_own_writes(db: Subject) -> Outcome {
-    table(&db, "i_own", "a").await?;
+    table(&db, "i_own", "a INTEGER").await?;
     let tx = begun(&db).await?;
     tx.query(insert("i_own")).await?;
     let own: i64 = tx.prepare("SELECT count(*) FROM i_own WHERE a = ?").bind(1).one().await?;
@@ -88,7 +88,7 @@ async fn a_transaction_reads_its_own_writes(db: Subject) -> Outcome {
 }
 
 async fn a_call_that_fails_is_undone_alone(db: Subject) -> Outcome {
-    table(&db, "i_fail", "a UNIQUE").await?;
+    table(&db, "i_fail", "a INTEGER UNIQUE").await?;
     let tx = begun(&db).await?;
     tx.query(insert("i_fail")).await?;
     let error = fault(tx.batch(vec!["INSERT INTO i_fail VALUES (2)".into(), insert("i_fail")]).await)?;
@@ -175,7 +175,7 @@ async fn a_transaction_is_rolled_back_at_its_time_limit(db: Subject) -> Outcome 
 }
 
 async fn a_statement_is_interrupted_at_the_time_limit(db: Subject) -> Outcome {
-    table(&db, "i_long", "a").await?;
+    table(&db, "i_long", "a INTEGER").await?;
     let tx = db.begin(InteractiveOptions::default().with_time_limit(Duration::from_millis(200))).await?;
     tx.query(insert("i_long")).await?;
     let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
@@ -187,7 +187,7 @@ async fn a_statement_is_interrupted_at_the_time_limit(db: Subject) -> Outcome {
 }
 
 async fn a_call_that_is_dropped_rolls_back(db: Subject) -> Outcome {
-    table(&db, "i_gone", "a").await?;
+    table(&db, "i_gone", "a INTEGER").await?;
     // It is dropped before it runs, perhaps, and while it does.
     for wait in [Duration::ZERO, Duration::from_millis(20)] {
         let tx = begun(&db).await?;
@@ -208,7 +208,7 @@ async fn a_call_that_is_dropped_rolls_back(db: Subject) -> Outcome {
 }
 
 async fn transaction_statements_are_refused_in_a_transaction(db: Subject) -> Outcome {
-    table(&db, "i_words", "a").await?;
+    table(&db, "i_words", "a INTEGER").await?;
     let tx = begun(&db).await?;
     tx.query(insert("i_words")).await?;
     for sql in ["BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT s", "RELEASE isobar"] {

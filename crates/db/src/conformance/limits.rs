@@ -8,11 +8,11 @@ use crate::{ErrorKind, QueryableExt};
 pub(super) fn cases() -> Vec<Case<Subject>> {
     cases! {
         "limits" => {
-            statement_is_limited_to_100_parameters,
-            table_is_limited_to_100_columns,
-            statement_is_limited_to_100000_bytes,
-            pattern_is_limited_to_50_bytes,
-            compound_selects_and_depth_are_limited,
+            statement_is_limited_to_100_parameters if "sqlite",
+            table_is_limited_to_100_columns if "sqlite",
+            statement_is_limited_to_100000_bytes if "sqlite",
+            pattern_is_limited_to_50_bytes if "sqlite",
+            compound_selects_and_depth_are_limited if "sqlite",
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | `convenience` | what stands on the trait: names of parameters, bulk inserts, pages, schemas |
 //! | `errors`, `authorizer` | D1's texts, and what it forbids |
 //! | `limits` | D1's numbers |
+//! | `row_counts` | rows read and written, where the backend counts them |
 //! | `restrictions` | statements that may only read, bounded results, imports and exports |
 //!
 //! Cases share a database, so each makes tables of its own name. One that needs a [capability](crate::Capabilities)
@@ -22,6 +23,7 @@ mod limits;
 mod optimistic;
 mod queries;
 mod restrictions;
+mod row_counts;
 mod transactions;
 
 use std::sync::Arc;
@@ -64,6 +66,7 @@ pub fn cases() -> Vec<Case<Subject>> {
     cases.extend(errors::cases());
     cases.extend(limits::cases());
     cases.extend(restrictions::cases());
+    cases.extend(row_counts::cases());
     cases
 }
 

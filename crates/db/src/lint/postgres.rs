@@ -5,21 +5,16 @@ use std::collections::BTreeSet;
 use super::{Finding, Rules, Token, definition, tokens};
 
 /// Functions that Postgres does not have, or not so, and the remedies.
-const FUNCTIONS: [(&str, &str); 43] = [
-    ("changes", "take the count of changed rows from the answer"),
+const FUNCTIONS: [(&str, &str); 38] = [
     ("char", "use chr"),
-    ("datetime", "use CURRENT_TIMESTAMP and intervals, or bind times of the program"),
+    ("datetime", "of now alone: bind times of the program"),
     ("format", "its patterns are others"),
     ("glob", "use LIKE or ~"),
-    ("group_concat", "use string_agg"),
     ("hex", "use encode(x, 'hex')"),
-    ("ifnull", "use coalesce"),
-    ("iif", "use CASE"),
-    ("instr", "use strpos"),
     ("json", "cast to json"),
     ("json_array", "use json_build_array"),
     ("json_each", "use jsonb_array_elements or jsonb_each"),
-    ("json_extract", "use #>> on jsonb"),
+    ("json_extract", "of paths, '$.key' alone: use #>> on jsonb"),
     ("json_group_array", "use json_agg"),
     ("json_group_object", "use json_object_agg"),
     ("json_insert", "use jsonb_insert on jsonb"),
@@ -40,14 +35,14 @@ const FUNCTIONS: [(&str, &str); 43] = [
     ("printf", "use format or to_char"),
     ("quote", "use quote_nullable"),
     ("randomblob", "bind random bytes of the program"),
-    ("strftime", "use to_char"),
+    ("strftime", "of now in SQLite's forms alone: use to_char"),
     ("time", "cast to time"),
     ("total", "use coalesce(sum(x), 0)"),
     ("total_changes", "take the count of changed rows from the answer"),
     ("typeof", "use pg_typeof"),
     ("unhex", "use decode(x, 'hex')"),
     ("unicode", "use ascii"),
-    ("unixepoch", "use extract(epoch from x)"),
+    ("unixepoch", "of now alone: use extract(epoch from x)"),
     ("unlikely", "leave it out"),
 ];
 
@@ -122,10 +117,8 @@ impl<'a> Words<'a> {
     /// Quotes of names and texts.
     fn quoting(&self, rules: &mut Rules<'_>, index: usize) {
         let token = &self.tokens[index];
-        if token.text.starts_with(['`', '[']) {
+        if token.text.starts_with('[') {
             rules.error(token, token.text, "quote names by \"");
-        } else if token.is("x") && self.touches(index) && self.tokens[index + 1].text.starts_with('\'') {
-            rules.error(token, "x'...'", "it is a string of bits in Postgres: use '\\x...', or bind the bytes");
         } else if token.text.starts_with('"') && !self.is_name(index) {
             rules.error(token, token.text, "it is a name in Postgres: quote texts by '");
         }
@@ -178,16 +171,53 @@ impl<'a> Words<'a> {
             return;
         }
         let construct = format!("{}()", token.text);
+        if self.is_translated(index) {
+            return;
+        }
         if let Some((_, remedy)) = FUNCTIONS.iter().find(|(name, _)| token.is(name)) {
             rules.error(token, &construct, remedy);
         } else if token.is("date") && self.arguments(index + 1) > 1 {
             rules.error(token, &construct, "there are no modifiers: use intervals");
-        } else if (token.is("max") || token.is("min")) && self.arguments(index + 1) > 1 {
-            let remedy = if token.is("max") { "use greatest" } else { "use least" };
-            rules.error(token, &construct, &format!("with several arguments: {remedy}"));
+        } else if token.is("round") && self.arguments(index + 1) == 1 {
+            rules.error(token, &construct, "halves are rounded to even in Postgres: cast to NUMERIC first");
+        } else if (token.is("substr") || token.is("substring")) && self.has_negative_start(index + 1) {
+            rules.error(token, &construct, "a negative start does not count from the end in Postgres: use right");
         } else if token.is("random") {
-            rules.warning(token, &construct, "a fraction below 1 in Postgres, an integer of 64 bits here");
+            rules.error(token, &construct, "a fraction below 1 in Postgres, an integer of 64 bits here: bind a number");
         }
+    }
+
+    /// Returns whether a call has a form that the backend translates: the time of now, and a key of JSON.
+    fn is_translated(&self, index: usize) -> bool {
+        let token = &self.tokens[index];
+        let text = |ahead: usize| self.tokens.get(index + ahead).map_or("", |token| token.text);
+        let is_now = |ahead: usize| text(ahead).eq_ignore_ascii_case("'now'") && text(ahead + 1) == ")";
+        if ["datetime", "date", "time", "unixepoch"].iter().any(|name| token.is(name)) {
+            return text(2) == ")" || is_now(2);
+        }
+        if token.is("strftime") {
+            return ["'%s'", "'%Y-%m-%dT%H:%M:%fZ'"].contains(&text(2)) && text(3) == "," && is_now(4);
+        }
+        let is_key = |path: &str| {
+            let key = path.strip_prefix("'$.").and_then(|path| path.strip_suffix('\''));
+            key.is_some_and(|key| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
+        };
+        token.is("json_extract") && (text(2) == "'{}'" || (text(3) == "," && is_key(text(4)) && text(5) == ")"))
+    }
+
+    /// Returns whether the second argument has a sign.
+    fn has_negative_start(&self, open: usize) -> bool {
+        let mut depth = 0_usize;
+        for index in open..self.tokens.len() {
+            match self.tokens[index].text {
+                "(" => depth += 1,
+                ")" if depth <= 1 => return false,
+                ")" => depth -= 1,
+                "," if depth == 1 => return self.is(index + 1, "-"),
+                _ => {}
+            }
+        }
+        false
     }
 
     /// Number of the arguments between parentheses.
@@ -213,16 +243,17 @@ impl<'a> Words<'a> {
         let token = &self.tokens[index];
         let is = |ahead: usize, word: &str| self.is(index + ahead, word);
         let next = self.tokens.get(index + 1).map(|next| next.text.to_ascii_uppercase()).unwrap_or_default();
-        if (token.is("INSERT") || token.is("UPDATE")) && next == "OR" {
+        if token.is("INSERT") && next == "OR" && is(2, "IGNORE") {
+            let message = "a row that violates NOT NULL or CHECK is an error in Postgres, and left out here";
+            rules.warning(token, "INSERT OR IGNORE", message);
+        } else if (token.is("INSERT") || token.is("UPDATE")) && next == "OR" {
             let how = self.tokens.get(index + 2).map(|how| how.text.to_ascii_uppercase()).unwrap_or_default();
             rules.error(
                 token,
                 &format!("{} OR {how}", token.text.to_ascii_uppercase()),
                 "use INSERT ... ON CONFLICT (...) DO ...",
             );
-        } else if token.is("AUTOINCREMENT") {
-            rules.error(token, "AUTOINCREMENT", "use GENERATED BY DEFAULT AS IDENTITY");
-        } else if token.is("COLLATE") && self.is_one_of(index + 1, &["NOCASE", "RTRIM", "BINARY"]) {
+        } else if token.is("COLLATE") && self.is_one_of(index + 1, &["NOCASE", "RTRIM"]) {
             rules.error(token, &format!("COLLATE {next}"), "use lower(), or the type citext");
         } else if token.is("ON")
             && next == "CONFLICT"
@@ -237,10 +268,6 @@ impl<'a> Words<'a> {
             rules.error(token, "INDEXED BY", "leave it out");
         } else if token.is("VIEW") && next == "IF" && is(2, "NOT") {
             rules.error(token, "CREATE VIEW IF NOT EXISTS", "use CREATE OR REPLACE VIEW");
-        } else if token.is("DEFAULT")
-            && self.is_one_of(index + 1, &["CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME"])
-        {
-            rules.warning(token, &format!("DEFAULT {next}"), "in Postgres with microseconds and the zone");
         } else if self.is_rowid(index) {
             rules.error(token, token.text, "there are no rowids in Postgres: name a key");
         }
@@ -258,25 +285,10 @@ impl<'a> Words<'a> {
         let token = &self.tokens[index];
         let has_operand = self.before(index).is_some_and(|before| !["(", ",", "."].contains(&before.text));
         let is_binary = has_operand && !self.is_one_of(index + 1, &["(", ")", ",", "."]);
-        let is_value = |index: usize, words: &[&str]| index < self.tokens.len() && !self.is_one_of(index, words);
-        let truths = ["NULL", "TRUE", "FALSE", "UNKNOWN", "DISTINCT"];
-        if token.text == "=" && self.is(index + 1, "=") && self.touches(index) {
-            rules.error(token, "==", "use =");
-        } else if token.text == "-" && self.is(index + 1, ">") && self.touches(index) {
+        if token.text == "-" && self.is(index + 1, ">") && self.touches(index) {
             rules.warning(token, "->", "it needs a column of the type json or jsonb");
         } else if is_binary && ["GLOB", "MATCH", "REGEXP"].iter().any(|word| token.is(word)) {
             rules.error(token, &token.text.to_ascii_uppercase(), "use LIKE or ~");
-        } else if is_binary && token.is("LIKE") {
-            rules.warning(
-                token,
-                "LIKE",
-                "it tells upper from lower case in Postgres: use ILIKE, or lower() on both sides",
-            );
-        } else if token.is("IS") && has_operand {
-            let not = usize::from(self.is(index + 1, "NOT"));
-            if is_value(index + 1 + not, &truths) {
-                rules.error(token, "IS", "between values use IS NOT DISTINCT FROM");
-            }
         } else if token.is("IN") && self.is(index + 1, "(") && self.is(index + 2, ")") {
             rules.error(token, "IN ()", "an empty list: use FALSE");
         } else if self.is_number_for_truth(index) {

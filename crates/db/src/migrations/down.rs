@@ -6,6 +6,8 @@
 //! at once cannot both succeed.
 
 use super::{Migration, Migrator, records};
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+use crate::Dialect;
 use crate::{Error, ErrorKind, Queryable, QueryableExt, Result};
 
 /// The file that undoes a migration: of `0001_users.sql` it is `0001_users.down.sql`, beside it or in the folder `down` within the
@@ -28,11 +30,26 @@ use crate::{Error, ErrorKind, Queryable, QueryableExt, Result};
 /// [`ErrorKind::Migration`] when a file cannot be read.
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 pub fn down_file(folder: impl AsRef<std::path::Path>, name: &str) -> Result<Option<Migration>> {
+    down_file_for(folder, name, Dialect::Sqlite)
+}
+
+/// The file that undoes a migration, as it is written for a dialect: see [`down_file`].
+///
+/// For Postgres, `NAME.postgres.down.sql` in the same places comes first, and is taken as it is.
+///
+/// # Errors
+/// As [`down_file`].
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+pub fn down_file_for(folder: impl AsRef<std::path::Path>, name: &str, dialect: Dialect) -> Result<Option<Migration>> {
     let stem = name.strip_suffix(".sql").unwrap_or(name);
-    for file in [format!("{stem}.down.sql"), format!("down/{stem}.down.sql")] {
+    let places = |end: &str| [format!("{stem}{end}"), format!("down/{stem}{end}")];
+    let written = places(".postgres.down.sql").map(|file| (file, "/* isobar:postgres */ "));
+    let common = places(".down.sql").map(|file| (file, ""));
+    let written = written.into_iter().filter(|_| dialect == Dialect::Postgres);
+    for (file, mark) in written.chain(common) {
         let path = folder.as_ref().join(file);
         match std::fs::read_to_string(&path) {
-            Ok(sql) => return Ok(Some(Migration::new(name, sql))),
+            Ok(sql) => return Ok(Some(Migration::new(name, format!("{mark}{sql}")))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
                 let message = format!("cannot read {}: {error}", path.display());

@@ -10,10 +10,12 @@
 //! | from a folder at run time | [`from_folder`], or [`from_pattern`] as ORMs name files |
 //! | apply what is pending | [`apply`]; [`Migrator::apply`] with another table |
 //! | see first what would be done | [`Migrator::dry_run`] |
+//! | another file for Postgres | `NAME.postgres.sql`; [`from_pattern_for`] and a second argument of [`migrations!`](crate::migrations!) |
 //! | undo the last ones | files `NAME.down.sql` and [`Migrator::undo`] |
 //! | give a table another definition, with its foreign keys | `rebuild` (feature `memory`) |
 //! | compare files and table, or the schema | [`Migrator::status`] (feature `checksums`), [`Migrator::drift`] |
 
+mod dialect;
 mod down;
 #[cfg(all(feature = "memory", not(target_arch = "wasm32")))]
 mod drift;
@@ -27,7 +29,7 @@ mod status;
 use std::cmp::Ordering;
 
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
-pub use self::down::down_file;
+pub use self::down::{down_file, down_file_for};
 pub use self::dry_run::Planned;
 #[cfg(all(feature = "memory", not(target_arch = "wasm32")))]
 pub use self::rebuild::{Rebuild, RebuildOptions, rebuild};
@@ -36,7 +38,7 @@ use self::records::Records;
 pub use self::records::checksum;
 #[cfg(feature = "checksums")]
 pub use self::status::{State, Status};
-use crate::{Constraint, Error, ErrorKind, Queryable, QueryableExt, Result};
+use crate::{Constraint, Dialect, Error, ErrorKind, Queryable, QueryableExt, Result};
 
 /// wrangler's default table.
 pub const TABLE: &str = "d1_migrations";
@@ -96,16 +98,20 @@ impl Migration {
 #[macro_export]
 macro_rules! migrations {
     ($folder:literal) => {
-        $crate::migrations::embedded(&$crate::__migration_files!($folder))
+        $crate::migrations::embedded(&$crate::__migration_files!($folder), $crate::Dialect::Sqlite)
+    };
+    ($folder:literal, $dialect:expr) => {
+        $crate::migrations::embedded(&$crate::__migration_files!($folder), $dialect)
     };
 }
 
 /// Input of the macro [`migrations!`]: names and texts of the files.
 #[doc(hidden)]
 #[must_use]
-pub fn embedded(files: &[(&str, &str)]) -> Vec<Migration> {
+pub fn embedded(files: &[(&str, &str)], dialect: Dialect) -> Vec<Migration> {
     let files = files.iter().filter(|(name, _)| !name.ends_with(DOWN));
-    let mut migrations: Vec<_> = files.map(|(name, sql)| Migration::new(*name, *sql)).collect();
+    let files = files.map(|(name, sql)| Migration::new(*name, *sql)).collect();
+    let mut migrations = dialect::choose(files, dialect);
     sort(&mut migrations);
     migrations
 }
@@ -161,6 +167,23 @@ pub fn from_folder(folder: impl AsRef<std::path::Path>) -> Result<Vec<Migration>
 /// [`ErrorKind::Migration`] when the pattern is not one, or the folder or a file cannot be read.
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 pub fn from_pattern(folder: impl AsRef<std::path::Path>, pattern: &str) -> Result<Vec<Migration>> {
+    from_pattern_for(folder, pattern, Dialect::Sqlite)
+}
+
+/// The files of a folder whose names match a pattern, in the order in which they are applied, as they are written for a dialect: see
+/// [`from_pattern`].
+///
+/// For Postgres, `NAME.postgres.sql` stands in the place of `NAME.sql`, and is taken as it is; it is looked for beside it, and in the
+/// folder `postgres` within. For SQLite these files are passed over.
+///
+/// # Errors
+/// As [`from_pattern`].
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+pub fn from_pattern_for(
+    folder: impl AsRef<std::path::Path>,
+    pattern: &str,
+    dialect: Dialect,
+) -> Result<Vec<Migration>> {
     let failed = |path: &std::path::Path, error: std::io::Error| {
         Error::new(ErrorKind::Migration, format!("cannot read {}: {error}", path.display())).with_source(error)
     };
@@ -168,7 +191,11 @@ pub fn from_pattern(folder: impl AsRef<std::path::Path>, pattern: &str) -> Resul
         Error::new(ErrorKind::Migration, format!("the pattern of migrations {pattern:?}: {error}")).with_source(error)
     })?;
     let matcher = glob.compile_matcher();
-    let mut migrations = Vec::new();
+    let is_wanted = |name: &str| match dialect::base(name) {
+        Some(base) => matcher.is_match(base),
+        None => matcher.is_match(name) && !name.ends_with(DOWN),
+    };
+    let mut migrations = dialect::within(folder.as_ref())?;
     let mut folders = vec![(folder.as_ref().to_owned(), String::new())];
     while let Some((folder, prefix)) = folders.pop() {
         for file in std::fs::read_dir(&folder).map_err(|error| failed(&folder, error))? {
@@ -184,12 +211,13 @@ pub fn from_pattern(folder: impl AsRef<std::path::Path>, pattern: &str) -> Resul
                 if pattern.contains('/') {
                     folders.push((path, format!("{name}/")));
                 }
-            } else if matcher.is_match(&name) && !name.ends_with(DOWN) && path.is_file() {
+            } else if is_wanted(&name) && path.is_file() {
                 let sql = std::fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
                 migrations.push(Migration { name, sql });
             }
         }
     }
+    let mut migrations = dialect::choose(migrations, dialect);
     sort(&mut migrations);
     Ok(migrations)
 }

@@ -15,6 +15,10 @@ use super::{Applied, Migration, TABLE};
 use crate::Statement;
 use crate::{Queryable, QueryableExt, Result, sql};
 
+/// The clause by which a checksum takes the place of an older one.
+#[cfg(feature = "checksums")]
+const REPLACES_CHECKSUM: &str = "ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256";
+
 /// Text of the error of a migration that is not applied.
 const NOT_APPLIED: &str = "isobar_migration_is_not_applied";
 
@@ -85,7 +89,9 @@ impl Records {
         if self.has_checksums {
             let checksums = sql::quoted(&self.checksums_name());
             let sum = checksum(&file.sql);
-            record.push_str(&format!(" INSERT OR REPLACE INTO {checksums} (name, sha256) VALUES ({name}, '{sum}');"));
+            record.push_str(&format!(
+                " INSERT INTO {checksums} (name, sha256) VALUES ({name}, '{sum}') {REPLACES_CHECKSUM};"
+            ));
         }
         record
     }
@@ -100,7 +106,7 @@ impl Records {
     #[cfg(feature = "checksums")]
     pub(super) fn insert_checksum(&self, file: &Migration) -> Statement {
         let table = sql::quoted(&self.checksums_name());
-        let insert = Statement::new(format!("INSERT OR REPLACE INTO {table} (name, sha256) VALUES (?, ?)"));
+        let insert = Statement::new(format!("INSERT INTO {table} (name, sha256) VALUES (?, ?) {REPLACES_CHECKSUM}"));
         insert.bind(file.name.as_str()).bind(checksum(&file.sql))
     }
 
@@ -109,7 +115,7 @@ impl Records {
     pub(super) async fn remove(&self, database: &(impl Queryable + ?Sized), name: &str) -> Result<String> {
         let name = sql::literal(name);
         let mut script = format!(
-            "SELECT CASE WHEN EXISTS (SELECT 1 FROM {} WHERE name = {name}) THEN 1 ELSE json_extract('{{}}', '{NOT_APPLIED}') END;",
+            "SELECT CASE WHEN EXISTS (SELECT 1 FROM {} WHERE name = {name}) THEN '' ELSE json_extract('{{}}', '{NOT_APPLIED}') END;",
             sql::quoted(&self.table)
         );
         for table in self.names() {
@@ -147,7 +153,7 @@ pub(super) fn is_not_applied(error: &crate::Error) -> bool {
 }
 
 async fn exists(database: &(impl Queryable + ?Sized), table: &str) -> Result<bool> {
-    let known = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE";
+    let known = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND lower(name) = lower(?)";
     Ok(database.prepare(known).bind(table).one::<i64>().await? > 0)
 }
 

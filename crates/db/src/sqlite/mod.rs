@@ -28,7 +28,6 @@ mod fault;
 #[cfg(feature = "local")]
 mod history;
 mod lane;
-mod pages;
 mod replica;
 #[cfg(feature = "local")]
 mod threads;
@@ -76,7 +75,8 @@ use crate::{
 /// of them; a bookmark of a session means the newest commit that was answered before. In a process beside the one that keeps the history,
 /// commits of the other may be missing from it.
 ///
-/// Divergences from D1: integers are exact to 64 bits, and `rows_read` and `rows_written` are not counted.
+/// `rows_read` and `rows_written` are counted as D1 counts them with the crate's feature `row-counts`, and are `None` without it, and on
+/// Windows. Divergence from D1: integers are exact to 64 bits.
 ///
 /// ```
 /// # #[cfg(feature = "local")]
@@ -266,7 +266,13 @@ impl Database for SqliteDatabase {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { row_counts: false, exact_integers: true, export: true, interactive: true }
+        Capabilities {
+            row_counts: isobar_sqlite::COUNTS_ROWS,
+            exact_integers: true,
+            export: true,
+            interactive: true,
+            sqlite: true,
+        }
     }
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {

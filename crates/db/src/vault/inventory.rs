@@ -4,7 +4,7 @@ use super::cipher::{HEADER_BYTES, Header};
 use super::column::{COLUMNS, Column};
 use super::sealed_error;
 use crate::sql::quoted;
-use crate::{Database, QueryableExt, Result, Row, Statement};
+use crate::{Database, Dialect, QueryableExt, Result, Row, Statement};
 
 /// Names of the key-encryption keys that a database's vault needs: those that wrap its keys. Empty where it has no keys
 /// yet, or no table `vault_keys`. It creates nothing and needs no keyring.
@@ -49,8 +49,15 @@ pub(super) async fn declared(database: &dyn Database) -> Result<(Vec<Column>, Ve
     let mut present = Vec::new();
     let mut missing = Vec::new();
     for column in columns {
-        let sql =
-            "SELECT count(*) FROM pragma_table_xinfo(?1) WHERE name = ?2 COLLATE NOCASE OR name = ?3 COLLATE NOCASE";
+        let sql = match database.dialect() {
+            Dialect::Sqlite => {
+                "SELECT count(*) FROM pragma_table_xinfo(?1) WHERE name = ?2 COLLATE NOCASE OR name = ?3 COLLATE NOCASE"
+            }
+            Dialect::Postgres => {
+                "SELECT count(*) FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = ?1 \
+                 AND column_name IN (?2, ?3)"
+            }
+        };
         let names = [&column.table, &column.column, &column.key_column].map(|name| name.as_str());
         let found: i64 = database.prepare(sql).bind_all(names).one().await?;
         let needed = if column.column.eq_ignore_ascii_case(&column.key_column) { 1 } else { 2 };
@@ -82,19 +89,16 @@ pub(super) async fn sealed_columns(database: &dyn Database) -> Result<Vec<Column
             continue;
         }
         let [table, name] = [&column.table, &column.column].map(|name| quoted(name));
-        let of_a_key = match is_declared {
-            true => String::new(),
-            false => format!(
-                " AND hex(substr({name}, 1, {HEADER_BYTES})) IN (SELECT printf('{:02X}{:02X}%08X', id) FROM vault_keys \
-                 WHERE purpose = 'data')",
-                Header::START[0],
-                Header::START[1]
-            ),
+        let of_a_key = if is_declared { String::new() } else { of_a_key(database.dialect(), &name) };
+        let is_blob = match database.dialect() {
+            Dialect::Sqlite => format!("typeof({name}) = 'blob' AND "),
+            // Of these alone are the columns.
+            Dialect::Postgres => String::new(),
         };
         // Version, algorithm, and the length of the shortest sealed value at least.
         let sql = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE typeof({name}) = 'blob' AND length({name}) >= ?1 \
-             AND substr({name}, 1, 2) IS ?2{of_a_key} LIMIT 1)"
+            "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {is_blob}length({name}) >= ?1 AND substr({name}, 1, 2) IS ?2{of_a_key} \
+             LIMIT 1) AS found"
         );
         let prepared = database.prepare(sql).bind(Header::SEALED_BYTES as i64).bind(&Header::START[..]);
         if prepared.one::<i64>().await? > 0 {
@@ -104,9 +108,25 @@ pub(super) async fn sealed_columns(database: &dyn Database) -> Result<Vec<Column
     Ok(found)
 }
 
+/// The condition that a value begins as those do that are sealed under a data key of the database.
+fn of_a_key(dialect: Dialect, name: &str) -> String {
+    let start: String = Header::START.iter().map(|byte| format!("{byte:02X}")).collect();
+    let [begins, key] = match dialect {
+        Dialect::Sqlite => [format!("hex(substr({name}, 1, {HEADER_BYTES}))"), format!("printf('{start}%08X', id)")],
+        Dialect::Postgres => [
+            format!("upper(encode(substr({name}, 1, {HEADER_BYTES}), 'hex'))"),
+            format!("'{start}' || lpad(upper(to_hex(id)), 8, '0')"),
+        ],
+    };
+    format!(" AND {begins} IN (SELECT {key} FROM vault_keys WHERE purpose = 'data')")
+}
+
 /// Every column of every table but the vault's own, SQLite's and virtual ones. The key is the first column of the primary
 /// key.
 pub(super) async fn all_columns(database: &dyn Database) -> Result<Vec<Column>> {
+    if database.dialect() == Dialect::Postgres {
+        return columns_of_bytes(database).await;
+    }
     let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' \
                   AND name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name NOT LIKE '~_cf~_%' ESCAPE '~' \
                   AND name NOT IN ('vault_keys', 'vault_columns') ORDER BY name";
@@ -120,4 +140,17 @@ pub(super) async fn all_columns(database: &dyn Database) -> Result<Vec<Column>> 
         columns.extend(rows.iter().map(of).collect::<Result<Vec<_>>>()?);
     }
     Ok(columns)
+}
+
+/// Every column of the type BYTEA, of tables in the database's schema.
+async fn columns_of_bytes(database: &dyn Database) -> Result<Vec<Column>> {
+    let sql = "SELECT CAST(t.relname AS TEXT), CAST(c.attname AS TEXT), CAST(coalesce(k.attname, c.attname) AS TEXT) \
+               FROM pg_catalog.pg_class AS t JOIN pg_catalog.pg_attribute AS c ON c.attrelid = t.oid \
+               LEFT JOIN pg_catalog.pg_index AS i ON i.indrelid = t.oid AND i.indisprimary \
+               LEFT JOIN pg_catalog.pg_attribute AS k ON k.attrelid = t.oid AND k.attnum = i.indkey[0] \
+               WHERE t.relkind IN ('r', 'p') AND t.relnamespace = CAST(current_schema() AS regnamespace) AND c.attnum > 0 \
+               AND NOT c.attisdropped AND c.atttypid = CAST('bytea' AS regtype) AND t.relname NOT IN ('vault_keys', 'vault_columns') \
+               ORDER BY t.relname, c.attnum";
+    let rows: Vec<(String, String, String)> = database.prepare(sql).all().await?;
+    Ok(rows.into_iter().map(|(table, column, key_column)| Column { table, column, key_column }).collect())
 }

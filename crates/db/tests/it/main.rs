@@ -12,6 +12,7 @@ mod migrations;
 mod rebuild;
 mod replica;
 mod restrictions;
+mod row_counts;
 mod slow_queries;
 mod transactions;
 mod transfer;
@@ -32,6 +33,18 @@ async fn local_conforms() {
     let folder = tempfile::tempdir().unwrap();
     let db = SqliteDatabase::open(folder.path().join("sub/db.sqlite")).await.unwrap();
     conformance::run(async || Arc::new(db.clone()) as _).await.assert_green();
+}
+
+/// The kit's databases may have such a table already.
+#[tokio::test]
+async fn the_first_table_with_autoincrement_counts_the_table_of_numbers_too() {
+    let db = SqliteDatabase::memory().await.unwrap();
+    for (name, expected) in [("first", (Some(2), Some(4))), ("second", (Some(1), Some(2)))] {
+        let sql = format!("CREATE TABLE {name} (id INTEGER PRIMARY KEY AUTOINCREMENT)");
+        let meta = db.prepare(sql).run().await.unwrap();
+        let expected = if db.capabilities().row_counts { expected } else { (None, None) };
+        assert_eq!((meta.rows_read, meta.rows_written), expected, "{name}");
+    }
 }
 
 #[tokio::test]

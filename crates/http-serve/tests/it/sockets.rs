@@ -93,6 +93,55 @@ async fn next(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<(u8, Vec<u8>)>
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn malformed_upgrades_are_refused_and_leave_no_socket() {
+    let platform = wrangler().memory().await.unwrap();
+    let running = start(&platform).await;
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    let heads = [
+        ("GET", String::new()),
+        ("GET", format!("Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n{key}\r\n")),
+        ("GET", format!("Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n{key}\r\n")),
+        ("GET", format!("Connection: Upgrade\r\nUpgrade: h2c\r\nSec-WebSocket-Version: 13\r\n{key}\r\n")),
+        ("GET", format!("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\n{key}\r\n")),
+        ("GET", format!("Connection: Upgrade\r\nUpgrade: websocket\r\n{key}\r\n")),
+        ("GET", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".to_owned()),
+        ("DELETE", format!("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n{key}\r\n")),
+    ];
+    for (method, headers) in heads {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let request = format!("{method} /api/rooms/malformed/socket HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 426", "{request}");
+    }
+    let rooms = platform.sessions("ROOMS").unwrap();
+    let id = rooms.id_from_name("malformed");
+    for _ in 0..1000 {
+        if rooms.sockets(&id).await.unwrap().is_empty() {
+            drop(Raw::open(&running, "malformed").await); // a whole one is taken
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("sockets that no client has are still open: {:?}", rooms.sockets(&id).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_a_platform_lets_events_end_and_closes_sockets() {
+    let platform = wrangler().memory().await.unwrap();
+    let running = start(&platform).await;
+    let mut client = Raw::open(&running, "closing").await;
+    client.send(FINAL | TEXT, 5, b"hello").await.unwrap();
+    assert_eq!(client.next().await, Some((TEXT, b"hello".to_vec())));
+    running.stop.send(()).unwrap();
+    running.done.await.unwrap().unwrap();
+    let closed = tokio::spawn(async move { client.close_code().await });
+    platform.close().await.unwrap();
+    assert_eq!(closed.await.unwrap().unwrap().0, 1001);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_writes_before_it_reads_gets_every_echo() {
     let running = start(&wrangler().memory().await.unwrap()).await;
     let mut client = Raw::open(&running, "echo").await;

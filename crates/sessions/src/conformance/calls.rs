@@ -14,6 +14,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
         "calls" => {
             an_answer_comes_as_its_type,
             an_error_keeps_its_kind_and_its_text,
+            an_error_of_a_request_keeps_its_kind,
             calls_change_the_object_one_after_the_other,
             a_call_that_the_object_does_not_have_is_refused,
             a_call_of_another_shape_is_refused_by_the_object,
@@ -113,6 +114,24 @@ async fn an_answer_comes_as_its_type(sessions: Subject) -> Outcome {
     }
     let long = "x".repeat(3 << 20);
     ensure!(stub.call(&Echo(json!(long))).await? == json!(long), "a long answer comes whole");
+    Ok(())
+}
+
+/// Those of the object's storage and of its own, whatever their texts are.
+async fn an_error_of_a_request_keeps_its_kind(sessions: Subject) -> Outcome {
+    for (operation, kind) in [
+        (json!({"op": "list", "limit": 0}), ErrorKind::InvalidArgument),
+        (json!({"op": "one", "sql": "SELECT 1 WHERE 0"}), ErrorKind::Decode),
+        (json!({"op": "fail", "text": "no such table: mine: SQLITE_ERROR"}), ErrorKind::Application),
+        (json!({"op": "sql", "sql": "SELECT nope"}), ErrorKind::Sql),
+        (json!({"op": "sql", "sql": "BEGIN"}), ErrorKind::NotAuthorized),
+        (json!({"op": "abort", "text": "aborted"}), ErrorKind::Reset),
+    ] {
+        match act(&sessions, "call/kinds", json!([operation])).await {
+            Ok(given) => return Err(Failure(format!("{operation} gave {given}"))),
+            Err(error) => ensure_eq!((&operation, error.kind()), (&operation, kind)),
+        }
+    }
     Ok(())
 }
 

@@ -6,8 +6,10 @@ mod calls;
 mod concurrency;
 mod ids;
 mod probe;
+mod programs;
 mod sockets;
 mod storage;
+mod time_travel;
 mod timers;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use serde_json::{Value as Json, json};
 use crate::{Body, Error, SessionNamespace, SessionNamespaceExt};
 
 pub use probe::Probe;
+pub use programs::run_programs;
 
 /// A namespace of [`Probe`]s; cases may share it: each keeps to objects of its own name.
 pub type Subject = Arc<dyn SessionNamespace>;
@@ -55,6 +58,7 @@ pub fn cases() -> Vec<Case<Subject>> {
     cases.extend(alarms::cases());
     cases.extend(sockets::cases());
     cases.extend(timers::cases());
+    cases.extend(time_travel::cases());
     cases.extend(calls::cases());
     cases
 }
@@ -66,6 +70,14 @@ async fn act(namespace: &Subject, name: &str, operations: Json) -> Result<Json, 
     let id = namespace.id_from_name(name);
     let response = namespace.post(&id, "/act", Body::from(operations.to_string())).await?;
     response.into_body().json().await
+}
+
+/// A result as JSON, with the kind and the text of an error.
+fn outcome(result: Result<Json, Error>) -> Json {
+    match result {
+        Ok(value) => json!({"ok": value}),
+        Err(error) => json!({"error": [format!("{:?}", error.kind()), error.to_string()]}),
+    }
 }
 
 /// The text of the error that an event must fail with.

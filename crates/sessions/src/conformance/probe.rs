@@ -1,5 +1,7 @@
 //! The object that the kit drives: it runs lists of operations sent as JSON.
 
+mod exact;
+
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
@@ -9,10 +11,11 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::{Value as Json, json};
 
 use super::calls::{Count, Echo, Panic, Refuse};
+use super::outcome;
 use crate::timers::{Timer, Timers};
 use crate::{
-    AlarmInfo, Body, CloseFrame, Dispatch, Error, ErrorKind, KvListOptions, Message, Request, Response, Result,
-    SessionContext, SessionObject, Value, WebSocket, socket_pair, websocket_response,
+    AlarmInfo, Body, Bookmark, CloseFrame, Dispatch, Error, ErrorKind, KvListOptions, Message, Request, Response,
+    Result, SessionContext, SessionObject, Value, WebSocket, socket_pair, websocket_response,
 };
 
 /// The kit's object. A request to `/act` carries a list of operations (`{"op": ..., ...}`) and is answered with the list
@@ -144,6 +147,18 @@ impl Operation<'_> {
     fn is(&self, field: &str) -> bool {
         self.0[field].as_bool().unwrap_or_default()
     }
+
+    fn list_options(&self) -> KvListOptions {
+        let option = |field: &str| self.0[field].as_str().map(str::to_owned);
+        KvListOptions {
+            start: option("start"),
+            start_after: option("startAfter"),
+            end: option("end"),
+            prefix: option("prefix"),
+            reverse: self.is("reverse"),
+            limit: self.0["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()),
+        }
+    }
 }
 
 impl Probe {
@@ -187,14 +202,21 @@ impl Probe {
             if let Some(done) = self.on_timers(operation)? {
                 return Ok(done);
             }
+            if let Some(done) = self.exactly(operation)? {
+                return Ok(done);
+            }
             if let Some(done) = self.in_time(operation).await? {
                 return Ok(done);
+            }
+            if let Some(bookmark) = self.in_history(operation).await? {
+                return Ok(bookmark.as_str().into());
             }
             match operation.name() {
                 "caught" => Ok(match self.act(operation.0["do"].clone()).await {
                     Ok(value) => json!({"ok": value}),
                     Err(error) => json!({"error": error.to_string()}),
                 }),
+                "try" => Ok(outcome(self.act(operation.0["do"].clone()).await)),
                 "memory" => {
                     self.memory.set(self.memory.get() + 1);
                     Ok(self.memory.get().into())
@@ -245,15 +267,7 @@ impl Probe {
     }
 
     fn list(&self, operation: Operation<'_>) -> Result<Json> {
-        let option = |field: &str| operation.0[field].as_str().map(str::to_owned);
-        let options = KvListOptions {
-            start: option("start"),
-            start_after: option("startAfter"),
-            end: option("end"),
-            prefix: option("prefix"),
-            reverse: operation.is("reverse"),
-            limit: operation.0["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()),
-        };
+        let options = operation.list_options();
         Ok(self.context.kv().list::<Json>(&options)?.into_iter().map(|(key, _)| Json::from(key)).collect())
     }
 
@@ -319,12 +333,27 @@ impl Probe {
         }))
     }
 
+    /// Runs an operation on the object's history; `None` for another.
+    async fn in_history(&self, operation: Operation<'_>) -> Result<Option<Bookmark>> {
+        let context = &self.context;
+        Ok(Some(match operation.name() {
+            "bookmark" => context.current_bookmark().await?,
+            "bookmark at" => {
+                let ago = chrono::Duration::milliseconds(operation.number("ago"));
+                context.bookmark_for_time(context.now() - ago).await?
+            }
+            "restore" => context.restore_on_next_start(&Bookmark::new(operation.text("to"))).await?,
+            _ => return Ok(None),
+        }))
+    }
+
     /// Runs an operation that takes time; `None` for another.
     async fn in_time(&self, operation: Operation<'_>) -> Result<Option<Json>> {
         let context = self.context.clone();
         let ms = operation.number("ms").unsigned_abs();
         match operation.name() {
             "sleep" => sleep(ms).await,
+            "durable" => self.context.durable().await?,
             "block" => {
                 let fails = operation.is("fails");
                 let work = async move {

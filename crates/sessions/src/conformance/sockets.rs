@@ -31,7 +31,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
 }
 
 /// The next message, or a failure after five seconds.
-async fn next(socket: &mut ClientSocket) -> Result<Option<Result<Message, CloseFrame>>, Failure> {
+pub(super) async fn next(socket: &mut ClientSocket) -> Result<Option<Result<Message, CloseFrame>>, Failure> {
     let timeout = isobar_testkit::sleep(Duration::from_secs(5));
     match select(Box::pin(socket.receive()), Box::pin(timeout)).await {
         Either::Left((received, _)) => Ok(received),

@@ -1,9 +1,10 @@
 //! SQL, key-value, transactions.
 
-use isobar_testkit::{Case, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, Failure, cases, ensure, ensure_eq};
 use serde_json::{Value as Json, json};
 
 use super::{Outcome, Subject, act, refused};
+use crate::ErrorKind;
 
 pub(super) fn cases() -> Vec<Case<Subject>> {
     cases! {
@@ -19,12 +20,16 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             functions_are_those_that_workerd_allows,
             delete_and_update_take_order_and_limit,
             tables_of_sqlite_alone_are_unknown,
+            names_and_offsets_are_those_of_the_statement_as_written,
+            changes_count_what_the_object_has_written,
+            settings_end_with_the_instance_and_with_what_is_stored,
         }
         "kv" => {
             keys_are_put_got_and_deleted,
             lists_have_bounds_prefix_and_order,
             wrong_lists_are_refused,
             delete_all_empties_everything,
+            delete_all_is_refused_in_a_transaction,
         }
         "transactions" => {
             a_failing_transaction_is_undone,
@@ -135,6 +140,18 @@ async fn sql_that_workerd_forbids_is_refused(sessions: Subject) -> Outcome {
         let text = refused(&sessions, "sql/forbidden", json!([sql(code)])).await?;
         let is_told = ["not authorized", "To execute a transaction", "no such table", "prohibited"];
         ensure!(is_told.iter().any(|part| text.contains(part)), "{code}: {text}");
+    }
+    act(&sessions, "sql/forbidden", json!([{"op": "put", "key": "k", "value": 1}])).await?;
+    for (code, text) in [
+        ("SELECT 1; SAVEPOINT a", "To execute a transaction, please use the state.storage.transaction() or"),
+        ("CREATE TABLE _cf_x (a)", "not authorized: SQLITE_AUTH"),
+        ("SELECT * FROM _cf_KV", "access to _cf_KV.key is prohibited: SQLITE_AUTH"),
+        ("DELETE FROM _cf_KV", "not authorized: SQLITE_AUTH"),
+    ] {
+        match act(&sessions, "sql/forbidden", json!([sql(code)])).await {
+            Err(error) if error.kind() == ErrorKind::NotAuthorized && error.message().starts_with(text) => {}
+            other => return Err(Failure(format!("{code} gave {other:?}, not {text}"))),
+        }
     }
     act(
         &sessions,
@@ -252,6 +269,75 @@ async fn tables_of_sqlite_alone_are_unknown(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// An integer is bound exactly, and neither a column's name nor an error shows how.
+async fn names_and_offsets_are_those_of_the_statement_as_written(sessions: Subject) -> Outcome {
+    let query = json!({"op": "sql", "sql": "SELECT ?, ?2 + ?, ? AS d", "values": [1, 2, 3, 4]});
+    let got = act(&sessions, "sql/as written", json!([query])).await?;
+    ensure_eq!(got[0], json!({"columns": ["?", "?2 + ?", "d"], "rows": [[1, 5, 4]]}));
+    for (code, text) in [
+        ("SELECT ?, nope FROM sqlite_master", "no such column: nope at offset 10: SQLITE_ERROR"),
+        ("SELECT 1; SELECT ?, nope FROM sqlite_master", "no such column: nope at offset 10: SQLITE_ERROR"),
+        ("SELECT nope, ? FROM sqlite_master", "no such column: nope at offset 7: SQLITE_ERROR"),
+    ] {
+        let query = json!({"op": "sql", "sql": code, "values": [7]});
+        ensure_eq!((code, refused(&sessions, "sql/as written", json!([query])).await?), (code, text.to_owned()));
+    }
+    Ok(())
+}
+
+/// Also over the end of the first turn; an alarm is a row that is inserted once and then updated, and a key is one, too.
+async fn changes_count_what_the_object_has_written(sessions: Subject) -> Outcome {
+    let seen = || sql("SELECT changes(), last_insert_rowid()");
+    let insert = |id: i64| sql(&format!("INSERT INTO t VALUES ({id}, 1), ({}, 2)", id + 1));
+    let alarm = |ms: i64| json!({"op": "set alarm", "in": ms});
+    let create = sql("CREATE TABLE t (id INTEGER PRIMARY KEY, a)");
+    let steps = [
+        (vec![create.clone(), insert(41)], [2, 42]),
+        (vec![], [2, 42]),
+        (vec![json!({"op": "put", "key": "k", "value": 1})], [1, 42]),
+        (vec![insert(51), alarm(3_600_000)], [1, 1]),
+        (vec![insert(61), alarm(7_200_000)], [1, 62]),
+        (vec![sql("UPDATE t SET a = 3"), sql("CREATE TABLE u (a)")], [6, 62]),
+        (vec![json!({"op": "delete alarm"})], [1, 62]),
+        (vec![sql("UPDATE t SET a = 4"), json!({"op": "delete alarm"})], [6, 62]),
+        (vec![insert(71), alarm(3_600_000)], [1, 72]),
+        (vec![sql("UPDATE t SET a = 3 WHERE id = 1")], [0, 72]),
+        (vec![json!({"op": "delete all"})], [0, 0]),
+        (vec![create.clone(), insert(72)], [2, 73]),
+        (vec![json!({"op": "delete all"}), create, sql("INSERT INTO t VALUES (72, 1)")], [1, 72]),
+        (vec![], [1, 72]),
+        (vec![alarm(3_600_000)], [1, 1]),
+    ];
+    for (number, (mut operations, want)) in steps.into_iter().enumerate() {
+        operations.push(seen());
+        let got = act(&sessions, "sql/changes", operations.into()).await?;
+        let last = got.as_array().and_then(|given| given.last()).map(|last| last["rows"].clone());
+        ensure_eq!((number, last), (number, Some(json!([want]))));
+    }
+    Ok(())
+}
+
+/// A reset, like hibernation, brings a new connection, and so does the deletion of everything.
+async fn settings_end_with_the_instance_and_with_what_is_stored(sessions: Subject) -> Outcome {
+    let name = "sql/settings";
+    let set = sql("PRAGMA recursive_triggers = ON");
+    let seen = sql("SELECT (SELECT recursive_triggers FROM pragma_recursive_triggers), last_insert_rowid()");
+    let create = sql("CREATE TABLE t (id INTEGER PRIMARY KEY)");
+    act(&sessions, name, json!([create, {"op": "put", "key": "k", "value": 1}])).await?;
+    let before = act(&sessions, name, json!([set, sql("INSERT INTO t VALUES (9)"), seen])).await?;
+    ensure_eq!(before[2]["rows"], json!([[1, 9]]));
+    refused(&sessions, name, json!([{"op": "abort", "text": "aborted"}])).await?;
+    let after = act(&sessions, name, json!([seen, sql("SELECT count(*) FROM t")])).await?;
+    // The kit's object writes a row when it starts.
+    ensure_eq!((&after[0]["rows"][0][0], &after[1]["rows"]), (&json!(0), &json!([[1]])));
+    ensure!(after[0]["rows"][0][1] != json!(9), "{after}");
+    act(&sessions, name, json!([sql("PRAGMA foreign_keys = OFF")])).await?;
+    act(&sessions, name, json!([set, {"op": "delete all"}])).await?;
+    let last = act(&sessions, name, json!([seen, sql("PRAGMA foreign_keys")])).await?;
+    ensure_eq!((&last[0]["rows"][0][0], &last[1]["rows"]), (&json!(0), &json!([[1]])));
+    Ok(())
+}
+
 async fn the_database_has_a_size(sessions: Subject) -> Outcome {
     let got = act(&sessions, "sql/size", json!([{"op": "size"}])).await?;
     ensure!(got[0].as_u64().is_some_and(|size| size > 0 && size % 4096 == 0), "{got}");
@@ -317,6 +403,24 @@ async fn delete_all_empties_everything(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// It could not be undone with the rest: the transaction goes on as it was.
+async fn delete_all_is_refused_in_a_transaction(sessions: Subject) -> Outcome {
+    let got = act(
+        &sessions,
+        "kv/all in a transaction",
+        json!([
+            {"op": "put", "key": "k", "value": 1},
+            {"op": "transaction", "do": [{"op": "caught", "do": {"op": "delete all"}}, {"op": "put", "key": "l", "value": 2}]},
+            {"op": "caught", "do": {"op": "transaction", "do": [{"op": "delete all"}]}},
+            {"op": "list"},
+        ]),
+    )
+    .await?;
+    ensure_eq!(got[2], json!({"error": "deleteAll() cannot be called inside a transaction"}));
+    ensure_eq!(got[3], json!(["k", "l"]));
+    Ok(())
+}
+
 async fn a_failing_transaction_is_undone(sessions: Subject) -> Outcome {
     let got = act(&sessions, "tx/undone", json!([
         {"op": "put", "key": "before", "value": 1},
@@ -356,7 +460,12 @@ async fn a_failing_event_keeps_what_it_wrote_before(sessions: Subject) -> Outcom
 
 async fn a_broken_deferred_constraint_resets_and_undoes(sessions: Subject) -> Outcome {
     act(&sessions, "tx/deferred", json!([sql("CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (p REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED)"), {"op": "memory"}])).await?;
-    let error = refused(&sessions, "tx/deferred", json!([sql("INSERT INTO c VALUES (1)")])).await?;
+    let error = match act(&sessions, "tx/deferred", json!([sql("INSERT INTO c VALUES (1)")])).await {
+        Ok(given) => return Err(Failure(format!("a broken constraint was committed: {given}"))),
+        Err(error) => error,
+    };
+    ensure_eq!(error.kind(), ErrorKind::Reset);
+    let error = error.to_string();
     ensure!(error.starts_with("Durable Object was reset and rolled back to its last known good state because the application left the database in a state where constraints were violated: FOREIGN KEY constraint failed"), "{error}");
     let got = act(&sessions, "tx/deferred", json!([sql("SELECT count(*) FROM c"), {"op": "memory"}])).await?;
     ensure_eq!((&got[0]["rows"], &got[1]), (&json!([[0]]), &json!(1)));

@@ -18,7 +18,8 @@ use super::state::{NewAlarm, ObjectState};
 use super::storage::{AlarmRow, Storage};
 use crate::context::TransactionBody;
 use crate::{
-    Cursor, Error, ErrorKind, KvListOptions, ObjectId, Result, ServerSocket, SessionBackend, Value, WebSocket, limits,
+    Bookmark, Cursor, Error, ErrorKind, KvListOptions, ObjectId, Result, ServerSocket, SessionBackend, Value,
+    WebSocket, limits,
 };
 
 impl SessionBackend for ObjectState {
@@ -158,6 +159,18 @@ impl SessionBackend for ObjectState {
         if let Some(this) = self.this.upgrade() {
             this.linger_until(until);
         }
+    }
+
+    fn current_bookmark(&self) -> LocalBoxFuture<'static, Result<Bookmark>> {
+        Box::pin(Self::bookmark(self.this.clone(), None))
+    }
+
+    fn bookmark_for_time(&self, at: DateTime<Utc>) -> LocalBoxFuture<'static, Result<Bookmark>> {
+        Box::pin(Self::bookmark(self.this.clone(), Some(at.timestamp_millis())))
+    }
+
+    fn restore_on_next_start(&self, to: &Bookmark) -> LocalBoxFuture<'static, Result<Bookmark>> {
+        Box::pin(Self::ask_restore(self.this.clone(), to.clone()))
     }
 
     fn abort(&self, reason: &str) {

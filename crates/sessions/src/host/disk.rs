@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use isobar_base::fs::{self, SqliteFile, beside};
 
+use crate::{Error, ErrorKind};
+
 /// Opens a file to write, creating it if need be; only the owner may read it.
 pub(super) fn create_file(path: &Path, truncate: bool) -> io::Result<File> {
     let file = fs::private_file().create(true).truncate(truncate).write(true).open(path)?;
@@ -35,6 +37,15 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     std::fs::rename(&draft, path).map_err(WriteError::Write).map_err(remove)?;
     let folder = File::open(fs::parent(path)).map_err(WriteError::Write)?;
     folder.sync_all().map_err(WriteError::Sync)
+}
+
+/// A failure of a file, by its name.
+pub(in crate::host) fn failed(path: &Path, what: &str, error: &io::Error) -> Error {
+    let kind = match isobar_base::io::Class::of(error) {
+        isobar_base::io::Class::Full => ErrorKind::StorageFull,
+        _ => ErrorKind::Storage,
+    };
+    Error::new(kind, format!("{} cannot be {what}: {error}", path.display()))
 }
 
 /// Why a file was not written.

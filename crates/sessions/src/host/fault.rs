@@ -10,8 +10,11 @@ use rusqlite::ErrorCode;
 
 use crate::{Error, ErrorKind};
 
-const TRANSACTION: &str = "To execute a transaction, please use transaction() instead of the SQL BEGIN TRANSACTION or \
-                           SAVEPOINT statements. It rolls back on errors, and it works with the implicit transaction.";
+/// Text of workerd for SQL that begins or ends a transaction.
+pub(super) const TRANSACTION: &str = "To execute a transaction, please use the state.storage.transaction() or state.storage.transactionSync() \
+                                      APIs instead of the SQL BEGIN TRANSACTION or SAVEPOINT statements. The JavaScript API is safer because \
+                                      it will automatically roll back on exceptions, and because it interacts correctly with Durable Objects' \
+                                      automatic atomic write coalescing.";
 
 /// A failure of the file, not of the SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,9 +82,6 @@ pub(super) fn failure(error: &rusqlite::Error) -> Error {
     if let Some(name) = unknown_function(&message) {
         let message = format!("no such function: {name}{offset}: {}", code_name(code.extended_code));
         return Error::new(ErrorKind::Sql, message);
-    }
-    if kind == ErrorKind::NotAuthorized && message == "not authorized" {
-        return Error::new(kind, format!("not authorized: SQLITE_AUTH. {TRANSACTION}"));
     }
     Error::new(kind, format!("{message}{offset}: {}", code_name(code.extended_code)))
 }

@@ -4,6 +4,7 @@
 //! host.lock         held by the process that hosts the namespace
 //! index.db          the objects, and when to wake them (alarms): made anew from the objects when it is missing or damaged
 //! objects/ab/ab...  an object's SQLite database, once the object has stored something
+//! history/          the objects' earlier states, where they are kept
 //! journal/          the last turns of all objects, while the host runs: put back into the objects' files when it has not ended in order
 //! ```
 
@@ -13,10 +14,13 @@ mod backend;
 mod catalog;
 mod convert;
 mod disk;
+mod drain;
 mod fault;
 mod health;
+mod history;
 mod index;
 mod log;
+mod memory;
 mod options;
 mod rebuild;
 mod recovery;
@@ -33,7 +37,7 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::marker::PhantomData;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -44,6 +48,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::alarms::Alarms;
 use self::health::Health;
+use self::history::Histories;
 use self::state::Shared;
 use self::ticket::Ticket;
 use self::worker::{Job, Worker};
@@ -58,10 +63,11 @@ pub use catalog::backup;
 #[cfg(feature = "catalog")]
 pub use catalog::{
     AlarmCursor, AlarmDetails, AlarmListOptions, AlarmPage, Catalog, CatalogEntry, CatalogListOptions, CatalogPage,
-    CatalogWriter, ExportReport, ImportReport, ObjectAlarm, ObjectDetails, OnExisting, QueryBounds, TableDetails,
-    TimerDetails,
+    CatalogWriter, ExportReport, HistoryPoint, ImportReport, ObjectAlarm, ObjectDetails, ObjectHistory, OnExisting,
+    QueryBounds, RestorePoint, RestoredObject, TableDetails, TimerDetails,
 };
-pub use options::{Clock, HostOptions};
+pub use memory::AwakeObjects;
+pub use options::{Clock, HistoryOptions, HostOptions};
 
 /// Name of the lock in a host's folder: a host has it exclusively, and so has a tool that changes objects; one that looks shares it,
 /// for as long as it reads a file.
@@ -95,13 +101,17 @@ impl Host {
             root.map(|root| recovery::recover(root, &*options.journal_disk)).transpose()?.unwrap_or_default();
         let health = Health::new(root.map(Path::to_owned), options.reserve).with_withheld(withheld);
         let health = Arc::new(health);
+        let histories = Histories::open(root, options)?;
         let alarms = Alarms::open(root, options.clock.clone(), options.clock_check, &health)?;
         let shared = Arc::new(Shared {
             alarms: Arc::clone(&alarms),
             health,
+            histories,
             outgoing: Budget::new(options.outgoing_bytes),
             socket_bytes: options.socket_bytes,
             incoming_bytes: options.incoming_bytes,
+            awake: Arc::default(),
+            pauses: AtomicBool::new(false),
         });
         let scheme = IdScheme::new(namespace);
         let env = Arc::new(env);
@@ -222,6 +232,14 @@ fn acquire(file: &File) -> std::io::Result<bool> {
 
 macro_rules! namespace {
     ($host:ident) => {
+        impl<O: SessionObject> $host<O> {
+            /// Returns the number of objects that are awake, and their memory.
+            #[must_use]
+            pub fn awake(&self) -> AwakeObjects {
+                self.host.shared.awake.awake()
+            }
+        }
+
         impl<O: SessionObject> Clone for $host<O> {
             fn clone(&self) -> Self {
                 Self { host: Arc::clone(&self.host), object: PhantomData }
@@ -238,7 +256,7 @@ macro_rules! namespace {
         #[deny(clippy::missing_trait_methods)]
         impl<O: SessionObject> SessionNamespace for $host<O> {
             fn capabilities(&self) -> Capabilities {
-                Capabilities::new(true, true)
+                Capabilities::new(true, true).with_time_travel(self.host.shared.histories.is_some())
             }
             fn id_from_name(&self, name: &str) -> ObjectId {
                 self.host.scheme.from_name(name)
@@ -266,6 +284,9 @@ macro_rules! namespace {
                 let listed = self.host.ask(id, |reply| Job::Sockets(id.clone(), reply)).await;
                 listed.map_err(|error| error.during(Operation::Sockets))
             }
+            async fn drain(&self, limit: Duration) -> Result<()> {
+                self.host.drain(limit).await.map_err(|error| error.during(Operation::Drain))
+            }
         }
     };
 }
@@ -275,7 +296,7 @@ macro_rules! namespace {
 ///
 /// Divergences from Durable Objects: a call to something outside the object - a bucket, another object - does not wait for
 /// what was written before it, unless [`SessionContext::durable`](crate::SessionContext::durable) is awaited first; SQL gives all rows at once, key-value pairs are JSON, rows read are not counted,
-/// and there is no point-in-time recovery.
+/// and earlier states are kept where [`HostOptions::history`] says so.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

@@ -42,6 +42,12 @@ pub struct HostOptions {
     /// [`ErrorKind::Overloaded`](crate::ErrorKind). Default: a sixteenth of the process's soft limit of descriptors,
     /// 16 to 4096. At least one for each thread.
     pub open_objects: usize,
+    /// Memory of awake objects, in bytes, beyond which idle ones hibernate, the least recently used one first; their sockets stay
+    /// open. Busy ones stay, so a moment may see more; each thread has an equal part. Counted are, whenever an event of an object has
+    /// ended: the page cache, schema and statements of its database as SQLite measures them (a cache of 512 KiB at most, and what one
+    /// turn writes), 96 KiB for the connection, 4 KiB for the host's state, and the instance as it
+    /// [declares it](crate::SessionObject::memory). `LocalHost::awake` and `MemoryHost::awake` return the sum. Default: 512 MiB.
+    pub awake_bytes: usize,
     /// Time for which an event waits for room when every awake object is busy. Default: 5 s.
     pub wait: Duration,
     /// Bytes of disk below which an object's writes are refused with
@@ -63,6 +69,11 @@ pub struct HostOptions {
     /// size is not opened, and an [`InvalidArgument`](crate::ErrorKind::InvalidArgument) says so; a start after a crash holds the logs
     /// in memory. Default: 16 MiB.
     pub journal_bytes: u64,
+    /// History of each object, for [`SessionContext::current_bookmark`](crate::SessionContext::current_bookmark) and its neighbours. With
+    /// `None` a host in a folder keeps the histories that are kept there already, with the options of the last time, and begins none. To
+    /// end them, delete its folder `history` while no process hosts the objects, or run `isobar sessions time-travel disable`.
+    /// Default: `None`, as a history costs disk, and some syncs when an object falls asleep; a turn costs no more either way.
+    pub history: Option<HistoryOptions>,
     /// Disk of the journal.
     pub(super) journal_disk: Arc<dyn Disk>,
     /// Clock of alarms. Default: the system's clock.
@@ -80,12 +91,14 @@ impl Default for HostOptions {
             events: 4096,
             queue: 65_536,
             open_objects: usize::try_from(soft_limit() / 16).unwrap_or(4096).clamp(16, 4096),
+            awake_bytes: 512 * 1024 * 1024,
             wait: Duration::from_secs(5),
             reserve: None,
             socket_bytes: 64 * 1024 * 1024,
             outgoing_bytes: 128 * 1024 * 1024,
             incoming_bytes: 16 * 1024 * 1024,
             journal_bytes: 16 * 1024 * 1024,
+            history: None,
             journal_disk: Arc::new(SystemDisk),
             clock: Clock::default(),
             clock_check: Duration::from_secs(15),
@@ -155,6 +168,24 @@ impl HostOptions {
         self.with_open_objects(objects.max(1))
     }
 
+    /// Sets the memory of awake objects, in bytes, beyond which idle ones hibernate.
+    ///
+    /// A small object takes some 150 KB while it is awake. The databases of a host in memory are not counted: sleep does not free
+    /// them.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_sessions::memory::HostOptions;
+    /// let options = HostOptions::default().with_awake_bytes(64 << 20); // some 400 small objects
+    /// assert_eq!(options.awake_bytes, 64 * 1024 * 1024);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_awake_bytes(mut self, bytes: usize) -> Self {
+        self.awake_bytes = bytes;
+        self
+    }
+
     /// Sets how long an event waits for room when every awake object is busy.
     #[must_use]
     pub fn with_wait(mut self, wait: Duration) -> Self {
@@ -222,6 +253,21 @@ impl HostOptions {
         self
     }
 
+    /// Keeps a history of each object.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_sessions::memory::{HistoryOptions, HostOptions};
+    /// let options = HostOptions::default().with_history(HistoryOptions::default().with_max_bytes(16 << 20));
+    /// assert_eq!(options.history.map(|history| history.max_bytes), Some(16 << 20));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_history(mut self, history: HistoryOptions) -> Self {
+        self.history = Some(history);
+        self
+    }
+
     /// Options of the threads' journals; `None` where each turn syncs its object's file.
     ///
     /// # Errors
@@ -259,6 +305,50 @@ impl HostOptions {
     #[must_use]
     pub fn with_clock_check(mut self, interval: Duration) -> Self {
         self.clock_check = interval;
+        self
+    }
+}
+
+/// Bounds of the history of each object of a host. What passes either is forgotten, the oldest states first, when more of the object's
+/// history is written: while it falls asleep after it has changed, say.
+///
+/// ```
+/// use std::time::Duration;
+/// # #[cfg(feature = "local")]
+/// use isobar_sessions::local::HistoryOptions;
+/// # #[cfg(not(feature = "local"))]
+/// # use isobar_sessions::memory::HistoryOptions;
+///
+/// let week = HistoryOptions::default().with_max_age(Duration::from_secs(7 * 24 * 60 * 60));
+/// assert_eq!(week.max_bytes, 64 << 20);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HistoryOptions {
+    /// Age of the oldest state that is kept, by the time at which another one followed it. Default: 30 days, as Cloudflare.
+    pub max_age: Duration,
+    /// Bytes of the differences between the states of one object. A turn that changes a row or a key takes some hundreds. Default: 64 MiB.
+    pub max_bytes: u64,
+}
+
+impl Default for HistoryOptions {
+    fn default() -> Self {
+        Self { max_age: Duration::from_secs(30 * 24 * 60 * 60), max_bytes: 64 << 20 }
+    }
+}
+
+impl HistoryOptions {
+    /// Sets the age of the oldest state that is kept.
+    #[must_use]
+    pub fn with_max_age(mut self, age: Duration) -> Self {
+        self.max_age = age;
+        self
+    }
+
+    /// Sets the bytes that the history of one object may have.
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
         self
     }
 }

@@ -13,13 +13,16 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono::DateTime;
 use isobar_base::fs::{SqliteFile, beside};
 use rusqlite::{Connection, params};
 
 use super::disk;
 use super::fault::Fault;
 use super::health::Health;
+use super::history::Histories;
 use super::index::{failure, open, wakeups};
+use super::options::Clock;
 use super::storage::Storage;
 use crate::{Error, ErrorKind, Result};
 
@@ -61,12 +64,15 @@ pub(super) fn open_index(root: &Path, health: &Arc<Health>, now: i64) -> Result<
         }
         Err(error) => return Err(failure(&error, Some(root))),
     };
-    let objects = files(&root.join(disk::OBJECTS));
+    let folder = root.join(disk::OBJECTS);
+    let clock = Clock::new(move || DateTime::from_timestamp_millis(now).unwrap_or_default());
+    let histories = Histories::find(root, clock)?;
+    let _objects =
+        fill(&index, files(&folder), health, histories.as_ref(), now).map_err(|error| failure(&error, Some(root)))?;
     #[cfg(feature = "tracing")]
-    if !objects.is_empty() {
-        tracing::warn!(root = %root.display(), objects = objects.len(), "the index of session objects is completed from their files");
+    if _objects > 0 {
+        tracing::warn!(root = %root.display(), objects = _objects, "the index of session objects was completed from their files");
     }
-    fill(&index, &objects, health, now).map_err(|error| failure(&error, Some(root)))?;
     Ok((index, HashSet::new()))
 }
 
@@ -129,29 +135,36 @@ fn put_aside(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The objects that have files.
-fn files(objects: &Path) -> Vec<([u8; 32], PathBuf)> {
+/// The objects that have files, as they are found: there may be millions.
+fn files(objects: &Path) -> impl Iterator<Item = ([u8; 32], PathBuf)> {
     let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let object = |path: PathBuf| {
         let name = path.file_name()?.to_str()?.strip_suffix(".db")?.to_owned();
         let id = hex::decode(name).ok()?.try_into().ok()?;
         Some((id, path))
     };
-    entries(objects).flat_map(|shard| entries(&shard).collect::<Vec<_>>()).filter_map(object).collect()
+    entries(objects).flat_map(move |shard| entries(&shard)).filter_map(object)
 }
 
-/// Enters every object with a file, all or none. An alarm that the index has already stays where it is earlier.
-fn fill(index: &Connection, objects: &[([u8; 32], PathBuf)], health: &Arc<Health>, now: i64) -> rusqlite::Result<()> {
+/// Enters every object with a file, all or none, and returns their number. An alarm that the index has already stays where it is earlier.
+fn fill(
+    index: &Connection,
+    objects: impl Iterator<Item = ([u8; 32], PathBuf)>,
+    health: &Arc<Health>,
+    histories: Option<&Arc<Histories>>,
+    now: i64,
+) -> rusqlite::Result<u64> {
     let transaction = index.unchecked_transaction()?;
+    let mut entered = 0;
     for (id, path) in objects {
-        let open = || Storage::open(path, health, None, || Ok(false));
-        let read = health.check_withheld(id).and_then(|()| open()).and_then(|object| {
+        let open = || Storage::open(&path, health, None, histories, || Ok(false));
+        let read = health.check_withheld(&id).and_then(|()| open()).and_then(|object| {
             let alarm = object.alarm()?;
             let made = alarm.and_then(|row| row.made);
             Ok((object.is_file(), object.object_name()?, alarm.map(|row| row.due), made)) // an empty file has stored nothing
         });
         let (is_file, name, due, made) = read.unwrap_or_else(|error| {
-            health.mark_damaged(id, &error.to_string());
+            health.mark_damaged(&id, &error.to_string());
             (true, None, Some(now), Some(now))
         });
         if is_file {
@@ -159,8 +172,10 @@ fn fill(index: &Connection, objects: &[([u8; 32], PathBuf)], health: &Arc<Health
                        ON CONFLICT (id) DO UPDATE SET stored = 1, name = coalesce(name, ?2),
                            alarm = coalesce(min(alarm, ?3), alarm, ?3), made = coalesce(made, ?4)";
             transaction.execute(sql, params![id, name, due, made])?;
+            entered += 1;
         }
     }
     transaction.pragma_update(None, "user_version", WHOLE)?;
-    transaction.commit()
+    transaction.commit()?;
+    Ok(entered)
 }

@@ -6,6 +6,8 @@
 //! wakes nobody.
 
 use std::rc::{Rc, Weak};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -20,6 +22,8 @@ use crate::{
 
 /// Events in flight beyond which an object's sockets wait.
 const MESSAGES_IN_FLIGHT: usize = 256;
+/// Longest pause of a socket between two looks: a host that has given up draining tells nobody.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 impl SocketEvent {
     /// Runs the object's handler for it; what has ended is forgotten then.
@@ -107,7 +111,8 @@ impl ObjectState {
                     // A client that is quicker than the object waits in its channel, which has a bound.
                     let bytes = message.as_bytes().len();
                     self.wait_while(|state| {
-                        state.in_flight() >= MESSAGES_IN_FLIGHT
+                        state.shared.pauses.load(Ordering::SeqCst)
+                            || state.in_flight() >= MESSAGES_IN_FLIGHT
                             || (state.incoming.get() > 0 && state.incoming.get() + bytes > state.shared.incoming_bytes)
                     })
                     .await;
@@ -124,10 +129,10 @@ impl ObjectState {
         }
     }
 
-    /// Waits while this holds, and looks again whenever an event of the object ends.
+    /// Waits while this holds, and looks again whenever an event of the object ends, and now and then.
     async fn wait_while(&self, holds: impl Fn(&Self) -> bool) {
         while self.broken().is_none() && holds(self) {
-            self.event_ended.notified().await;
+            drop(tokio::time::timeout(LOOK_AGAIN, self.event_ended.notified()).await);
         }
     }
 

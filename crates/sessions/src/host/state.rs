@@ -19,6 +19,7 @@
 mod alarm;
 mod event;
 mod held;
+mod past;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -37,7 +39,9 @@ pub(super) use self::alarm::NewAlarm;
 use self::event::Event;
 use super::alarms::Alarms;
 use super::health::Health;
+use super::history::Histories;
 use super::log::Log;
+use super::memory::{Share, Total};
 use super::socket::{Outgoing, Socket, SocketEvent};
 use super::storage::Storage;
 use crate::pipe::Budget;
@@ -50,12 +54,18 @@ type Dispatch = Rc<dyn Fn(SocketEvent) -> LocalBoxFuture<'static, ()>>;
 pub(super) struct Shared {
     pub(super) alarms: Arc<Alarms>,
     pub(super) health: Arc<Health>,
+    /// Histories of the objects, where they are kept.
+    pub(super) histories: Option<Arc<Histories>>,
     /// Budget of data that waits to be sent to all clients together.
     pub(super) outgoing: Arc<Budget>,
     /// Limit of data that waits to be sent to one client, in bytes.
     pub(super) socket_bytes: usize,
     /// Limit of data handed to an object's handlers that have not ended, in bytes.
     pub(super) incoming_bytes: usize,
+    /// Memory of the objects of all threads that are awake.
+    pub(super) awake: Arc<Total>,
+    /// Messages of sockets are held back: the host drains.
+    pub(super) pauses: AtomicBool,
 }
 
 /// An object as its host keeps it, across hibernation.
@@ -65,6 +75,8 @@ pub(super) struct ObjectState {
     path: Option<PathBuf>,
     /// Shared with the states before and after this one: an object has one connection.
     storage: Rc<RefCell<Option<Storage>>>,
+    /// Memory of the object, while it is awake; shared like the connection.
+    pub(super) share: Rc<Share>,
     pub(super) shared: Arc<Shared>,
     /// The thread's journal, if it has one.
     log: Option<Rc<Log>>,
@@ -111,8 +123,14 @@ pub(super) struct ObjectState {
 }
 
 impl ObjectState {
-    pub(super) fn new(id: ObjectId, path: Option<PathBuf>, shared: Arc<Shared>, log: Option<Rc<Log>>) -> Rc<Self> {
-        Self::on(id, path, shared, log, Rc::default())
+    pub(super) fn new(
+        id: ObjectId,
+        path: Option<PathBuf>,
+        shared: Arc<Shared>,
+        log: Option<Rc<Log>>,
+        share: Rc<Share>,
+    ) -> Rc<Self> {
+        Self::on(id, path, shared, log, share, Rc::default())
     }
 
     fn on(
@@ -120,6 +138,7 @@ impl ObjectState {
         path: Option<PathBuf>,
         shared: Arc<Shared>,
         log: Option<Rc<Log>>,
+        share: Rc<Share>,
         storage: Rc<RefCell<Option<Storage>>>,
     ) -> Rc<Self> {
         Rc::new_cyclic(|this| Self {
@@ -127,6 +146,7 @@ impl ObjectState {
             this: this.clone(),
             path,
             storage,
+            share,
             shared,
             log,
             dispatch: RefCell::default(),
@@ -159,7 +179,8 @@ impl ObjectState {
     /// A new state on the database of this one, whose instance is gone.
     pub(super) fn successor(&self) -> Rc<Self> {
         let storage = Rc::clone(&self.storage);
-        Self::on(self.id.clone(), self.path.clone(), Arc::clone(&self.shared), self.log.clone(), storage)
+        let share = Rc::clone(&self.share);
+        Self::on(self.id.clone(), self.path.clone(), Arc::clone(&self.shared), self.log.clone(), share, storage)
     }
 
     /// Sets the receiver of the sockets' events.
@@ -202,11 +223,26 @@ impl ObjectState {
         !self.sockets.borrow().is_empty()
     }
 
-    /// Closes the database of a dormant object; one in memory stays.
+    /// Closes the database of a dormant object; one in memory stays, as if it were opened anew.
     pub(super) fn close_storage(&self) {
+        self.wake_for_restore();
         if self.path.is_some() {
             let storage = self.storage.borrow_mut().take();
             drop(storage); // not while it is borrowed: the journal is synced, and others are released
+        } else if let Some(storage) = &*self.storage.borrow()
+            && storage.renew().is_err()
+        {
+            storage.condemn();
+        }
+        self.share.release();
+    }
+
+    /// Measures the memory of an object that is awake.
+    fn measure(&self) {
+        if self.broken.borrow().is_none()
+            && let Ok(storage) = self.storage.try_borrow()
+        {
+            self.share.measure(storage.as_ref().map_or(0, Storage::memory_bytes));
         }
     }
 
@@ -259,6 +295,7 @@ impl ObjectState {
         if let Some(storage) = &*self.storage.borrow() {
             storage.roll_back();
         }
+        self.wake_for_restore();
         self.drop_unsound();
         self.outbox.borrow_mut().clear();
         self.held.borrow_mut().clear();
@@ -388,12 +425,15 @@ impl ObjectState {
             open.condemn();
         }
         drop(storage);
-        if has_news? {
-            let draft = self.storage.borrow_mut().take();
-            let file = draft.map(|draft| draft.publish(self.id.name())).transpose()?;
-            *self.storage.borrow_mut() = file;
-            self.shared.alarms.set_stored(self.id.as_bytes());
-        }
+        if has_news? { self.publish() } else { Ok(()) }
+    }
+
+    /// Makes the draft a file.
+    fn publish(&self) -> Result<()> {
+        let draft = self.storage.borrow_mut().take();
+        let file = draft.map(|draft| draft.publish(self.id.name())).transpose()?;
+        *self.storage.borrow_mut() = file;
+        self.shared.alarms.set_stored(self.id.as_bytes());
         Ok(())
     }
 
@@ -424,12 +464,14 @@ impl ObjectState {
         }
         let id = self.id.as_bytes();
         let shared = &self.shared;
+        let log = self.log.as_ref();
+        let histories = shared.histories.as_ref();
         let opened = match &self.path {
             Some(path) => shared
                 .health
                 .check_withheld(id)
-                .and_then(|()| Storage::open(path, &shared.health, self.log.as_ref(), || shared.alarms.is_stored(id))),
-            None => Storage::memory(&shared.health),
+                .and_then(|()| Storage::open(path, &shared.health, log, histories, || shared.alarms.is_stored(id))),
+            None => Storage::memory(&shared.health, histories),
         };
         let opened = opened.inspect_err(|error| {
             if error.kind() == ErrorKind::Damaged {

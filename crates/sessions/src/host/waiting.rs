@@ -28,6 +28,11 @@ impl<T> Default for Waiting<T> {
 }
 
 impl<T> Waiting<T> {
+    /// Number of jobs that wait.
+    pub(super) fn len(&self) -> usize {
+        self.jobs.values().map(VecDeque::len).sum()
+    }
+
     /// Whether no job waits.
     pub(super) fn is_empty(&self) -> bool {
         self.jobs.is_empty()
@@ -140,6 +145,7 @@ mod tests {
         for (object, job) in [(1, "a"), (2, "b"), (1, "c"), (2, "d"), (3, "e")] {
             waiting.push(id(object), job);
         }
+        assert_eq!(waiting.len(), 5);
         assert!(waiting.wake(&id(2)) && !waiting.wake(&id(9)));
         assert_eq!(waiting.next(|_| false), Some(id(2)));
         assert_eq!(waiting.take(&id(2)), ["b", "d"]);

@@ -7,10 +7,14 @@
 //! **Awake objects are bounded** ([`HostOptions::open_objects`]), as each has a file open. When another one is to wake, the one
 //! that has been idle for longest is put to sleep: its instance is dropped and its file closed, its sockets stay. If all are
 //! busy, the job waits, in the order of objects ([`waiting`](super::waiting)), and is refused after [`HostOptions::wait`]. Jobs
-//! of objects that are awake overtake those that wait.
+//! of objects that are awake overtake those that wait. While they have more memory than [`HostOptions::awake_bytes`], idle ones sleep.
 //!
 //! **Syncs are shared.** The loop prefers jobs over the journal: only when the thread has nothing else to run is the journal
 //! synced, once for all turns that have committed meanwhile. The more load, the more turns share a sync.
+
+mod alarm;
+mod drain;
+mod job;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -25,41 +29,18 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use isobar_sqlite::journal::JournalOptions;
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 
-use super::alarms;
+use self::alarm::run_alarm;
+pub(super) use self::job::Job;
 use super::disk;
 use super::log::Log;
+use super::memory::Memory;
 use super::options::HostOptions;
 use super::socket::SocketEvent;
 use super::state::{ObjectState, Shared};
-use super::storage::AlarmRow;
-use super::ticket::Ticket;
 use super::waiting::Waiting;
-use crate::{
-    Error, ErrorKind, ObjectId, Request, Response, Result, SessionContext, SessionObject, SocketDetails, limits,
-};
-
-/// How long after it could not be read an object's alarm is looked at again.
-const LOOK_AGAIN: i64 = 2_000;
-/// How long after its object was found to be damaged.
-const LOOK_AGAIN_AT_DAMAGE: i64 = 60_000;
-
-/// A task for a thread.
-pub(super) enum Job {
-    Fetch(ObjectId, Box<Request>, oneshot::Sender<Result<Response>>, Ticket),
-    Alarm(ObjectId),
-    Evict(ObjectId, oneshot::Sender<Result<()>>),
-    Sockets(ObjectId, oneshot::Sender<Result<Vec<SocketDetails>>>),
-    Stop,
-}
-
-impl Job {
-    /// Whether the caller has gone.
-    fn is_abandoned(&self) -> bool {
-        matches!(self, Self::Fetch(_, _, reply, _) if reply.is_closed())
-    }
-}
+use crate::{Error, ErrorKind, ObjectId, Result, SessionContext, SessionObject, SocketDetails, limits};
 
 /// A thread's objects.
 pub(super) struct Worker<O: SessionObject> {
@@ -82,6 +63,8 @@ struct ThreadObjects<O: SessionObject> {
     slots: RefCell<HashMap<[u8; 32], Rc<Slot<O>>>>,
     awake: RefCell<HashSet<[u8; 32]>>,
     limit: usize,
+    memory: Rc<Memory>,
+    is_shedding: Cell<bool>,
     /// Jobs that wait until their object may be awake, and since when.
     waiting: RefCell<Waiting<(Instant, Job)>>,
     /// An object may have become idle.
@@ -107,7 +90,9 @@ impl<O: SessionObject> Worker<O> {
         options: HostOptions,
         journal: Option<JournalOptions>,
     ) -> Self {
-        let limit = (options.open_objects / options.threads.max(1)).max(1);
+        let threads = options.threads.max(1);
+        let limit = (options.open_objects / threads).max(1);
+        let memory = Memory::new(options.awake_bytes / threads, &shared.awake);
         let log = root
             .as_ref()
             .zip(journal)
@@ -121,6 +106,8 @@ impl<O: SessionObject> Worker<O> {
             slots: RefCell::default(),
             awake: RefCell::default(),
             limit,
+            memory,
+            is_shedding: Cell::new(false),
             waiting: RefCell::default(),
             room: Notify::new(),
         });
@@ -146,6 +133,7 @@ impl<O: SessionObject> Worker<O> {
                     () = objects.quiet() => objects.flush(),
                     _ = ticks.tick() => {
                         objects.hibernate(self.options.idle);
+                        objects.shed();
                         self.refuse_overdue();
                         self.take_waiting();
                     }
@@ -236,7 +224,7 @@ impl<O: SessionObject> Worker<O> {
                 let request = AssertUnwindSafe(async move {
                     drop(reply.send(answer.await));
                     drop(ticket);
-                    objects.room.notify_one();
+                    objects.event_ended();
                 });
                 // The object is reset by the panic of a handler; another one ends this request alone.
                 self.requests.push(request.catch_unwind().map(drop).boxed_local());
@@ -250,7 +238,7 @@ impl<O: SessionObject> Worker<O> {
                 tokio::task::spawn_local(async move {
                     run_alarm(&slot.0).await;
                     drop(slot);
-                    objects.room.notify_one();
+                    objects.event_ended();
                 });
             }
             Job::Evict(id, reply) => {
@@ -267,6 +255,8 @@ impl<O: SessionObject> Worker<O> {
                 });
             }
             Job::Sockets(id, reply) => drop(reply.send(Ok(self.objects.sockets(&id)))),
+            Job::Finish(until, done) => self.objects.finish(until, done),
+            Job::GoAway(until, done) => self.objects.go_away(until, done),
             Job::Stop => {}
         }
         None
@@ -309,7 +299,7 @@ impl<O: SessionObject> ThreadObjects<O> {
             Some(broken) => broken.state.successor(),
             None => {
                 let path = self.folder.as_ref().map(|folder| disk::object_file(folder, id.as_bytes()));
-                ObjectState::new(id.clone(), path, Arc::clone(&self.shared), self.log.clone())
+                ObjectState::new(id.clone(), path, Arc::clone(&self.shared), self.log.clone(), self.memory.share())
             }
         };
         let env = self.env.clone();
@@ -330,21 +320,13 @@ impl<O: SessionObject> ThreadObjects<O> {
         slot
     }
 
-    /// Lets the object be awake, if need be in place of the one that has been idle for longest. One that an idle connection keeps
-    /// in memory goes after all others. Returns whether there is room.
+    /// Lets the object be awake, if need be in place of the one that has been idle for longest. Returns whether there is room.
     fn admit(self: &Rc<Self>, id: &[u8; 32]) -> bool {
         if self.awake.borrow().contains(id) {
             return true;
         }
         if self.awake.borrow().len() >= self.limit {
-            let longest = {
-                let slots = self.slots.borrow();
-                let mut awake = self.awake.borrow_mut();
-                awake.retain(|id| slots.contains_key(id)); // a caller may go before its event begins
-                let idle = awake.iter().filter_map(|id| slots.get(id)).filter(|slot| slot.is_idle());
-                idle.max_by_key(|slot| (!slot.state.is_lingering(), slot.state.idle_for())).cloned()
-            };
-            let Some(longest) = longest else { return false };
+            let Some(longest) = self.longest_idle() else { return false };
             self.put_to_sleep(&longest);
         }
         self.awake.borrow_mut().insert(*id);
@@ -352,6 +334,38 @@ impl<O: SessionObject> ThreadObjects<O> {
             self.room.notify_one();
         }
         true
+    }
+
+    /// The awake object that has been idle for longest; one that an idle connection keeps in memory comes after all others.
+    fn longest_idle(&self) -> Option<Rc<Slot<O>>> {
+        let slots = self.slots.borrow();
+        let mut awake = self.awake.borrow_mut();
+        awake.retain(|id| slots.contains_key(id)); // a caller may go before its event begins
+        let idle = awake.iter().filter_map(|id| slots.get(id)).filter(|slot| slot.is_idle());
+        idle.max_by_key(|slot| (!slot.state.is_lingering(), slot.state.idle_for())).cloned()
+    }
+
+    /// An object may be idle now: lets others have its room, and its memory if they have too much.
+    fn event_ended(self: &Rc<Self>) {
+        self.room.notify_one();
+        self.shed();
+    }
+
+    /// Puts idle objects to sleep while those that are awake have more memory than they may, other tasks in between.
+    fn shed(self: &Rc<Self>) {
+        if !self.memory.is_over() || self.is_shedding.replace(true) {
+            return;
+        }
+        let objects = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            while objects.memory.is_over() {
+                let Some(longest) = objects.longest_idle() else { break };
+                objects.put_to_sleep(&longest);
+                tokio::task::yield_now().await;
+            }
+            objects.is_shedding.set(false);
+            objects.room.notify_one();
+        });
     }
 
     /// Drops an idle object's instance and its connection; forgets it where nothing in memory belongs to it.
@@ -402,7 +416,7 @@ impl<O: SessionObject> ThreadObjects<O> {
             }
             state.incoming.set(state.incoming.get() - bytes);
             state.event_ended.notify_waiters();
-            objects.room.notify_one();
+            objects.event_ended();
         });
     }
 }
@@ -421,6 +435,11 @@ impl<O: SessionObject> Slot<O> {
         self.claims.get() == 0 && self.state.in_flight() == 0
     }
 
+    /// Restores an earlier state, if that was asked for and no instance runs.
+    fn settle_restore(&self) -> Result<()> {
+        if self.instance.borrow().is_some() { Ok(()) } else { self.state.settle_restore() }
+    }
+
     fn claim(self: &Rc<Self>) -> Claim<O> {
         self.claims.set(self.claims.get() + 1);
         Claim(Rc::clone(self))
@@ -434,7 +453,9 @@ impl<O: SessionObject> Slot<O> {
         let slot = Rc::clone(self);
         let event = self.state.event(async move {
             let object = slot.instance().await?;
-            work(object).await
+            let result = work(Rc::clone(&object)).await;
+            slot.state.share.declare(object.memory());
+            result
         });
         Box::pin(event)
     }
@@ -445,8 +466,11 @@ impl<O: SessionObject> Slot<O> {
             .get_or_insert_with(|| {
                 let state = Rc::clone(&self.state);
                 let env = self.env.clone();
+                // At once: an alarm that comes now is to see the earlier state.
+                let settled = state.settle_restore();
                 // A task of its own: while `start` holds the gate, the events that wait for it are not polled.
                 let task = tokio::task::spawn_local(async move {
+                    settled.inspect_err(|error| state.break_with(error.clone()))?;
                     let context = SessionContext::new(Rc::clone(&state) as _);
                     let limit = Duration::from_secs(limits::BLOCK_SECONDS);
                     let started =
@@ -470,58 +494,5 @@ impl<O: SessionObject> Slot<O> {
             self.state.break_with(Error::new(ErrorKind::Reset, "the session object panicked while it was dropped"));
         }
         self.state.close_storage();
-    }
-}
-
-/// Runs an object's alarm if it is due; decides what becomes of it.
-async fn run_alarm<O: SessionObject>(slot: &Rc<Slot<O>>) {
-    let state = Rc::clone(&slot.state);
-    let now = state.shared.alarms.now();
-    if state.shared.health.check_write().is_err() {
-        // The handler could store nothing, and its failures would use up the alarm's retries.
-        return state.wake_at(Some(now + LOOK_AGAIN));
-    }
-    let row = match state.stored_alarm() {
-        Ok(Some(row)) if row.due <= now => row,
-        Ok(later) => return state.wake_at(later.map(|row| row.due)),
-        Err(error) => {
-            #[cfg(feature = "tracing")]
-            tracing::error!(%error, object = %crate::SessionBackend::id(&*state), "an alarm could not be read");
-            let pause = if error.kind() == ErrorKind::Damaged { LOOK_AGAIN_AT_DAMAGE } else { LOOK_AGAIN };
-            return state.wake_at(Some(now + pause));
-        }
-    };
-    if !state.claim_alarm() {
-        return; // one is in flight: its end looks at the stored alarm
-    }
-    let info = alarms::info(row.scheduled, row.retries);
-    let running = Rc::clone(&state);
-    let handled = slot.event(async move |object: Rc<O>| {
-        running.begin_alarm(); // not before: `start` sees the alarm as it is set
-        object.alarm(info).await
-    });
-    let result = handled.await;
-    let is_unkept = result
-        .as_ref()
-        .is_err_and(|error| matches!(error.kind(), ErrorKind::Storage | ErrorKind::StorageFull | ErrorKind::Damaged));
-    if is_unkept && state.broken().is_some() {
-        // The disk's failure, not the alarm's: it does not count, and the row is still there.
-        state.release_alarm();
-        return state.wake_at(Some(state.shared.alarms.now() + LOOK_AGAIN));
-    }
-    let next = result.err().and_then(|_error| {
-        let delay = alarms::retry_delay(row.retries, isobar_base::random::fraction().unwrap_or(0.0));
-        #[cfg(feature = "tracing")]
-        tracing::warn!(error = %_error, retries = row.retries, gives_up = delay.is_none(), "an alarm failed");
-        let now = state.shared.alarms.now();
-        let due = now + i64::try_from(delay?.as_millis()).unwrap_or(i64::MAX);
-        Some(AlarmRow { scheduled: row.scheduled, due, retries: row.retries + 1, made: Some(now) })
-    });
-    if let Err(error) = state.end_alarm(row, next) {
-        // The disk's failure, say: it does not count, and the row is still there, so the alarm runs again.
-        #[cfg(feature = "tracing")]
-        tracing::error!(%error, object = %crate::SessionBackend::id(&*state), "the end of an alarm was not stored");
-        state.break_with(error);
-        state.wake_at(Some(state.shared.alarms.now() + LOOK_AGAIN));
     }
 }

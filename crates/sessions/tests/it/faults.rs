@@ -338,6 +338,57 @@ async fn alarm_is_not_delayed_by_a_clock_that_was_ahead() {
     tokio::time::timeout(Duration::from_secs(15), ran).await.expect("the alarm runs after the restart");
 }
 
+/// A clock that is this many minutes ahead of the system's.
+fn shifted(minutes: &Arc<AtomicI64>) -> Clock {
+    let minutes = Arc::clone(minutes);
+    Clock::new(move || Utc::now() + chrono::Duration::minutes(minutes.load(Ordering::Relaxed)))
+}
+
+/// Waits until the object's alarm has run this many times.
+async fn alarms_ran(host: &LocalHost<Probe>, object: &str, times: usize) {
+    let entries = json!([{"op": "caught", "do": {"op": "sql", "sql": "SELECT count(*) FROM alarms"}}]);
+    let ran = async {
+        while act(host, object, entries.clone()).await[0]["ok"]["rows"] != json!([[times]]) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ran).await.expect("the alarm runs");
+}
+
+#[tokio::test]
+async fn alarm_does_not_wait_for_an_hour_that_the_clock_jumps_backwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let minutes: Arc<AtomicI64> = Arc::default();
+    let options = options().with_clock(shifted(&minutes)).with_clock_check(Duration::from_millis(20));
+    let host = LocalHost::<Probe>::open(folder.path(), "Probe", &options, || ()).unwrap();
+    act(&host, "a", json!([{"op": "set alarm", "in": 700}])).await;
+    act(&host, "dormant", json!([{"op": "set alarm", "in": 700}])).await;
+    host.evict(&host.id("dormant")).await.unwrap();
+    minutes.store(-60, Ordering::Relaxed);
+    alarms_ran(&host, "a", 1).await;
+    alarms_ran(&host, "dormant", 1).await;
+}
+
+#[tokio::test]
+async fn alarms_come_right_again_when_the_clock_jumps_a_year_forward_and_back() {
+    const YEAR: i64 = 365 * 24 * 60;
+    let folder = tempfile::tempdir().unwrap();
+    let minutes: Arc<AtomicI64> = Arc::default();
+    let options = options().with_clock(shifted(&minutes)).with_clock_check(Duration::from_millis(20));
+    let host = LocalHost::<Probe>::open(folder.path(), "Probe", &options, || ()).unwrap();
+    act(&host, "in a month", json!([{"op": "set alarm", "in": 30 * 86_400_000i64}])).await;
+    act(&host, "in two years", json!([{"op": "set alarm", "in": 730 * 86_400_000i64}])).await;
+    minutes.store(YEAR, Ordering::Relaxed);
+    alarms_ran(&host, "in a month", 1).await; // its time has come, by the clock
+    minutes.store(0, Ordering::Relaxed);
+    act(&host, "soon", json!([{"op": "set alarm", "in": 100}])).await;
+    alarms_ran(&host, "soon", 1).await;
+    act(&host, "in a month", json!([{"op": "set alarm", "in": 100}])).await;
+    alarms_ran(&host, "in a month", 2).await;
+    let left = act(&host, "in two years", json!([{"op": "alarm"}])).await[0].as_i64().unwrap();
+    assert!((729..=730).contains(&(left / 86_400_000)), "{left} ms are left of two years");
+}
+
 #[tokio::test]
 async fn more_objects_than_may_be_awake_are_served_one_after_the_other() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,15 +1,21 @@
 //! The conformance kit on every host, and what is particular to the local one.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and say what it has measured")]
 
 mod alarms;
+mod awake;
 mod backup;
 mod catalog;
+mod drain;
 mod faults;
 mod flood;
 #[cfg(target_os = "linux")]
 mod growth;
+mod history;
 mod journal;
+mod overload;
 mod restart;
+#[cfg(target_os = "linux")]
+mod scale;
 mod scheduler;
 mod sockets;
 mod timers;
@@ -19,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isobar_sessions::conformance::{self, Probe};
-use isobar_sessions::local::{HostOptions, LocalHost};
+use isobar_sessions::local::{HistoryOptions, HostOptions, LocalHost};
 use isobar_sessions::memory::MemoryHost;
 use isobar_sessions::mock::MockNamespace;
 use isobar_sessions::{Body, Error, ErrorKind, Message, SessionNamespace, SessionNamespaceExt};
@@ -37,13 +43,35 @@ async fn local_conforms() {
     conformance::run(async || Arc::new(host.clone()) as _).await.assert_green();
 }
 
+fn with_history() -> HostOptions {
+    HostOptions::default().with_history(HistoryOptions::default())
+}
+
+#[tokio::test]
+async fn memory_with_a_history_conforms() {
+    let host = MemoryHost::<Probe>::with_options("Probe", &with_history(), || ()).unwrap();
+    let report = conformance::run(async || Arc::new(host.clone()) as _).await;
+    assert!(host.capabilities().time_travel);
+    assert_eq!(report.passed(), report.outcomes.len(), "{report}");
+}
+
+#[tokio::test]
+async fn local_with_histories_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = LocalHost::<Probe>::open(folder.path(), "Probe", &with_history(), || ()).unwrap();
+    let report = conformance::run(async || Arc::new(host.clone()) as _).await;
+    assert!(host.capabilities().time_travel);
+    assert_eq!(report.passed(), report.outcomes.len(), "{report}");
+}
+
 #[tokio::test]
 async fn local_conforms_when_objects_hibernate_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let options = HostOptions::default().with_idle(Duration::ZERO);
     let host = LocalHost::<Probe>::open(folder.path(), "Probe", &options, || ()).unwrap();
     let report = conformance::run(async || Arc::new(host.clone()) as _).await;
-    // What is in an instance's memory, or belongs to sockets that there are not yet, is gone sooner here; nothing else.
+    // What is in the memory of an instance or of its connection, or belongs to sockets that there are not yet, is gone sooner here;
+    // nothing else.
     let failed: Vec<_> = report
         .outcomes
         .iter()
@@ -55,6 +83,7 @@ async fn local_conforms_when_objects_hibernate_at_once() {
                 "an_objects_error_reaches_its_caller",
                 "events_interleave_at_awaits",
                 "an_auto_response_does_not_wake_the_object",
+                "changes_count_what_the_object_has_written",
             ]
             .contains(name)
         })

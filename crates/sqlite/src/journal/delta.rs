@@ -16,7 +16,7 @@ const GAP: usize = 2;
 
 /// Appends to `out` what turns `old` into `new`, two pages of the same length: runs of changed bytes, each with the number of bytes
 /// that are equal before it.
-pub(super) fn encode(old: &[u8], new: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn encode(old: &[u8], new: &[u8], out: &mut Vec<u8>) {
     debug_assert_eq!(old.len(), new.len(), "both are pages of one database");
     let mut runs = Vec::new();
     let units = old.chunks(UNIT).zip(new.chunks(UNIT)).map(|(old, new)| old != new);
@@ -39,7 +39,7 @@ pub(super) fn encode(old: &[u8], new: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Applies to `page` what [`encode`] has written; `None` if it does not fit. `input` is left behind it.
-pub(super) fn apply(page: &mut [u8], input: &mut &[u8]) -> Option<()> {
+pub(crate) fn apply(page: &mut [u8], input: &mut &[u8]) -> Option<()> {
     let runs = varint::take(input)?;
     let mut at = 0_usize;
     for _ in 0..runs {

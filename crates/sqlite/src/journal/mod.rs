@@ -61,7 +61,7 @@
 //! same moment would each pay for one. Why not SQLite's own log: it is one for each database. Why differences: a
 //! commit of one row changes some dozens of bytes of a page of 4,096.
 
-mod delta;
+pub(crate) mod delta;
 mod disk;
 mod follower;
 mod format;

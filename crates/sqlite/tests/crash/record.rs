@@ -29,10 +29,14 @@ pub(crate) enum Op {
     Step(usize),
 }
 
-#[derive(Debug)]
+/// Sees each operation when it is done.
+type Watch = Box<dyn FnMut(&Op) + Send>;
+
 struct Recording {
     root: PathBuf,
     ops: Vec<Op>,
+    /// Takes the operations in place of `ops`.
+    watch: Option<Watch>,
 }
 
 /// One at a time: SQLite's VFS is the process's.
@@ -45,7 +49,14 @@ pub(crate) fn folder() -> tempfile::TempDir {
 }
 
 pub(crate) fn start(root: &Path) {
-    *RECORDING.lock().unwrap() = Some(Recording { root: root.to_owned(), ops: Vec::new() });
+    *RECORDING.lock().unwrap() = Some(Recording { root: root.to_owned(), ops: Vec::new(), watch: None });
+}
+
+/// Shows each operation below this folder in place of recording it.
+#[allow(dead_code, reason = "the tests of isobar-sessions end a process at chosen operations")]
+pub(crate) fn watch(root: &Path, watch: impl FnMut(&Op) + Send + 'static) {
+    *RECORDING.lock().unwrap() =
+        Some(Recording { root: root.to_owned(), ops: Vec::new(), watch: Some(Box::new(watch)) });
 }
 
 pub(crate) fn stop() -> Vec<Op> {
@@ -73,7 +84,13 @@ fn record_all(path: &Path, work: impl FnOnce(PathBuf, &mut Vec<Op>) -> io::Resul
     let mut recording = RECORDING.lock().unwrap();
     let mut ignored = Vec::new();
     match recording.as_mut().map(|recording| (path.strip_prefix(&recording.root).map(Path::to_owned), recording)) {
-        Some((Ok(path), recording)) => work(path, &mut recording.ops),
+        Some((Ok(path), recording)) => {
+            let result = work(path, &mut recording.ops);
+            if let Some(watch) = &mut recording.watch {
+                recording.ops.drain(..).for_each(|op| watch(&op));
+            }
+            result
+        }
         _ => work(path.to_owned(), &mut ignored),
     }
 }

@@ -1,11 +1,13 @@
 //! A running platform, and its client.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use futures_util::{SinkExt, StreamExt};
+use isobar_db::{PostgresDatabase, QueryableExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -38,6 +40,7 @@ impl Platform {
             .args(["--port", "0", "--root"])
             .arg(root)
             .args(arguments)
+            .args(database_of(root).iter().flat_map(|url| ["--database", url]))
             .stdout(Stdio::piped())
             .env("RUST_LOG", "debug")
             .stderr(log)
@@ -130,6 +133,26 @@ impl Platform {
         request.headers_mut().insert("origin", format!("http://{}", self.address).parse().unwrap());
         Chat(tokio_tungstenite::connect_async(request).await.unwrap().0)
     }
+}
+
+/// Returns the URL of a database for this root, where the tests run on the Postgres server at `ISOBAR_POSTGRES_URL`: `cargo xtask postgres`.
+fn database_of(root: &Path) -> Option<String> {
+    let server = std::env::var("ISOBAR_POSTGRES_URL").ok()?;
+    let mut hasher = DefaultHasher::new();
+    root.hash(&mut hasher);
+    let name = format!("platform_{:x}", hasher.finish());
+    let url = server.replacen("/postgres?", &format!("/{name}?"), 1);
+    assert_ne!(url, server, "the URL names the database postgres");
+    let create = async move {
+        let database = PostgresDatabase::connect(&server).await.unwrap();
+        let known = "SELECT count(*) FROM pg_database WHERE datname = ?";
+        if database.prepare(known).bind(&name).one::<i64>().await.unwrap() == 0 {
+            database.prepare(format!("CREATE DATABASE {name}")).run().await.unwrap();
+        }
+    };
+    // A test may run in a runtime of its own, in which there cannot be another.
+    std::thread::spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(create)).join().unwrap();
+    Some(url)
 }
 
 /// Creates a PNG of 4 x 4 pixels with this number of bytes after its head.

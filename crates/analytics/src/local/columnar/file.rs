@@ -3,13 +3,18 @@
 //! Parquet's own checksums cover a page each, are optional, and leave out the footer; a bit that has flipped in a dictionary or an offset would
 //! be a wrong answer or a panic of the decoder. So each 128 KiB of the file has a CRC32 in the manifest, and a range is read with the rest of its
 //! blocks: a small read costs at most two blocks more. A segment is a file of the dataset's folder, or an object of its archive.
+//!
+//! The decoder asks for a page at a time, of some kilobytes, and for those of several columns in turn: the blocks that were read last are kept,
+//! so that each is read and compared once. Where they are enough for the columns, the next one is read into the memory of the oldest.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use isobar_base::sync::IgnorePoison;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};
@@ -18,6 +23,9 @@ use super::object::{ObjectFile, damaged};
 use crate::local::files::read_at;
 use crate::local::manifest::{BLOCK, Entry};
 use crate::local::snapshot::SegmentFile;
+
+/// Most blocks of a file that are kept after they were read: one of each column, and more than half as many again.
+const KEPT_BLOCKS: usize = 64;
 
 /// A file whose blocks are compared with their checksums when they are read.
 #[derive(Debug, Clone)]
@@ -31,8 +39,19 @@ pub(super) struct CheckedFile {
 
 #[derive(Debug, Clone)]
 enum Source {
-    File(Arc<File>),
+    File(Arc<FileBlocks>),
     Object(Arc<ObjectFile>),
+}
+
+/// A file of the dataset's folder, and the blocks that were read of it last.
+#[derive(Debug)]
+struct FileBlocks {
+    file: Arc<File>,
+    bytes: u64,
+    /// Number of blocks that are kept.
+    most: AtomicUsize,
+    /// By number, the one that was used last at the end.
+    kept: Mutex<VecDeque<(u64, Bytes)>>,
 }
 
 impl CheckedFile {
@@ -42,16 +61,22 @@ impl CheckedFile {
         let sums: Option<Arc<[u32]>> = digits.map(|digits| u32::from_str_radix(digits?, 16).ok()).collect();
         let sums = sums.filter(|sums| sums.len() as u64 == entry.bytes.div_ceil(BLOCK as u64))?;
         let source = match file {
-            SegmentFile::Local(file) => Source::File(Arc::clone(file)),
+            SegmentFile::Local(file) => Source::File(Arc::new(FileBlocks {
+                file: Arc::clone(file),
+                bytes: entry.bytes,
+                most: AtomicUsize::new(KEPT_BLOCKS),
+                kept: Mutex::default(),
+            })),
             SegmentFile::Archived(object) => Source::Object(Arc::new(ObjectFile::new(object, entry.bytes))),
         };
         Some(Self { source, bytes: entry.bytes, sums, failure: Arc::default() })
     }
 
-    /// Says which ranges will be read of this many columns, so that an object is fetched by few requests.
+    /// Says which ranges will be read of this many columns, so that an object is fetched by few requests, and few blocks of a file are kept.
     pub(super) fn plan(&self, ranges: impl FnOnce() -> Vec<Range<u64>>, columns: usize) {
-        if let Source::Object(object) = &self.source {
-            object.plan(ranges(), columns);
+        match &self.source {
+            Source::File(file) => file.most.store((2 * columns).clamp(4, KEPT_BLOCKS), Ordering::Relaxed),
+            Source::Object(object) => object.plan(ranges(), columns),
         }
     }
 
@@ -86,21 +111,16 @@ impl CheckedFile {
     fn read_checked(&self, start: u64, length: usize) -> io::Result<Bytes> {
         let end = start.checked_add(length as u64).filter(|end| *end <= self.bytes);
         let end = end.ok_or_else(|| damaged("a range is beyond the end"))?;
-        let first = start / BLOCK as u64;
-        let aligned_start = first * BLOCK as u64;
-        let aligned_end = (end.div_ceil(BLOCK as u64) * BLOCK as u64).min(self.bytes);
-        let blocks = match &self.source {
-            Source::File(file) => {
-                let blocks = read_blocks(file, aligned_start..aligned_end)?;
-                self.check(aligned_start, &blocks)?;
-                Bytes::from(blocks)
-            }
+        match &self.source {
+            Source::File(file) => file.read(start..end, |at, block| self.check(at, block)),
             Source::Object(object) => {
-                object.read(aligned_start..aligned_end, |start, blocks| self.check(start, blocks))?
+                let aligned_start = start / BLOCK as u64 * BLOCK as u64;
+                let aligned_end = (end.div_ceil(BLOCK as u64) * BLOCK as u64).min(self.bytes);
+                let blocks = object.read(aligned_start..aligned_end, |at, blocks| self.check(at, blocks))?;
+                let within = (start - aligned_start) as usize;
+                Ok(blocks.slice(within..within + length))
             }
-        };
-        let within = (start - aligned_start) as usize;
-        Ok(blocks.slice(within..within + length))
+        }
     }
 
     /// Compares whole blocks, from this position on, with their checksums.
@@ -115,16 +135,63 @@ impl CheckedFile {
     }
 }
 
-fn read_blocks(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
-    let mut blocks = vec![0; (range.end - range.start) as usize];
+impl FileBlocks {
+    /// Reads a range that is within the file. A range of one block is a part of it, without a copy.
+    fn read(&self, range: Range<u64>, check: impl Fn(u64, &[u8]) -> io::Result<()>) -> io::Result<Bytes> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let size = BLOCK as u64;
+        let first = range.start / size;
+        let last = (range.end - 1) / size;
+        let within = |block: u64| {
+            let start = block * size;
+            (range.start.max(start) - start) as usize..(range.end.min(start + size) - start) as usize
+        };
+        if first == last {
+            return Ok(self.block(first, &check)?.slice(within(first)));
+        }
+        let mut joined = Vec::with_capacity((range.end - range.start) as usize);
+        for block in first..=last {
+            joined.extend_from_slice(&self.block(block, &check)?[within(block)]);
+        }
+        Ok(joined.into())
+    }
+
+    /// Returns a block: a kept one, or a newly read one that matches its checksum.
+    fn block(&self, number: u64, check: impl Fn(u64, &[u8]) -> io::Result<()>) -> io::Result<Bytes> {
+        let mut kept = self.kept.lock().ignore_poison();
+        if let Some(at) = kept.iter().rposition(|(other, _)| *other == number) {
+            let found = kept.remove(at).expect("the position was found above");
+            let block = found.1.clone();
+            kept.push_back(found);
+            return Ok(block);
+        }
+        let mut block = BytesMut::new();
+        while kept.len() >= self.most.load(Ordering::Relaxed) {
+            // Its memory, unless a page of it is still being read.
+            let (_, oldest) = kept.pop_front().expect("at least one block is kept");
+            block = oldest.try_into_mut().unwrap_or_default();
+        }
+        let start = number * BLOCK as u64;
+        block.resize((self.bytes - start).min(BLOCK as u64) as usize, 0);
+        read_block(&self.file, &mut block, start)?;
+        check(start, &block)?;
+        let block = block.freeze();
+        kept.push_back((number, block.clone()));
+        Ok(block)
+    }
+}
+
+fn read_block(file: &File, block: &mut [u8], start: u64) -> io::Result<()> {
     let mut filled = 0;
-    while filled < blocks.len() {
-        match read_at(file, &mut blocks[filled..], range.start + filled as u64)? {
+    while filled < block.len() {
+        match read_at(file, &mut block[filled..], start + filled as u64)? {
             0 => return Err(damaged("the file is shorter than it was")),
             read => filled += read,
         }
     }
-    Ok(blocks)
+    Ok(())
 }
 
 impl Length for CheckedFile {
@@ -214,6 +281,35 @@ impl Write for SummingFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_are_read_once_while_they_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let blocks = KEPT_BLOCKS as u64 + 1;
+        std::fs::write(&path, vec![7; blocks as usize * BLOCK]).unwrap();
+        let file = FileBlocks {
+            file: Arc::new(File::open(&path).unwrap()),
+            bytes: blocks * BLOCK as u64,
+            most: AtomicUsize::new(KEPT_BLOCKS),
+            kept: Mutex::default(),
+        };
+        let read = Mutex::new(Vec::new());
+        let check = |start: u64, block: &[u8]| {
+            read.lock().unwrap().push(start / BLOCK as u64);
+            assert_eq!(block.len(), BLOCK);
+            Ok(())
+        };
+        let size = BLOCK as u64;
+        assert_eq!(file.read(size - 1..size + 2, check).unwrap(), [7; 3][..]);
+        assert_eq!(file.read(0..2 * size, check).unwrap().len(), 2 * BLOCK);
+        assert_eq!(*read.lock().unwrap(), [0, 1]);
+        file.read(2 * size..blocks * size, check).unwrap();
+        file.read(size..size + 1, check).unwrap();
+        file.read(0..1, check).unwrap();
+        let read = read.into_inner().unwrap();
+        assert_eq!((read.len() as u64, read.last()), (blocks + 1, Some(&0)), "the block that was used least has gone");
+    }
 
     #[test]
     fn every_flipped_byte_is_found_where_it_is_read() {

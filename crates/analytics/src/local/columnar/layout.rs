@@ -111,6 +111,15 @@ pub(crate) fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<Rec
     RecordBatch::try_new(Arc::clone(schema), columns)
 }
 
+/// Returns a value of a column of texts.
+pub(super) fn bytes(array: &ArrayRef, at: usize) -> Option<&[u8]> {
+    match array.data_type() {
+        DataType::Utf8 => array.as_string_opt::<i32>().map(|texts| texts.value(at).as_bytes()),
+        DataType::Binary => array.as_binary_opt::<i32>().map(|texts| texts.value(at)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,14 +6,19 @@
 //! checksum in the manifest, since Parquet's pages have none of their own here. Of a segment in an archive the ranges are fetched that the
 //! selection needs.
 
+mod fault;
 mod file;
 mod layout;
 mod object;
+mod prune;
 mod read;
 mod rows;
+mod selection;
 mod write;
 
+pub(crate) use fault::Fault;
 pub(crate) use layout::{StoredColumn, file_schema, with_schema};
-pub(crate) use read::{Columnar, Fault, Selection, schema_of, verify};
+pub(crate) use read::{Columnar, schema_of, verify};
 pub(crate) use rows::{Rows, events};
-pub(crate) use write::{ColumnarWriter, properties};
+pub(crate) use selection::{Selection, TextForm};
+pub(crate) use write::{ColumnarWriter, ROW_GROUP_ROWS, properties};

@@ -4,144 +4,134 @@
 //! then pages whose bounds cannot have a wanted row are not read; of the others only the columns that are asked for. Every block
 //! that is read is compared with its checksum in the manifest before it is decoded.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
+use std::vec::IntoIter;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMillisecondType;
+use arrow_array::types::UInt32Type;
 use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
-use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 
+use super::fault::Fault;
 use super::file::CheckedFile;
 use super::layout::{self, StoredColumn};
-use crate::limits;
+use super::prune::{Group, Pruning};
+use super::selection::{Selection, TextForm};
 use crate::local::manifest::Entry;
 use crate::local::snapshot::ColumnarSegment;
 
-/// Most rows of a batch.
-const BATCH_ROWS: usize = 8 * 1024;
-/// Size in bytes that the texts of a batch have at most twice: where rows are long, it has less of them.
-const BATCH_BYTES: usize = 8 * 1024 * 1024;
-
-/// The rows and columns that are wanted. The bounds are hints: other rows may come, too.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Selection {
-    /// The columns of the batches, without repetition, in this order.
-    pub(crate) columns: Vec<StoredColumn>,
-    /// Only rows at or after this time, in milliseconds.
-    pub(crate) from: Option<i64>,
-    /// Only rows before this time, in milliseconds.
-    pub(crate) until: Option<i64>,
-    /// Only rows with one of these indexes.
-    pub(crate) indexes: Option<BTreeSet<Bytes>>,
-    /// Whether text stays text, as it is in the file; else it comes as binary.
-    pub(crate) keeps_text: bool,
-}
-
-/// The reason for which a segment cannot be read on.
-///
-/// The difference decides what happens to the segment: damage sets it aside, and the read goes on; an error of the system ends the read, and the
-/// next one may succeed.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    /// Its content is damaged.
-    Damaged(String),
-    /// Its object is missing in the archive.
-    Missing,
-    /// The system cannot read it now.
-    Io(std::io::Error),
-}
-
-impl From<ParquetError> for Fault {
-    fn from(error: ParquetError) -> Self {
-        match error {
-            ParquetError::External(source) => match source.downcast::<std::io::Error>() {
-                Ok(error) => Self::from(*error),
-                Err(source) => Self::Damaged(source.to_string()),
-            },
-            error => Self::Damaged(error.to_string()),
-        }
-    }
-}
-
-impl From<ArrowError> for Fault {
-    fn from(error: ArrowError) -> Self {
-        match error {
-            ArrowError::IoError(_, error) => Self::from(error),
-            ArrowError::ExternalError(source) => match source.downcast::<ParquetError>() {
-                Ok(error) => Self::from(*error),
-                Err(source) => Self::Damaged(source.to_string()),
-            },
-            error => Self::Damaged(error.to_string()),
-        }
-    }
-}
-
-impl From<std::io::Error> for Fault {
-    fn from(error: std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => Self::Damaged(error.to_string()),
-            std::io::ErrorKind::NotFound => Self::Missing,
-            _ => Self::Io(error),
-        }
-    }
-}
-
-/// The selected rows of one segment, in batches.
+/// The selected rows of one segment, in batches, each of one row group.
 pub(crate) struct Columnar {
-    reader: ParquetRecordBatchReader,
-    schema: SchemaRef,
-    /// Position of each wanted column among those that the reader yields.
-    order: Vec<usize>,
     /// The source, which knows the errors that the decoder does not hand over as they were.
     file: CheckedFile,
+    metadata: ArrowReaderMetadata,
+    batch_rows: usize,
+    /// The remaining row groups.
+    groups: IntoIter<Group>,
+    all_columns: Projection,
+    /// Without those that are needed for the bounds alone.
+    within_bounds: Projection,
+    /// The reader of the current row group.
+    reader: Option<ParquetRecordBatchReader>,
+    is_within_bounds: bool,
 }
 
 impl Columnar {
     /// Opens a segment; `None` where no row of it is selected. Where the manifest shows that, nothing is read.
     pub(crate) fn open(segment: &ColumnarSegment, selection: &Selection) -> Result<Option<Self>, Fault> {
+        Self::open_part(segment, selection, &(0..u64::MAX))
+    }
+
+    /// Opens the row groups of a segment that begin in this range of its rows; `None` where no row of the whole segment is selected.
+    pub(crate) fn open_part(
+        segment: &ColumnarSegment,
+        selection: &Selection,
+        rows: &Range<u64>,
+    ) -> Result<Option<Self>, Fault> {
         if !may_have_index(&segment.entry, selection) {
             return Ok(None);
         }
         let file = checked(segment)?;
-        let opened = Self::read(&file, selection);
+        let opened = Self::read(&file, selection, rows);
         opened.map_err(|fault| file.take_failure().map_or(fault, Fault::from))
     }
 
-    fn read(file: &CheckedFile, selection: &Selection) -> Result<Option<Self>, Fault> {
+    fn read(file: &CheckedFile, selection: &Selection, rows: &Range<u64>) -> Result<Option<Self>, Fault> {
         let options =
             ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(PageIndexPolicy::Required);
-        let metadata = ArrowReaderMetadata::load(file, options)?;
+        let mut metadata = ArrowReaderMetadata::load(file, options)?;
         let names = metadata.schema().fields().iter().map(|field| field.name().as_str());
         if !names.eq(StoredColumn::all().map(StoredColumn::name).collect::<Vec<_>>().iter().map(String::as_str)) {
             return Err(Fault::Damaged("the segment has other columns".to_owned()));
         }
         let pruning = Pruning { metadata: &metadata, selection };
-        let Some(Selected { groups, ranges, rows }) = pruning.selected()? else { return Ok(None) };
+        let mut groups = pruning.selected()?;
+        if groups.is_empty() {
+            return Ok(None);
+        }
+        groups.retain(|group| rows.contains(&group.first_row));
         let batch_rows = pruning.batch_rows(&groups);
-        let mut positions: Vec<usize> = selection.columns.iter().map(|column| column.position()).collect();
-        file.plan(|| pruning.bytes(&groups, &ranges, &positions), positions.len());
-        let fields = positions.iter().map(|position| field(metadata.schema().field(*position), selection));
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let mask = ProjectionMask::leaves(metadata.parquet_schema(), positions.iter().copied());
-        let wanted = positions.clone();
-        positions.sort_unstable();
-        let place =
-            |position: &usize| positions.binary_search(position).expect("the sorted list has the same elements");
-        let order = wanted.iter().map(place).collect();
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata);
-        let builder = builder.with_projection(mask).with_batch_size(batch_rows).with_row_groups(groups);
-        let reader = builder.with_row_selection(rows).build()?;
-        Ok(Some(Self { reader, schema, order, file: file.clone() }))
+        let positions: Vec<usize> = selection.columns.iter().map(|column| column.position()).collect();
+        file.plan(|| pruning.bytes(&groups, &positions), positions.len());
+        if selection.texts == TextForm::Dictionary {
+            let is_dictionary =
+                |position: usize| positions.contains(&position) && pruning.is_dictionary(&groups, position);
+            let options = ArrowReaderOptions::new().with_schema(with_dictionaries(metadata.schema(), is_dictionary));
+            metadata = ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?;
+        }
+        let bounds: Vec<usize> = selection.bound_columns.iter().map(|column| column.position()).collect();
+        let rest = positions.iter().copied().filter(|position| !bounds.contains(position)).collect();
+        Ok(Some(Self {
+            all_columns: Projection::new(&metadata, positions, selection.texts),
+            within_bounds: Projection::new(&metadata, rest, selection.texts),
+            file: file.clone(),
+            metadata,
+            batch_rows,
+            groups: groups.into_iter(),
+            reader: None,
+            is_within_bounds: false,
+        }))
+    }
+
+    /// Whether all rows of the last batch are within the bounds, so that it does not have the columns that those alone need.
+    pub(crate) fn is_within_bounds(&self) -> bool {
+        self.is_within_bounds
+    }
+
+    /// Opens a row group.
+    fn open_group(&self, group: Group) -> Result<ParquetRecordBatchReader, ParquetError> {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone());
+        let mask = self.projection(group.is_within_bounds).mask.clone();
+        let mut builder =
+            builder.with_projection(mask).with_batch_size(self.batch_rows).with_row_groups(vec![group.number]);
+        if !group.is_whole() {
+            let rows = RowSelection::from_consecutive_ranges(group.ranges.into_iter(), group.rows);
+            builder = builder.with_row_selection(rows);
+        }
+        builder.build()
+    }
+
+    fn projection(&self, is_within_bounds: bool) -> &Projection {
+        if is_within_bounds { &self.within_bounds } else { &self.all_columns }
+    }
+
+    /// Returns the next batch of the decoder; `None` at the end.
+    fn decoded(&mut self) -> Result<Option<RecordBatch>, Fault> {
+        loop {
+            if let Some(batch) = self.reader.as_mut().and_then(Iterator::next) {
+                return Ok(Some(batch?));
+            }
+            let Some(group) = self.groups.next() else { return Ok(None) };
+            self.is_within_bounds = group.is_within_bounds;
+            self.reader = Some(self.open_group(group)?);
+        }
     }
 }
 
@@ -149,14 +139,37 @@ impl Iterator for Columnar {
     type Item = Result<RecordBatch, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = match self.reader.next()? {
-            Ok(batch) => batch,
-            Err(error) => return Some(Err(self.file.take_failure().map_or_else(|| error.into(), Fault::from))),
-        };
+        let batch = self.decoded().map_err(|fault| self.file.take_failure().map_or(fault, Fault::from)).transpose()?;
+        Some(batch.and_then(|batch| self.projection(self.is_within_bounds).delivered(&batch).map_err(Fault::from)))
+    }
+}
+
+/// The columns of a batch.
+struct Projection {
+    /// The columns for the decoder, which yields them in the order of the file.
+    mask: ProjectionMask,
+    /// Position of each wanted column among those that the decoder yields.
+    order: Vec<usize>,
+    schema: SchemaRef,
+}
+
+impl Projection {
+    fn new(metadata: &ArrowReaderMetadata, wanted: Vec<usize>, texts: TextForm) -> Self {
+        let fields = wanted.iter().map(|position| field(metadata.schema().field(*position), texts));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let mask = ProjectionMask::leaves(metadata.parquet_schema(), wanted.iter().copied());
+        let mut sorted = wanted.clone();
+        sorted.sort_unstable();
+        let place = |position: &usize| sorted.binary_search(position).expect("the sorted list has the same elements");
+        Self { mask, order: wanted.iter().map(place).collect(), schema }
+    }
+
+    /// Returns a batch of the decoder in the order and with the types that are wanted.
+    fn delivered(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let columns = self.order.iter().zip(self.schema.fields());
         let columns = columns.map(|(position, field)| converted(batch.column(*position), field.data_type())).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        Some(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(Fault::from))
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
     }
 }
 
@@ -179,10 +192,26 @@ fn may_have_index(entry: &Entry, selection: &Selection) -> bool {
     indexes.iter().map(hex::encode).any(|index| *least <= index && index <= *greatest)
 }
 
+/// The schema of a file in which these of its columns are read as dictionaries.
+fn with_dictionaries(schema: &Schema, is_dictionary: impl Fn(usize) -> bool) -> SchemaRef {
+    let field = |(position, field): (usize, &Arc<Field>)| match field.data_type() {
+        text @ (DataType::Utf8 | DataType::Binary) if is_dictionary(position) => {
+            Arc::new(field.as_ref().clone().with_data_type(dictionary(text.clone())))
+        }
+        _ => Arc::clone(field),
+    };
+    Arc::new(Schema::new(schema.fields().iter().enumerate().map(field).collect::<Vec<_>>()))
+}
+
+fn dictionary(values: DataType) -> DataType {
+    DataType::Dictionary(Box::new(DataType::UInt32), Box::new(values))
+}
+
 /// The field in which a column is delivered.
-fn field(stored: &Field, selection: &Selection) -> Field {
+fn field(stored: &Field, texts: TextForm) -> Field {
     match stored.data_type() {
-        DataType::Utf8 if !selection.keeps_text => stored.clone().with_data_type(DataType::Binary),
+        DataType::Utf8 if texts != TextForm::Stored => stored.clone().with_data_type(DataType::Binary),
+        DataType::Dictionary(..) => stored.clone().with_data_type(dictionary(DataType::Binary)),
         _ => stored.clone(),
     }
 }
@@ -191,195 +220,12 @@ fn field(stored: &Field, selection: &Selection) -> Field {
 fn converted(array: &ArrayRef, wanted: &DataType) -> ArrayRef {
     match (array.data_type(), wanted) {
         (DataType::Utf8, DataType::Binary) => Arc::new(BinaryArray::from(array.as_string::<i32>().clone())),
+        (DataType::Dictionary(_, values), DataType::Dictionary(..)) if **values == DataType::Utf8 => {
+            let dictionary = array.as_dictionary::<UInt32Type>();
+            let values = BinaryArray::from(dictionary.values().as_string::<i32>().clone());
+            Arc::new(dictionary.with_values(Arc::new(values)))
+        }
         _ => Arc::clone(array),
-    }
-}
-
-/// The rows that may be selected.
-struct Selected {
-    groups: Vec<usize>,
-    /// For each of the groups, the ranges of its rows.
-    ranges: Vec<Vec<Range<usize>>>,
-    /// The same, of the rows of these groups together.
-    rows: RowSelection,
-}
-
-/// The choice of row groups and pages by their statistics.
-struct Pruning<'a> {
-    metadata: &'a ArrowReaderMetadata,
-    selection: &'a Selection,
-}
-
-impl Pruning<'_> {
-    /// Returns the row groups that may have selected rows, and which of their rows; `None` where there are none.
-    fn selected(&self) -> Result<Option<Selected>, Fault> {
-        let all: Vec<usize> = (0..self.metadata.metadata().num_row_groups()).collect();
-        let rows_of = |group: usize| self.metadata.metadata().row_group(group).num_rows() as usize;
-        let by_time = self.ranges(StoredColumn::Timestamp, &all)?;
-        let by_index = self.ranges(StoredColumn::Index, &all)?;
-        let mut groups = Vec::new();
-        let mut ranges = Vec::new();
-        let mut consecutive = Vec::new();
-        let mut base = 0;
-        for group in all {
-            let both = intersection(&by_time[group], &by_index[group]);
-            if both.is_empty() {
-                continue;
-            }
-            groups.push(group);
-            consecutive.extend(both.iter().map(|range| base + range.start..base + range.end));
-            ranges.push(both);
-            base += rows_of(group);
-        }
-        if groups.is_empty() {
-            return Ok(None);
-        }
-        let rows = RowSelection::from_consecutive_ranges(consecutive.into_iter(), base);
-        Ok(Some(Selected { groups, ranges, rows }))
-    }
-
-    /// Returns where in the file the pages of these columns are that have these ranges of the groups' rows, and their dictionaries.
-    fn bytes(&self, groups: &[usize], ranges: &[Vec<Range<usize>>], columns: &[usize]) -> Vec<Range<u64>> {
-        let metadata = self.metadata.metadata();
-        let mut bytes = Vec::new();
-        for (group, ranges) in groups.iter().zip(ranges) {
-            for column in columns {
-                let (start, length) = metadata.row_group(*group).column(*column).byte_range();
-                let index = metadata.page_index().and_then(|index| index.offset_index(*group, *column));
-                let Some(index) = index else {
-                    bytes.push(start..start + length);
-                    continue;
-                };
-                let pages = index.page_locations();
-                let first = pages.first().map_or(start, |page| page.offset as u64);
-                // Before the first page is the dictionary, which is in front of the column.
-                let mut of_column = start..first;
-                for (number, page) in pages.iter().enumerate() {
-                    let rows = page.first_row_index as usize;
-                    let end = pages.get(number + 1).map_or(usize::MAX, |next| next.first_row_index as usize);
-                    if !ranges.iter().any(|range| range.start < end && rows < range.end) {
-                        continue;
-                    }
-                    let at = page.offset as u64;
-                    if at > of_column.end {
-                        bytes.push(std::mem::replace(&mut of_column, at..at));
-                    }
-                    of_column.end = at + page.compressed_page_size as u64;
-                }
-                bytes.push(of_column);
-            }
-        }
-        bytes.retain(|range| !range.is_empty());
-        bytes
-    }
-
-    /// Returns the number of rows of a batch: less where a page has more than its share of texts, which may all be of few rows.
-    fn batch_rows(&self, groups: &[usize]) -> usize {
-        let is_text = |column: &&StoredColumn| matches!(column, StoredColumn::Index | StoredColumn::Blob(_));
-        let greatest = |column: &StoredColumn| {
-            let pages = groups.iter().map(|group| self.greatest_page(*group, *column).unwrap_or(u64::MAX));
-            pages.max().unwrap_or(0)
-        };
-        let bytes = self.selection.columns.iter().filter(is_text).map(greatest).fold(0, u64::saturating_add);
-        if bytes <= BATCH_BYTES as u64 { BATCH_ROWS } else { BATCH_BYTES / (limits::INDEX_BYTES + limits::BLOB_BYTES) }
-    }
-
-    /// Returns the size in bytes of a column's texts in the page of a row group that has the most; `None` where it is not known.
-    fn greatest_page(&self, group: usize, column: StoredColumn) -> Option<u64> {
-        let index = self.metadata.metadata().page_index()?.offset_index(group, column.position())?;
-        index.unencoded_byte_array_data_bytes()?.iter().map(|bytes| u64::try_from(*bytes).unwrap_or(u64::MAX)).max()
-    }
-
-    /// Returns, for each row group, the ranges of rows in whose pages this column may have selected values.
-    ///
-    /// Neighbouring pages become one range.
-    fn ranges(&self, column: StoredColumn, groups: &[usize]) -> Result<Vec<Vec<Range<usize>>>, Fault> {
-        let metadata = self.metadata.metadata();
-        let whole = |group: usize| 0..metadata.row_group(group).num_rows() as usize;
-        let is_bounded = match column {
-            StoredColumn::Timestamp => self.selection.from.is_some() || self.selection.until.is_some(),
-            _ => self.selection.indexes.is_some(),
-        };
-        if !is_bounded {
-            return Ok(groups.iter().map(|group| vec![whole(*group)]).collect());
-        }
-        let pages = metadata.page_index();
-        let pages = pages.ok_or_else(|| Fault::Damaged("the segment has no page index".to_owned()))?;
-        let converter =
-            StatisticsConverter::try_new(&column.name(), self.metadata.schema(), self.metadata.parquet_schema())?;
-        let mut ranges = Vec::with_capacity(groups.len());
-        for group in groups {
-            let index = pages.offset_index(*group, column.position());
-            let index = index.ok_or_else(|| Fault::Damaged("a column has no page index".to_owned()))?;
-            let starts: Vec<usize> = index.page_locations().iter().map(|page| page.first_row_index as usize).collect();
-            let least = converter.data_page_mins(pages.as_ref(), [group])?;
-            let greatest = converter.data_page_maxes(pages.as_ref(), [group])?;
-            let mut selected: Vec<Range<usize>> = Vec::new();
-            for (page, start) in starts.iter().enumerate() {
-                if !self.may_have(column, &least, &greatest, page) {
-                    continue;
-                }
-                let end = starts.get(page + 1).copied().unwrap_or(whole(*group).end);
-                match selected.last_mut().filter(|last| last.end == *start) {
-                    Some(last) => last.end = end,
-                    None => selected.push(*start..end),
-                }
-            }
-            ranges.push(selected);
-        }
-        Ok(ranges)
-    }
-
-    /// Whether a page may have selected values, by its least and greatest ones. It may where they are not known.
-    fn may_have(&self, column: StoredColumn, least: &ArrayRef, greatest: &ArrayRef, page: usize) -> bool {
-        if page >= least.len() || page >= greatest.len() || least.is_null(page) || greatest.is_null(page) {
-            return true;
-        }
-        let Selection { from, until, indexes, .. } = self.selection;
-        if column == StoredColumn::Timestamp {
-            let time =
-                |array: &ArrayRef| array.as_primitive_opt::<TimestampMillisecondType>().map(|times| times.value(page));
-            let (Some(least), Some(greatest)) = (time(least), time(greatest)) else { return true };
-            return from.is_none_or(|from| from <= greatest) && until.is_none_or(|until| least < until);
-        }
-        let (Some(least), Some(greatest)) = (bytes(least, page), bytes(greatest, page)) else { return true };
-        // The greatest may be cut off and rounded up, the least cut off: both are still bounds.
-        indexes.as_ref().is_none_or(|indexes| {
-            indexes
-                .range::<[u8], _>((std::ops::Bound::Included(least), std::ops::Bound::Included(greatest)))
-                .next()
-                .is_some()
-        })
-    }
-}
-
-/// Returns a value of a column of texts.
-pub(super) fn bytes(array: &ArrayRef, at: usize) -> Option<&[u8]> {
-    match array.data_type() {
-        DataType::Utf8 => array.as_string_opt::<i32>().map(|texts| texts.value(at).as_bytes()),
-        DataType::Binary => array.as_binary_opt::<i32>().map(|texts| texts.value(at)),
-        _ => None,
-    }
-}
-
-/// Returns what is in both of these lists of ascending ranges.
-fn intersection(left: &[Range<usize>], right: &[Range<usize>]) -> Vec<Range<usize>> {
-    let mut both = Vec::new();
-    for left in left {
-        for right in right {
-            let range = left.start.max(right.start)..left.end.min(right.end);
-            if !range.is_empty() {
-                both.push(range);
-            }
-        }
-    }
-    both
-}
-
-impl Selection {
-    /// Selects all rows, with all columns as they are in the file.
-    pub(crate) fn everything() -> Self {
-        Self { columns: StoredColumn::all().collect(), keeps_text: true, ..Self::default() }
     }
 }
 

@@ -26,14 +26,13 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::file::SummingFile;
-use super::layout::StoredColumn;
-use super::read::bytes;
+use super::layout::{StoredColumn, bytes};
 use crate::local::files;
 use crate::local::manifest::{self, Entry};
 use crate::{Error, ErrorKind, Result, limits};
 
-/// Most rows of a row group.
-const ROW_GROUP_ROWS: usize = 256 * 1024;
+/// Most rows of a row group; all but the last of a file have them.
+pub(crate) const ROW_GROUP_ROWS: usize = 256 * 1024;
 /// Most rows of a page, and so the finest that the page index can leave out.
 const PAGE_ROWS: usize = 8 * 1024;
 /// Level of the compression; see the benches for what others take.

@@ -81,6 +81,18 @@ pub struct QueryStats {
     pub damage: Damage,
 }
 
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+impl QueryStats {
+    /// Adds the work of another part of a query.
+    pub(super) fn merge(&mut self, other: Self) {
+        let Self { rows_read, segments_read, segments_pruned, damage } = other;
+        self.rows_read += rows_read;
+        self.segments_read += segments_read;
+        self.segments_pruned += segments_pruned;
+        self.damage.merge(damage);
+    }
+}
+
 /// A value of an answer.
 ///
 /// There is no NULL: see the module `query::reference`, "Types".

@@ -4,11 +4,10 @@
 //! from the budget first, and gives them back when it is dropped, so that no path forgets them. Counted is what a value needs (a text's
 //! bytes, a map entry's slot), not what the allocator gives; a bound before a function is applied may be too high, and is corrected after it.
 //!
-//! One thread runs a query, so that the count is a `Cell`.
+//! Several threads may run a query, so that the count is an atomic number.
 
-use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::query::vector::{Rows, Vector};
@@ -19,7 +18,7 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub(in crate::query) struct Budget {
     memory_bytes: usize,
-    taken: Cell<usize>,
+    taken: AtomicUsize,
     time_limit: Option<Duration>,
     deadline: Option<Instant>,
     is_cancelled: Arc<AtomicBool>,
@@ -34,7 +33,7 @@ impl Budget {
         is_cancelled: Arc<AtomicBool>,
     ) -> Self {
         let deadline = time_limit.and_then(|limit| Instant::now().checked_add(limit));
-        Self { memory_bytes, taken: Cell::new(0), time_limit, deadline, is_cancelled }
+        Self { memory_bytes, taken: AtomicUsize::new(0), time_limit, deadline, is_cancelled }
     }
 
     /// Fails where the query is cancelled or its time is over.
@@ -62,16 +61,15 @@ impl Budget {
     /// # Errors
     /// [`ErrorKind::MemoryLimit`] where the limit does not allow them: then none is taken.
     pub(in crate::query) fn take(&self, bytes: usize) -> Result<()> {
-        let taken = self.taken.get().saturating_add(bytes);
-        if taken > self.memory_bytes {
-            let message = format!(
-                "the query needs more than {} bytes of memory; select fewer rows or columns, group by fewer values, or set a LIMIT",
-                self.memory_bytes
-            );
-            return Err(Error::new(ErrorKind::MemoryLimit, message).during("query"));
+        let within = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= self.memory_bytes);
+        if self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok() {
+            return Ok(());
         }
-        self.taken.set(taken);
-        Ok(())
+        let message = format!(
+            "the query needs more than {} bytes of memory; select fewer rows or columns, group by fewer values, or set a LIMIT",
+            self.memory_bytes
+        );
+        Err(Error::new(ErrorKind::MemoryLimit, message).during("query"))
     }
 
     /// Returns a share that has taken nothing yet.
@@ -88,6 +86,14 @@ pub(in crate::query) struct Share<'m> {
 }
 
 impl<'m> Share<'m> {
+    /// Fails where the query is over.
+    ///
+    /// # Errors
+    /// As [`Budget::check`].
+    pub(super) fn check(&self) -> Result<()> {
+        self.budget.check()
+    }
+
     /// Returns the number of bytes taken.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -107,7 +113,7 @@ impl<'m> Share<'m> {
     pub(super) fn shrink_to(&mut self, bytes: usize) {
         let back = self.bytes.saturating_sub(bytes);
         self.bytes -= back;
-        self.budget.taken.set(self.budget.taken.get() - back);
+        self.budget.taken.fetch_sub(back, Ordering::Relaxed);
     }
 
     /// Takes over what another share has.
@@ -151,9 +157,9 @@ mod tests {
         two.grow(40).unwrap();
         one.shrink_to(10);
         one.shrink_to(50);
-        assert_eq!((one.bytes(), budget.taken.get()), (10, 50));
+        assert_eq!((one.bytes(), budget.taken.load(Ordering::Relaxed)), (10, 50));
         one.add(two);
-        assert_eq!((one.bytes(), budget.taken.get()), (50, 50));
+        assert_eq!((one.bytes(), budget.taken.load(Ordering::Relaxed)), (50, 50));
         drop(one);
         budget.take(100).unwrap();
         assert!(budget.take(1).is_err());

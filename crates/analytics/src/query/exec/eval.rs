@@ -80,15 +80,8 @@ pub(super) fn filtered<'m>(condition: Option<&Expr>, rows: &Rows, budget: &'m Bu
 
 /// The rows of these numbers, for an expression: without the columns that it does not have.
 fn rows_for<'m>(expr: &Expr, rows: &Rows, numbers: &[u32], budget: &'m Budget) -> Result<HeldRows<'m>> {
-    fn mark(expr: &Expr, is_used: &mut [bool]) {
-        match &expr.kind {
-            ExprKind::Column(number) => is_used[*number] = true,
-            ExprKind::Call(_, arguments) => arguments.iter().for_each(|argument| mark(argument, is_used)),
-            ExprKind::Const(_) | ExprKind::Aggregate(_) => {}
-        }
-    }
     let mut is_used = vec![false; rows.columns.len()];
-    mark(expr, &mut is_used);
+    expr.mark_columns(&mut is_used);
     let mut share = budget.share();
     let mut columns = Vec::with_capacity(is_used.len());
     for (column, is_used) in rows.columns.iter().zip(is_used) {
@@ -276,7 +269,7 @@ fn contains(vector: &Vector, set: &[Scalar], is_negated: bool, len: usize) -> Ve
     use std::collections::HashSet;
     let found = |is_in: bool| i64::from(is_in != is_negated);
     let values = match vector {
-        Vector::Texts(_) | Vector::Const(Scalar::Text(_)) => {
+        Vector::Texts(_) | Vector::Keyed(_) | Vector::Const(Scalar::Text(_)) => {
             let set: HashSet<&[u8]> = set
                 .iter()
                 .filter_map(|item| if let Scalar::Text(text) = item { Some(text.as_ref()) } else { None })

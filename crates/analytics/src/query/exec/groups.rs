@@ -2,14 +2,17 @@
 //!
 //! A row's keys become bytes that are equal exactly where the keys are, and a map from these to numbers says which group it is. Numbers are
 //! given in the order of appearance, which is that of the result without an `ORDER BY`. A key of one text is its bytes; of several keys each
-//! text has its length before it, so that `('a', 'bc')` and `('ab', 'c')` are two groups.
+//! text has its length before it, so that `('a', 'bc')` and `('ab', 'c')` are two groups. Where the one key is a text of a dictionary, its group
+//! is looked up once for each text of the dictionary.
 
+use arrow_array::{Array, BinaryArray};
 use hashbrown::HashMap;
 
+use super::PART_ROWS;
 use super::budget::Share;
 use crate::Result;
 use crate::query::plan::Expr;
-use crate::query::vector::{Builder, Scalar, Vector};
+use crate::query::vector::{Builder, Keyed, Rows, Scalar, Vector};
 
 /// Memory in bytes of an entry of a map besides its key on the heap: its slot, which twice as many have, and what the allocator adds.
 pub(super) const ENTRY: usize = 64;
@@ -21,12 +24,34 @@ pub(super) struct Groups<'m> {
     keys: Vec<Builder>,
     share: Share<'m>,
     buffer: Vec<u8>,
+    /// The dictionary of the last batch, and the groups of its texts.
+    dictionary: Option<(BinaryArray, Vec<u32>)>,
+}
+
+/// In place of the group of a text that has not appeared yet.
+const UNKNOWN: u32 = u32::MAX;
+
+/// The groups of some rows, by number.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum GroupNumbers<'g> {
+    /// All rows are in group 0.
+    Whole,
+    Each(&'g [u32]),
+}
+
+impl GroupNumbers<'_> {
+    pub(super) fn get(self, row: usize) -> usize {
+        match self {
+            Self::Whole => 0,
+            Self::Each(numbers) => numbers[row] as usize,
+        }
+    }
 }
 
 impl<'m> Groups<'m> {
     pub(super) fn new(keys: &[Expr], share: Share<'m>) -> Self {
         let keys = keys.iter().map(|key| Builder::new(&key.ty)).collect();
-        Self { numbers: HashMap::new(), keys, share, buffer: Vec::new() }
+        Self { numbers: HashMap::new(), keys, share, buffer: Vec::new(), dictionary: None }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -37,7 +62,44 @@ impl<'m> Groups<'m> {
     ///
     /// One look-up for each row, and memory for each new group alone.
     pub(super) fn assign(&mut self, keys: &[Vector], len: usize) -> Result<Vec<u32>> {
-        (0..len).map(|row| self.group(keys, row)).collect()
+        match keys {
+            [Vector::Keyed(keyed)] => self.assign_keyed(keys, keyed),
+            _ => (0..len).map(|row| self.group(keys, row)).collect(),
+        }
+    }
+
+    fn assign_keyed(&mut self, keys: &[Vector], keyed: &Keyed) -> Result<Vec<u32>> {
+        // A dictionary is the same one where its offsets are at the same place, which is not given away while the dictionary is kept here.
+        let is_same =
+            |(last, _): &(BinaryArray, _)| std::ptr::eq(last.value_offsets(), keyed.dictionary.value_offsets());
+        let known = self.dictionary.take().filter(is_same);
+        let unknown = || (keyed.dictionary.clone(), vec![UNKNOWN; keyed.dictionary.len()]);
+        let (dictionary, mut groups) = known.unwrap_or_else(unknown);
+        let mut numbers = Vec::with_capacity(keyed.keys.len());
+        for (row, key) in keyed.keys.values().iter().enumerate() {
+            let group = &mut groups[*key as usize];
+            if *group == UNKNOWN {
+                *group = self.group(keys, row)?;
+            }
+            numbers.push(*group);
+        }
+        self.dictionary = Some((dictionary, groups));
+        Ok(numbers)
+    }
+
+    /// Takes over the groups of another part of the rows, which are behind these, and returns their numbers here.
+    pub(super) fn merge(&mut self, other: Self) -> Result<Vec<u32>> {
+        let len = other.len();
+        if self.keys.is_empty() {
+            return Ok(vec![0; len]);
+        }
+        let (keys, _share) = other.finish();
+        let mut numbers = Vec::with_capacity(len);
+        for part in (Rows { columns: keys, len }).parts(PART_ROWS) {
+            self.share.check()?;
+            numbers.extend(self.assign(&part.columns, part.len)?);
+        }
+        Ok(numbers)
     }
 
     fn group(&mut self, keys: &[Vector], row: usize) -> Result<u32> {
@@ -79,20 +141,26 @@ pub(super) fn encode(vectors: &[Vector], row: usize, into: &mut Vec<u8>) {
         match vector {
             Vector::Ints(values) => into.extend_from_slice(&values.value(row).to_le_bytes()),
             Vector::Floats(values) => into.extend_from_slice(&float_bits(values.value(row)).to_le_bytes()),
-            Vector::Texts(values) if one => into.extend_from_slice(values.value(row)),
+            Vector::Texts(values) => encode_text(values.value(row), one, into),
+            Vector::Keyed(values) => encode_text(values.value(row), one, into),
+            Vector::Const(Scalar::Text(text)) => encode_text(text, one, into),
             _ => encode_scalar(&vector.scalar(row), into),
         }
     }
+}
+
+fn encode_text(text: &[u8], is_only: bool, into: &mut Vec<u8>) {
+    if !is_only {
+        into.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    }
+    into.extend_from_slice(text);
 }
 
 fn encode_scalar(scalar: &Scalar, into: &mut Vec<u8>) {
     match scalar {
         Scalar::Int(value) => into.extend_from_slice(&value.to_le_bytes()),
         Scalar::Float(value) => into.extend_from_slice(&float_bits(*value).to_le_bytes()),
-        Scalar::Text(text) => {
-            into.extend_from_slice(&(text.len() as u32).to_le_bytes());
-            into.extend_from_slice(text);
-        }
+        Scalar::Text(text) => encode_text(text, false, into),
         Scalar::List(items) => {
             into.extend_from_slice(&(items.len() as u32).to_le_bytes());
             items.iter().for_each(|item| encode_scalar(item, into));

@@ -2,7 +2,7 @@
 //!
 //! A plan is run from its source up: [`source`] hands over batches of the columns that are named, the filter keeps rows of them,
 //! and then either the output is computed batch by batch, or [`groups`] and [`aggregate`] take the rows in and give one row for
-//! each group at the end. `ORDER BY` with a `LIMIT` keeps no more rows than that needs ([`sort`]), and a limit without an order
+//! each group at the end. A large dataset is read and grouped in parts on several threads, whose groups are merged ([`partial`]). `ORDER BY` with a `LIMIT` keeps no more rows than that needs ([`sort`]), and a limit without an order
 //! ends the reading early.
 //!
 //! Expressions are evaluated a column at a time ([`eval`]), and constants once. Between batches the run looks at its deadline,
@@ -16,6 +16,8 @@ mod eval;
 mod failure;
 mod fill;
 mod groups;
+mod partial;
+mod quantile;
 mod sort;
 mod source;
 mod text;
@@ -24,18 +26,20 @@ pub(super) use budget::{Budget, Share};
 pub(super) use eval::{apply, is_date_start, most_bytes, most_steps};
 pub(super) use source::scan_request;
 
-use self::aggregate::States;
-use self::budget::{Held, HeldRows};
+use self::budget::HeldRows;
 use self::eval::{eval, evaluated, filtered};
-use self::groups::Groups;
+use self::partial::Partial;
 use self::sort::Sorter;
-use super::plan::{Aggregate, Select};
+use self::source::DatasetScan;
+use super::plan::{Aggregate, Select, Source};
 use super::vector::{Builder, Rows, Vector};
 use super::{QueryStats, ScanSource};
-use crate::Result;
+use crate::{ErrorKind, Result};
 
 /// Most rows that are evaluated at once.
 const PART_ROWS: usize = 8 * 1024;
+/// Most threads that read a dataset at once for one query: each has a batch of rows, and groups of its own.
+const MAX_THREADS: usize = 8;
 
 /// A run of a query.
 pub(super) struct Run<'r> {
@@ -64,8 +68,7 @@ impl<'r> Run<'r> {
         }
         match &select.aggregate {
             None => {
-                let filter = select.filter.as_ref();
-                self.scan(select, &mut |_, rows| finish.add(&filtered(filter, &rows, budget)?.rows))?;
+                self.scan(select, &mut |rows| finish.add(rows))?;
             }
             Some(aggregate) => {
                 let groups = self.aggregate(select, aggregate)?;
@@ -79,52 +82,49 @@ impl<'r> Run<'r> {
         finish.end()
     }
 
-    /// Groups the rows, and returns one row for each group: keys, then results. Each batch is evaluated once for the keys and once for each call;
-    /// the numbers of the rows' groups tie them together. A query without keys has group 0 from the beginning, also without rows.
+    /// Groups the rows, and returns one row for each group: keys, then results.
     fn aggregate(&mut self, select: &Select, aggregate: &Aggregate) -> Result<HeldRows<'r>> {
-        let budget = self.budget;
-        let mut groups = Groups::new(&aggregate.keys, budget.share());
-        let mut states: Vec<States<'r>> =
-            aggregate.calls.iter().map(|call| States::new(call, budget.share())).collect();
-        if aggregate.keys.is_empty() {
-            groups.add_whole();
-            states.iter_mut().try_for_each(|states| states.resize(1))?;
-        }
-        let mut add = |rows: &Rows| -> Result<()> {
-            let (keys, _share) = evaluated(&aggregate.keys, rows, budget)?;
-            let numbers = if keys.is_empty() { vec![0; rows.len] } else { groups.assign(&keys, rows.len)? };
-            for (call, states) in aggregate.calls.iter().zip(&mut states) {
-                let (arguments, _share) = evaluated(&call.arguments, rows, budget)?;
-                let condition = call.condition.as_ref().map(|condition| eval(condition, rows, budget)).transpose()?;
-                states.resize(groups.len())?;
-                states.update(&numbers, &arguments, condition.as_ref().map(|condition| &condition.vector))?;
+        if let Source::Dataset { name, columns } = &select.source
+            && select.order_input.is_empty()
+            && Partial::can_merge(aggregate)
+        {
+            let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+            let scan = DatasetScan::new(select, name, columns);
+            let before = self.stats.clone();
+            match self.grouped(aggregate, &scan, threads) {
+                // Groups that several parts have take the memory of each: one part may do with less.
+                Err(error) if error.kind() == ErrorKind::MemoryLimit && threads > 1 => self.stats = before,
+                grouped => return grouped,
             }
-            Ok(())
-        };
-        let filter = select.filter.as_ref();
+            return self.grouped(aggregate, &scan, 1);
+        }
+        let budget = self.budget;
+        let mut groups = Partial::new(aggregate, budget)?;
         if select.order_input.is_empty() {
-            self.scan(select, &mut |_, rows| add(&filtered(filter, &rows, budget)?.rows).map(|()| true))?;
+            self.scan(select, &mut |rows| groups.add(rows).map(|()| true))?;
         } else {
             let mut sorter = Sorter::new(&select.order_input, None, budget.share());
-            self.scan(select, &mut |_, rows| {
-                let HeldRows { rows, share: _share } = filtered(filter, &rows, budget)?;
-                sorter.add(&rows, rows.columns.clone(), budget).map(|()| true)
-            })?;
+            self.scan(select, &mut |rows| sorter.add(rows, rows.columns.clone(), budget).map(|()| true))?;
             if let Some(sorted) = sorter.finish(0, None)? {
                 for part in sorted.rows.parts(PART_ROWS) {
                     budget.check()?;
-                    add(&part)?;
+                    groups.add(&part)?;
                 }
             }
         }
-        let len = groups.len();
-        let (mut columns, mut share) = groups.finish();
-        for states in states {
-            let Held { vector, share: of_states } = states.finish()?;
-            columns.push(vector);
-            share.add(of_states);
+        groups.finish()
+    }
+
+    /// Groups the rows of a dataset in at most this many parts, each on a thread.
+    fn grouped(&mut self, aggregate: &Aggregate, scan: &DatasetScan<'_>, most: usize) -> Result<HeldRows<'r>> {
+        let budget = self.budget;
+        let mut parts =
+            self.scan_parts(scan, most, || Partial::new(aggregate, budget), |part, rows| part.add(rows))?.into_iter();
+        let mut groups = parts.next().map_or_else(|| Partial::new(aggregate, budget), Ok)?;
+        for part in parts {
+            groups.merge(part)?;
         }
-        Ok(HeldRows { rows: Rows { columns, len }, share })
+        groups.finish()
     }
 }
 

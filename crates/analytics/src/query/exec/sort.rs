@@ -38,7 +38,7 @@ impl<'s, 'm> Sorter<'s, 'm> {
     /// Adds the columns to keep of some rows, over which the keys are evaluated.
     pub(super) fn add(&mut self, rows: &Rows, columns: Vec<Vector>, budget: &Budget) -> Result<()> {
         let (keys, _share) = evaluated(self.keys.iter().map(|key| &key.expr), rows, budget)?;
-        let columns = Rows { columns, len: rows.len };
+        let columns = Rows { columns: columns.into_iter().map(Vector::without_dictionary).collect(), len: rows.len };
         let width = size_of::<Place>() + keys.len() * size_of::<Scalar>();
         let values = keys.iter().map(|key| key.bytes(rows.len)).fold(0, usize::saturating_add);
         self.share.grow(columns.bytes().saturating_add(values).saturating_add(width * rows.len))?;

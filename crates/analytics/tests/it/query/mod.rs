@@ -4,6 +4,7 @@ mod errors;
 mod events;
 mod fill;
 mod local;
+mod parts;
 mod recorded;
 
 use isobar_analytics::query::Query;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use isobar_sqlite::copy_pages;
 use rusqlite::Connection;
 
 use super::Engine;
 use crate::Result;
 use crate::sqlite::fault;
 use crate::sqlite::lane::Slot;
-use crate::sqlite::pages::copy_pages;
 
 impl Engine {
     /// Returns a copy of the newest state.

@@ -163,8 +163,7 @@ fn query_kept(shared: &Shared, connection: &mut AuthorizedConnection, statement:
         // The general way finds out again what was refused.
         connection.forget_refusals();
     }
-    let (columns, rows) = result?;
-    Some(QueryResult::new(columns, rows, meta_of_read(&standing, start)))
+    Some(result?.into_result(meta_of_read(&standing, start)))
 }
 
 /// Connections for short statements. They are opened by the lane, when the first statements have found none.

@@ -5,12 +5,13 @@
 //! that they end.
 //!
 //! `meta` is made of three numbers before and after: changes, last row, size. D1 counts a database as changed where
-//! one of them differs.
+//! one of them differs. Rows read and written are SQLite's own counts of the run, where it has them; of a text with several statements,
+//! those of the last one, as D1 reports them.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use isobar_sqlite::{Failure, Prepared, Text};
+use isobar_sqlite::{Failure, Prepared, RowCounts, Text};
 
 use super::result_bytes::ResultBytes;
 use super::shared::{Shared, Standing};
@@ -66,6 +67,23 @@ enum Keep {
     Nothing,
 }
 
+/// Outcome of a statement that has run to its end.
+#[derive(Debug, Default)]
+pub(super) struct Ran {
+    columns: Vec<String>,
+    rows: Vec<Row>,
+    counts: Option<RowCounts>,
+}
+
+impl Ran {
+    /// The result with this report, which gets the counts.
+    pub(super) fn into_result(self, mut meta: Meta) -> QueryResult {
+        meta.rows_read = self.counts.map(|counts| counts.read);
+        meta.rows_written = self.counts.map(|counts| counts.written);
+        QueryResult::new(self.columns, self.rows, meta)
+    }
+}
+
 /// Effect of a statement's SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
@@ -82,10 +100,21 @@ impl Shared {
         work: &Work,
         access: Access,
     ) -> Result<Vec<QueryResult>> {
-        let mut standing = self.standing(connection);
-        if access == Access::Writes {
-            standing = self.look_again(connection)?;
-        }
+        let standing = match access {
+            Access::Writes => self.look_again(connection)?,
+            Access::Reads => self.standing(connection),
+        };
+        self.batch_from(connection, work, access, standing)
+    }
+
+    /// Runs work in the transaction that is open, and in which nobody else can have changed this state.
+    pub(super) fn batch_from(
+        &self,
+        connection: &AuthorizedConnection,
+        work: &Work,
+        access: Access,
+        standing: Standing,
+    ) -> Result<Vec<QueryResult>> {
         match work {
             Work::Batch(statements) => self.statements(connection, statements, access, standing),
             Work::Script(script) => {
@@ -119,10 +148,10 @@ impl Shared {
             let start = Instant::now();
             let failed = |error: Error| error.with_sql(statement.sql()).with_statement(index);
             bytes.begin(statement);
-            let (columns, rows, effect) = self.statement(connection, statement, access, &bytes).map_err(failed)?;
+            let (ran, effect) = self.statement(connection, statement, access, &bytes).map_err(failed)?;
             let looks = effect == Effect::Any || index + 1 == statements.len();
             let meta = self.meta(connection, &mut standing, start, access, looks).map_err(failed)?;
-            results.push(QueryResult::new(columns, rows, meta));
+            results.push(ran.into_result(meta));
             if looks {
                 results[unseen..].iter_mut().for_each(|result| result.meta.size_after = standing.size);
                 unseen = results.len();
@@ -138,15 +167,15 @@ impl Shared {
         statement: &Statement,
         access: Access,
         bytes: &ResultBytes,
-    ) -> Result<(Vec<String>, Vec<Row>, Effect)> {
+    ) -> Result<(Ran, Effect)> {
         if statement.is_read_only() {
             return self.read_only(connection, statement, bytes);
         }
         let kept = if may_keep(connection, access) { connection.kept(statement.sql()) } else { None };
         let Some(mut prepared) = kept else { return self.run_anew(connection, statement, access, bytes) };
-        let (columns, rows) = self.run_bound(connection, &mut prepared, statement, statement.sql(), bytes)?;
+        let ran = self.run_bound(connection, &mut prepared, statement, statement.sql(), bytes)?;
         connection.keep(statement.sql(), prepared);
-        Ok((columns, rows, Effect::Rows))
+        Ok((ran, Effect::Rows))
     }
 
     /// Runs a statement that may not write, on whichever connection. It is prepared anew: the authorizer is to see it.
@@ -155,7 +184,7 @@ impl Shared {
         connection: &AuthorizedConnection,
         statement: &Statement,
         bytes: &ResultBytes,
-    ) -> Result<(Vec<String>, Vec<Row>, Effect)> {
+    ) -> Result<(Ran, Effect)> {
         let failed = |failure| self.failed(connection, failure);
         connection.forbid_writes(true).map_err(failed)?;
         let result = self.run_anew(connection, statement, Access::Reads, bytes);
@@ -173,7 +202,7 @@ impl Shared {
         statement: &Statement,
         access: Access,
         bytes: &ResultBytes,
-    ) -> Result<(Vec<String>, Vec<Row>, Effect)> {
+    ) -> Result<(Ran, Effect)> {
         let wrong = |message: &str| Error::new(ErrorKind::Sql, message);
         let text = Text::new(statement.sql());
         let mut at = 0;
@@ -185,13 +214,13 @@ impl Shared {
                 return Err(Error::new(ErrorKind::NotAuthorized, FORBIDDEN_WRITE).with_sql(sql));
             }
             if text.rest(at).is_empty() {
-                let (columns, rows) = self.run_bound(connection, &mut prepared, statement, sql, bytes)?;
+                let ran = self.run_bound(connection, &mut prepared, statement, sql, bytes)?;
                 let is_whole = sql.len() == statement.sql().len() && prepared.is_as_written();
                 let works_on_rows = is_whole && KEPT.contains(&sql::keyword(sql).as_str());
                 if works_on_rows && may_keep(connection, access) {
                     connection.keep(sql, prepared);
                 }
-                return Ok((columns, rows, if works_on_rows { Effect::Rows } else { Effect::Any }));
+                return Ok((ran, if works_on_rows { Effect::Rows } else { Effect::Any }));
             }
             if prepared.parameters() > 0 {
                 return Err(wrong(EARLY_PARAMETER));
@@ -208,7 +237,7 @@ impl Shared {
         statement: &Statement,
         sql: &str,
         bytes: &ResultBytes,
-    ) -> Result<(Vec<String>, Vec<Row>)> {
+    ) -> Result<Ran> {
         if prepared.parameters() != statement.parameters().len() {
             return Err(Error::new(ErrorKind::Sql, WRONG_BINDINGS));
         }
@@ -240,17 +269,17 @@ impl Shared {
             if prepared.parameters() > 0 {
                 return Err(placed(Error::new(ErrorKind::Sql, WRONG_BINDINGS).with_sql(sql)));
             }
-            let (columns, rows) = match keep {
+            let ran = match keep {
                 Keep::Rows => self.run_to_end(connection, &mut prepared, sql, &bytes).map_err(placed)?,
                 Keep::Nothing => {
                     let failed = |failure| placed(self.failed(connection, failure).with_sql(sql));
                     while prepared.step().map_err(failed)? {}
-                    Default::default()
+                    Ran { counts: prepared.take_row_counts(), ..Ran::default() }
                 }
             };
             drop(prepared);
             let meta = self.meta(connection, &mut standing, start, Access::Writes, true)?;
-            take(QueryResult::new(columns, rows, meta));
+            take(ran.into_result(meta));
             number += 1;
         }
         Ok(())
@@ -284,14 +313,14 @@ impl Shared {
         }
     }
 
-    /// Runs a statement to its end. Returns the columns and the rows.
+    /// Runs a statement to its end.
     fn run_to_end(
         &self,
         connection: &AuthorizedConnection,
         prepared: &mut Prepared<'_>,
         sql: &str,
         bytes: &ResultBytes,
-    ) -> Result<(Vec<String>, Vec<Row>)> {
+    ) -> Result<Ran> {
         run_to_end(prepared, bytes).map_err(|failure| self.failed(connection, failure).with_sql(sql))
     }
 
@@ -351,8 +380,8 @@ pub(super) fn meta_of_read(standing: &Standing, start: Instant) -> Meta {
     }
 }
 
-/// Runs a statement to its end. Returns the columns and the rows.
-pub(super) fn run_to_end(prepared: &mut Prepared<'_>, bytes: &ResultBytes) -> Result<(Vec<String>, Vec<Row>), Failure> {
+/// Runs a statement to its end.
+pub(super) fn run_to_end(prepared: &mut Prepared<'_>, bytes: &ResultBytes) -> Result<Ran, Failure> {
     let mut more = prepared.step()?;
     let columns = prepared.shared_columns();
     let mut values = Vec::new();
@@ -361,7 +390,8 @@ pub(super) fn run_to_end(prepared: &mut Prepared<'_>, bytes: &ResultBytes) -> Re
         bytes.check()?;
         more = prepared.step()?;
     }
-    Ok((columns.to_vec(), Row::of_result(&columns, values)))
+    let counts = prepared.take_row_counts();
+    Ok(Ran { columns: columns.to_vec(), rows: Row::of_result(&columns, values), counts })
 }
 
 /// Returns whether statements may be kept prepared. On the writer the authorizer has another answer for work that is taken for

@@ -128,18 +128,26 @@ impl Shared {
         Ok(())
     }
 
-    /// Reads the database's size and the connection's last row.
+    /// Reads the database's size and the connection's last row. Pages that are free count for nothing, as in D1.
     pub(super) fn look(&self, connection: &AuthorizedConnection) -> Result<(), Failure> {
         if self.page_bytes.load(Ordering::Relaxed) == 0
             && let Some(Value::Integer(bytes)) = connection.own_statement("PRAGMA page_size")?
         {
             self.page_bytes.store(bytes.unsigned_abs(), Ordering::Relaxed);
         }
-        if let Some(Value::Integer(pages)) = connection.own_statement("PRAGMA page_count")? {
-            self.size.store(pages.unsigned_abs() * self.page_bytes.load(Ordering::Relaxed), Ordering::SeqCst);
+        let pages = connection.own_statement("PRAGMA page_count")?;
+        let free = connection.own_statement("PRAGMA freelist_count")?;
+        if let (Some(Value::Integer(pages)), Some(Value::Integer(free))) = (pages, free) {
+            let used = pages.saturating_sub(free).unsigned_abs();
+            self.size.store(used * self.page_bytes.load(Ordering::Relaxed), Ordering::SeqCst);
         }
-        self.last_row_id.store(connection.connection().last_insert_rowid(), Ordering::SeqCst);
+        self.note_last_row(connection);
         Ok(())
+    }
+
+    /// Notes the connection's last row, which an insert that is undone changes, too: reads report it, as D1's do.
+    pub(super) fn note_last_row(&self, connection: &AuthorizedConnection) {
+        self.last_row_id.store(connection.connection().last_insert_rowid(), Ordering::SeqCst);
     }
 
     /// The state as the last [`look`](Self::look) has found it.

@@ -131,6 +131,7 @@ impl Shared {
         connection.follow_settings().map_err(|failure| fault::of(&failure))?;
         connection.expect_reads(access == Access::Reads);
         let outcome = self.transact(connection, work, access);
+        self.note_last_row(connection);
         let writes = connection.refused_write();
         if !connection.roll_back() {
             slot.discard();
@@ -219,10 +220,12 @@ impl Shared {
         if !matches!(attempt, Attempt::Committed(_)) {
             let is_usable = connection.roll_back();
             isobar_sqlite::set_last_insert_rowid(connection.connection(), rowid);
+            self.note_last_row(connection);
             if !is_usable {
                 slot.discard();
             }
         } else {
+            self.note_last_row(connection);
             self.note_success();
         }
         attempt
@@ -249,7 +252,7 @@ impl Shared {
                 _ if start.elapsed() >= SLICE => break,
                 _ => SLICE,
             };
-            let outcome = match self.run_member(connection, task, limit) {
+            let outcome = match self.run_member(connection, task, limit, outcomes.last()) {
                 Ok(outcome) => outcome,
                 Err(failure) => return Attempt::NotCommitted(self.failed(connection, failure)),
             };
@@ -276,6 +279,7 @@ impl Shared {
         connection: &AuthorizedConnection,
         task: &WriteTask,
         limit: Duration,
+        previous: Option<&Outcome>,
     ) -> Result<Outcome, Failure> {
         if task.call.is_abandoned() {
             return Ok(Outcome::Abandoned);
@@ -283,7 +287,13 @@ impl Shared {
         let rowid = connection.connection().last_insert_rowid();
         connection.own_statement("SAVEPOINT isobar")?;
         let turn = Turn::start_within(&task.call, limit);
-        let result = self.batch(connection, &task.work, Access::Writes);
+        let result = match previous {
+            // It has looked at the state at its end, and the transaction is ours.
+            Some(Outcome::Ended(Ok(_))) => {
+                self.batch_from(connection, &task.work, Access::Writes, self.standing(connection))
+            }
+            _ => self.batch(connection, &task.work, Access::Writes),
+        };
         let was_cut_off = turn.is_over() && limit < self.options.time_limit;
         let is_out_of_time = turn.is_over() && !was_cut_off;
         drop(turn);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isobar_base::fs::parent;
+use isobar_sqlite::copy_pages;
 use isobar_sqlite::journal::Disk;
 use rusqlite::Connection;
 
@@ -19,7 +20,6 @@ use super::format::{BLOCK, BlockBuilder, HEADER, Header, Kind};
 use super::position::Position;
 use super::span::Point;
 use crate::Result;
-use crate::sqlite::pages::copy_pages;
 
 /// A base that is whole.
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,7 @@
 use std::fmt;
 
 use chrono::Utc;
-use isobar_base::random;
+pub(crate) use isobar_sqlite::HistoryId;
 
 use super::fault;
 use crate::{Bookmark, Result};
@@ -67,31 +67,6 @@ fn hex(text: &str) -> Option<u32> {
     let number = u32::from_str_radix(text, 16).ok()?;
     // One form alone: neither capitals nor a sign.
     (format!("{number:08x}") == text).then_some(number)
-}
-
-/// Id of a history: random, and greater than those of earlier ones. It is the last part of its bookmarks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct HistoryId(pub(super) [u8; 16]);
-
-impl HistoryId {
-    pub(super) fn new() -> Result<Self> {
-        let mut id = random::bytes::<16>()?;
-        let now = Utc::now().timestamp_millis().to_be_bytes();
-        id[..6].copy_from_slice(&now[2..]);
-        Ok(Self(id))
-    }
-
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let id = Self(u128::from_str_radix(text, 16).ok()?.to_be_bytes());
-        // One form alone: neither capitals nor a sign.
-        (id.to_string() == text).then_some(id)
-    }
-}
-
-impl fmt::Display for HistoryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
 }
 
 /// Reads a bookmark of this history.

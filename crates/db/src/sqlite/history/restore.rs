@@ -3,6 +3,7 @@
 //! [`Recorder::prepare`] makes the image beside the database; [`Ready::copy_into`] copies it over by SQLite's
 //! backup, which holds the write lock and is one transaction: readers see the old state until it commits.
 
+use isobar_sqlite::copy_pages;
 use rusqlite::{Connection, OpenFlags};
 
 use super::base::Temporary;
@@ -11,7 +12,6 @@ use super::index::Limit;
 use super::position::{Position, of_bookmark};
 use super::recorder::Recorder;
 use super::span::time;
-use crate::sqlite::pages::copy_pages;
 use crate::{Bookmark, Error, ErrorKind, Restored, Result};
 
 /// The error of a database that is not restored.

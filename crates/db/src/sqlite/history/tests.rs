@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use isobar_base::fs::SqliteFile;
-use isobar_sqlite::WalHeader;
 use isobar_sqlite::journal::{Disk, DiskFile, SystemDisk};
+use isobar_sqlite::{WalHeader, copy_pages};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -23,7 +23,6 @@ use super::index::{Index, Limit};
 use super::marks::Marks;
 use super::position::HistoryId;
 use super::recorder::{Keeper, Recorder};
-use crate::sqlite::pages::copy_pages;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {

@@ -57,7 +57,7 @@ impl DurableObjectNamespace {
 #[async_trait]
 impl SessionNamespace for DurableObjectNamespace {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::default()
+        Capabilities::default().with_time_travel(true)
     }
 
     fn id_from_name(&self, name: &str) -> ObjectId {

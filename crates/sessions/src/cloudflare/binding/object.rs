@@ -17,9 +17,9 @@ use isobar_cloudflare::binding::js_sys::Promise;
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
 use isobar_cloudflare::binding::{JsError, Object, millis, request_from_js, response_to_js};
 
-use super::failure;
 use super::sockets::{accepted, message_from_js, socket_of};
 use super::state::{State, block, promise};
+use super::{failure, thrown};
 use crate::{
     AlarmInfo, Body, CloseFrame, Error, ErrorKind, Response, Result, SessionContext, SessionObject, take_client,
 };
@@ -135,7 +135,7 @@ impl<O: SessionObject> DurableObject<O> {
                 drop(inner);
                 return std::future::pending().await;
             }
-            outcome.unwrap_or_else(|_| Err(panicked())).map_err(|error| JsError::new(error.to_string()).into())
+            outcome.unwrap_or_else(|_| Err(panicked())).map_err(|error| thrown(&error).into())
         })
     }
 }

@@ -22,14 +22,14 @@ use isobar_cloudflare::binding::wasm_bindgen::JsValue;
 use isobar_cloudflare::binding::wasm_bindgen::closure::{Closure, ScopedClosure};
 use isobar_cloudflare::binding::wasm_bindgen_futures::future_to_promise;
 use isobar_cloudflare::binding::{JsError, Object, bytes, date, millis, uint8_array};
-use isobar_cloudflare::sql::{exact_integers, is_exact};
+use isobar_cloudflare::sql::{ExactIntegers, is_exact};
 
 use super::failure;
 use super::namespace::object_id;
 use super::sockets::{JsSocket, number_of};
-use crate::context::TransactionBody;
+use crate::context::{DELETE_IN_TRANSACTION, TransactionBody};
 use crate::{
-    Cursor, Error, ErrorKind, KvListOptions, ObjectId, Result, ServerSocket, SessionBackend, Value, WebSocket,
+    Bookmark, Cursor, Error, ErrorKind, KvListOptions, ObjectId, Result, ServerSocket, SessionBackend, Value, WebSocket,
 };
 
 /// A Durable Object's `state`.
@@ -40,6 +40,8 @@ pub(super) struct State {
     /// The alarm as it was when the event began, or as the event has set it: `getAlarm` answers only later.
     alarm: Cell<Option<DateTime<Utc>>>,
     sockets: Cell<u64>,
+    /// Number of transactions that are open, one within the other.
+    transactions: Cell<u32>,
     reset: Reset,
 }
 
@@ -56,7 +58,15 @@ impl State {
         let id = object_id(&id, id.text("name").as_deref())?;
         let storage = state.object("storage");
         let reset = Reset { state: state.clone(), is_done: Rc::default() };
-        Ok(Self { id, state, storage, alarm: Cell::default(), sockets: Cell::default(), reset })
+        Ok(Self {
+            id,
+            state,
+            storage,
+            alarm: Cell::default(),
+            sockets: Cell::default(),
+            transactions: Cell::default(),
+            reset,
+        })
     }
 
     /// Looks at the alarm anew: at the start of each event. The runtime delivers no other event meanwhile.
@@ -87,6 +97,16 @@ impl State {
     fn kv(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue> {
         self.storage.object("kv").call(method, arguments).map_err(failure)
     }
+
+    /// Asks for a bookmark.
+    fn bookmark(&self, method: &'static str, arguments: Vec<JsValue>) -> LocalBoxFuture<'static, Result<Bookmark>> {
+        let storage = self.storage.clone();
+        Box::pin(async move {
+            let bookmark = storage.ask(method, &arguments).await.map_err(failure)?;
+            let text = bookmark.as_string();
+            text.map(Bookmark::new).ok_or_else(|| Error::new(ErrorKind::Internal, "the runtime gave no bookmark"))
+        })
+    }
 }
 
 impl Reset {
@@ -113,16 +133,17 @@ impl SessionBackend for State {
 
     fn exec(&self, sql: &str, parameters: Vec<Value>) -> Result<Cursor> {
         let is_integer = |number: usize| matches!(parameters.get(number - 1), Some(Value::Integer(_)));
-        let sql = if parameters.iter().any(|value| matches!(value, Value::Integer(_))) {
-            exact_integers(sql, is_integer)
-        } else {
-            sql.to_owned()
-        };
-        let mut arguments = vec![JsValue::from(sql)];
+        let sql = ExactIntegers::new(sql, is_integer);
+        let mut arguments = vec![JsValue::from(sql.sql())];
         arguments.extend(parameters.iter().map(bound));
-        let cursor = Object::from(self.storage.object("sql").call("exec", &arguments).map_err(failure)?);
-        let columns = cursor.object("columnNames").elements().iter().filter_map(JsValue::as_string).collect();
-        let rows = Object::from(cursor.call("raw", &[]).map_err(failure)?).call("toArray", &[]).map_err(failure)?;
+        let refused = |mut error: JsError| {
+            error.message = sql.message(&error.message);
+            failure(error)
+        };
+        let cursor = Object::from(self.storage.object("sql").call("exec", &arguments).map_err(refused)?);
+        let columns = cursor.object("columnNames").elements();
+        let columns = columns.iter().filter_map(JsValue::as_string).map(|name| sql.column(&name)).collect();
+        let rows = Object::from(cursor.call("raw", &[]).map_err(failure)?).call("toArray", &[]).map_err(refused)?;
         let row = |row: JsValue| Object::from(row).elements().iter().map(value).collect::<Result<Vec<_>>>();
         let rows = Object::from(rows).elements().into_iter().map(row).collect::<Result<_>>()?;
         let count = |name| cursor.number(name).map(|count| count as u64);
@@ -152,11 +173,13 @@ impl SessionBackend for State {
                 }
             }
         };
+        self.transactions.set(self.transactions.get() + 1);
         let result = {
             let callback =
                 ScopedClosure::<dyn FnMut() -> Result<JsValue, JsValue>>::borrow_mut_assert_unwind_safe(&mut body);
             self.storage.call("transactionSync", &[callback.as_js_value().clone()])
         };
+        self.transactions.set(self.transactions.get() - 1);
         if result.is_err() {
             self.alarm.set(alarm); // undone with the rest
         }
@@ -205,6 +228,10 @@ impl SessionBackend for State {
     }
 
     fn delete_all(&self) -> Result<()> {
+        if self.transactions.get() > 0 {
+            // The runtime would lose the transaction, and end the object with an internal error.
+            return Err(Error::new(ErrorKind::InvalidArgument, DELETE_IN_TRANSACTION));
+        }
         // On SQLite it is done at once; only its answer comes later. Before 2026-02-24 the alarm is not among it.
         self.storage.call("deleteAlarm", &[]).map_err(failure)?;
         self.storage.call("deleteAll", &[]).map_err(failure)?;
@@ -287,6 +314,18 @@ impl SessionBackend for State {
         });
         // It takes any promise.
         drop(self.state.call("waitUntil", &[promise.into()]));
+    }
+
+    fn current_bookmark(&self) -> LocalBoxFuture<'static, Result<Bookmark>> {
+        self.bookmark("getCurrentBookmark", Vec::new())
+    }
+
+    fn bookmark_for_time(&self, at: DateTime<Utc>) -> LocalBoxFuture<'static, Result<Bookmark>> {
+        self.bookmark("getBookmarkForTime", vec![date(at)])
+    }
+
+    fn restore_on_next_start(&self, to: &Bookmark) -> LocalBoxFuture<'static, Result<Bookmark>> {
+        self.bookmark("onNextSessionRestoreBookmark", vec![to.as_str().into()])
     }
 
     fn abort(&self, reason: &str) {

@@ -11,6 +11,7 @@ mod listing;
 mod place;
 mod reader;
 mod snapshot;
+mod time_travel;
 mod types;
 mod writer;
 
@@ -31,6 +32,7 @@ use super::storage::AlarmRow;
 use super::{LOCK, LOCK_PAUSE, disk, log, recovery};
 use crate::{Cursor, Error, ErrorKind, IdScheme, ObjectId, Parameters, Result};
 
+pub use time_travel::{HistoryPoint, ObjectHistory, RestorePoint, RestoredObject};
 pub use types::{
     AlarmCursor, AlarmDetails, AlarmListOptions, AlarmPage, CatalogEntry, CatalogListOptions, CatalogPage,
     ExportReport, ImportReport, ObjectAlarm, ObjectDetails, OnExisting, QueryBounds, TableDetails, TimerDetails,

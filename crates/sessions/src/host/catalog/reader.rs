@@ -152,7 +152,8 @@ impl Reader {
             rows.push(row);
             more = statement.step().map_err(failed)?;
         }
-        Ok(Cursor::new(columns, rows, None, Some(0)))
+        let read = statement.take_row_counts().map(|counts| counts.read);
+        Ok(Cursor::new(columns, rows, read, Some(0)))
     }
 
     /// Returns the damage of the file; `None` when SQLite finds nothing.

@@ -12,10 +12,13 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::Catalog;
 use super::snapshot::fold;
+use crate::host::disk::{self, failed};
 use crate::host::health::Health;
+use crate::host::history::{self, Histories};
+use crate::host::options::Clock;
 use crate::host::storage::Storage;
-use crate::host::{disk, index, lock, rebuild};
-use crate::{Cursor, Error, ErrorKind, ObjectId, Parameters, Result};
+use crate::host::{index, lock, rebuild};
+use crate::{Cursor, ObjectId, Parameters, Result};
 
 /// A [`Catalog`] that may change objects, by SQL, import and deletion. While it lives no host can start in its folder, and where one
 /// runs, none can be opened. What it has answered is durable.
@@ -41,6 +44,8 @@ pub struct CatalogWriter {
     /// Closed before the lock, which is the catalog's, is given back.
     index: Connection,
     pub(super) health: Arc<Health>,
+    /// Histories of the objects, where they are kept.
+    pub(super) histories: Option<Arc<Histories>>,
     pub(super) catalog: Catalog,
 }
 
@@ -55,7 +60,7 @@ impl CatalogWriter {
     /// and an index that is missing or damaged is made anew.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] when there is no such folder, it cannot be used, or another process hosts it.
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) when there is no such folder, it cannot be used, or another process hosts it.
     pub fn open(root: impl AsRef<Path>, namespace: &str) -> Result<Self> {
         let root = root.as_ref();
         drop(Catalog::new(root, namespace, None)?); // before anything is created
@@ -65,7 +70,7 @@ impl CatalogWriter {
     /// As [`open`](Self::open), and creates the folder if there is none.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] when the folder cannot be created or used, or another process hosts it.
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) when the folder cannot be created or used, or another process hosts it.
     pub fn create(root: impl AsRef<Path>, namespace: &str) -> Result<Self> {
         let root = root.as_ref();
         let held = lock(root)?;
@@ -74,7 +79,8 @@ impl CatalogWriter {
         let health = Health::new(Some(root.to_owned()), None).with_withheld(catalog.withheld.borrow().clone());
         let health = Arc::new(health);
         let (index, _) = rebuild::open_index(root, &health, Utc::now().timestamp_millis())?;
-        Ok(Self { index, health, catalog })
+        let histories = Histories::find(root, Clock::default())?;
+        Ok(Self { index, health, histories, catalog })
     }
 
     /// Returns the look into the folder, which sees what was changed.
@@ -87,7 +93,8 @@ impl CatalogWriter {
     /// `None` where there is no such object. After an error nothing is changed.
     ///
     /// # Errors
-    /// As [`Sql::exec`](crate::Sql::exec); [`ErrorKind::Damaged`], [`ErrorKind::Storage`] and [`ErrorKind::StorageFull`] when the
+    /// As [`Sql::exec`](crate::Sql::exec); [`ErrorKind::Damaged`](crate::ErrorKind::Damaged), [`ErrorKind::Storage`](crate::ErrorKind::Storage) and
+    /// [`ErrorKind::StorageFull`](crate::ErrorKind::StorageFull) when the
     /// object's file fails.
     pub fn execute(&self, id: &ObjectId, sql: &str, parameters: impl Parameters) -> Result<Option<Cursor>> {
         self.health.check_withheld(id.as_bytes())?;
@@ -95,7 +102,7 @@ impl CatalogWriter {
         if !is_there(&path) {
             return Ok(None);
         }
-        let storage = Storage::open(&path, &self.health, None, || Ok(true))?;
+        let storage = Storage::open(&path, &self.health, None, self.histories.as_ref(), || Ok(true))?;
         let done = storage.exec(sql, &parameters.into_values()).and_then(|cursor| {
             storage.commit()?;
             Ok(cursor)
@@ -109,8 +116,8 @@ impl CatalogWriter {
     /// Deletes objects with all that they have stored, their alarms too. Returns the number of those that were there.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] when a file cannot be removed, or the index not be written; what was deleted before that stays so.
-    /// [`ErrorKind::Damaged`] for an object whose last turns are in the journal still, before anything is deleted.
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) when a file cannot be removed, or the index not be written; what was deleted before that stays so.
+    /// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) for an object whose last turns are in the journal still, before anything is deleted.
     pub fn delete(&self, ids: &[ObjectId]) -> Result<u64> {
         for id in ids {
             self.health.check_withheld(id.as_bytes())?;
@@ -124,6 +131,7 @@ impl CatalogWriter {
         let mut folders = BTreeSet::new();
         for id in ids {
             let path = self.catalog.file(id);
+            self.forget(&path)?; // before its log, which it may not have taken, is copied into the file
             let is_removed = remove(&path).map_err(|error| failed(&path, "removed", &error))?;
             if is_removed {
                 there.insert(*id.as_bytes());
@@ -141,6 +149,12 @@ impl CatalogWriter {
             Ok(())
         })?;
         Ok(there.len() as u64)
+    }
+
+    /// Deletes the history of the object with this file, durably: what follows there is another object.
+    pub(super) fn forget(&self, path: &Path) -> Result<()> {
+        let Some(history) = self.histories.as_ref().and_then(|histories| histories.file(path)) else { return Ok(()) };
+        history::delete_one(&history).map_err(|error| failed(&history, "deleted", &error))
     }
 
     /// Changes the index, durably.
@@ -208,15 +222,6 @@ pub(super) fn sync(folders: &BTreeSet<PathBuf>) -> Result<()> {
     folders
         .iter()
         .try_for_each(|folder| isobar_base::fs::sync_dir(folder).map_err(|error| failed(folder, "synced", &error)))
-}
-
-/// A failure of a file, by its name.
-pub(super) fn failed(path: &Path, what: &str, error: &io::Error) -> Error {
-    let kind = match isobar_base::io::Class::of(error) {
-        isobar_base::io::Class::Full => ErrorKind::StorageFull,
-        _ => ErrorKind::Storage,
-    };
-    Error::new(kind, format!("{} cannot be {what}: {error}", path.display()))
 }
 
 /// Removes a database and what SQLite keeps beside it. Returns whether there was one.

@@ -89,6 +89,7 @@ impl<T, F> Drop for Event<T, F> {
         state.waiting.borrow_mut().remove(&self.event);
         state.in_flight.set(state.in_flight.get() - 1);
         state.last_active.set(Instant::now());
+        state.measure();
         state.event_ended.notify_waiters();
         if state.input_gate_owner.get().is_some_and(|owner| owner.event == self.event) {
             state.input_gate_owner.set(None);

@@ -9,9 +9,11 @@ use std::sync::atomic::Ordering;
 
 use isobar_base::sync::IgnorePoison;
 use isobar_sqlite::script::{literal, quoted};
+use isobar_sqlite::set_last_insert_rowid;
 
 use super::{Place, Storage, in_file};
-use crate::host::disk::{self, WriteError};
+use crate::host::disk::{self, WriteError, failed};
+use crate::host::history;
 use crate::{Error, ErrorKind, Result};
 
 impl Storage {
@@ -57,6 +59,8 @@ impl Storage {
             return Err(Error::new(ErrorKind::Internal, "a session object's draft is published once"));
         };
         self.health.check_write()?;
+        let changes = self.changes.get(&self.connection);
+        let rowid = self.connection.last_insert_rowid();
         self.put_metadata("name", name.map(|name| rusqlite::types::Value::from(name.to_owned())))?;
         self.trusted.store(true, Ordering::Relaxed); // it asks a PRAGMA that the object may not
         let image = self.connection.serialize("main").map(|image| image.to_vec());
@@ -66,6 +70,10 @@ impl Storage {
         if let Some(folder) = path.parent() {
             isobar_base::fs::create_dir(folder).map_err(|error| in_file(&path, "cannot be created", error))?;
         }
+        if let Some(old) = self.histories.as_ref().and_then(|histories| histories.file(&path)) {
+            // Of an object that was here before, and was given up.
+            history::delete_one(&old).map_err(|error| failed(&old, "deleted", &error))?;
+        }
         disk::write_whole(&path, &image).map_err(|error| match error {
             WriteError::Write(error) => in_file(&path, "cannot be created", error),
             WriteError::Sync(error) => {
@@ -74,11 +82,13 @@ impl Storage {
                 error
             }
         })?;
-        let file = Self::file(&path, &self.health, self.log.as_ref())?;
+        let file = Self::file(&path, &self.health, self.log.as_ref(), self.histories.as_ref())?;
         let settings = std::mem::take(&mut *self.settings.lock().ignore_poison());
         for (name, value) in settings {
             file.own(&format!("PRAGMA {name} = {}", literal(&value)))?;
         }
+        file.changes.set(changes);
+        set_last_insert_rowid(&file.connection, rowid);
         Ok(file)
     }
 }

@@ -2,10 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
+use isobar_sqlite::script::keyword;
 use isobar_sqlite::{Failure, Prepared, Text};
 
 use super::Storage;
 use crate::host::convert::{from_sql, to_sql};
+use crate::host::fault::TRANSACTION;
 use crate::{Cursor, Error, ErrorKind, Result, Value, limits};
 
 const ONLY_COMMENTS: &str = "SQL code did not contain a statement.";
@@ -21,7 +23,7 @@ impl Storage {
         if sql.len() > limits::SQL_BYTES {
             return Err(self.failed(&Failure::too_big().into())); // the limit is that of the whole script, as in workerd
         }
-        let mut script = Script { storage: self, text: Text::new(sql), at: 0 };
+        let mut script = Script { storage: self, text: Text::new(sql), last: 0, at: 0 };
         let mut cursor = None;
         let mut bound = false;
         while let Some(mut statement) = script.next()? {
@@ -33,13 +35,22 @@ impl Storage {
             if !statement.is_read_only() || self.writes.load(Ordering::Relaxed) {
                 self.begin()?;
             }
+            // The statement's own changes count, also where it fails.
+            let counts = self.changes.is_kept() && !statement.is_read_only() && script.counts();
+            let run = |statement: &mut Prepared<'_>, values: &[Value]| {
+                let ran = self.run(statement, values);
+                if counts {
+                    self.changes.release();
+                }
+                ran
+            };
             if !bound || script.is_at_end() {
-                cursor = Some(self.run(&mut statement, if bound { values } else { &[] })?);
+                cursor = Some(run(&mut statement, if bound { values } else { &[] })?);
                 continue;
             }
             // Whether another statement follows shows only when this one has run: undo it then.
             self.transaction(&mut || {
-                cursor = Some(self.run(&mut statement, values)?);
+                cursor = Some(run(&mut statement, values)?);
                 if script.next()?.is_some() { Err(wrong(EARLY_PARAMETER)) } else { Ok(()) }
             })?;
             break;
@@ -60,6 +71,9 @@ impl Storage {
             rows.push(statement.row(from_sql));
             more = statement.step().map_err(failed)?;
         }
+        if let Some(counts) = statement.take_row_counts() {
+            return Ok(Cursor::new(columns, rows, Some(counts.read), Some(counts.written)));
+        }
         let written = if writes { self.connection.total_changes() - before } else { 0 };
         Ok(Cursor::new(columns, rows, None, Some(written)))
     }
@@ -69,25 +83,43 @@ impl Storage {
 struct Script<'s> {
     storage: &'s Storage,
     text: Text,
+    /// Where the statement that was prepared last begins.
+    last: usize,
     at: usize,
 }
 
 impl<'s> Script<'s> {
     fn next(&mut self) -> Result<Option<Prepared<'s>>> {
         let storage = self.storage;
+        if self.at > 0 {
+            // As in workerd: offsets in the errors of a later statement count from its first character.
+            let rest = self.text.rest(self.at);
+            self.at += rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r', '\u{c}']).len();
+        }
         while !self.text.rest(self.at).is_empty() {
             storage.writes.store(false, Ordering::Relaxed);
+            storage.controls.store(false, Ordering::Relaxed);
             let found = isobar_sqlite::prepare_next(&storage.connection, &storage.trusted, &self.text, self.at);
-            let (statement, read) = found.map_err(|failure| storage.failed(&failure.into()))?;
+            let (statement, read) = found.map_err(|failure| match storage.controls.load(Ordering::Relaxed) {
+                true => Error::new(ErrorKind::NotAuthorized, TRANSACTION),
+                false => storage.failed(&failure.into()),
+            })?;
             if read == 0 {
                 return Err(Error::new(ErrorKind::Sql, NUL));
             }
+            self.last = self.at;
             self.at += read;
             if statement.is_some() {
                 return Ok(statement);
             }
         }
         Ok(None)
+    }
+
+    /// Returns whether the statement that was prepared last counts in `changes()` if it writes. One that defines something does not.
+    fn counts(&self) -> bool {
+        const COUNTED: [&str; 5] = ["INSERT", "UPDATE", "DELETE", "REPLACE", "WITH"];
+        COUNTED.contains(&keyword(self.text.rest(self.last)).as_str())
     }
 
     /// Returns whether nothing but space follows.

@@ -15,9 +15,12 @@
 
 mod draft;
 mod exec;
+mod memory;
+mod past;
 #[cfg(test)]
 mod tests;
 mod values;
+mod wal;
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -27,33 +30,37 @@ use std::sync::{Arc, Mutex};
 
 use isobar_base::fs::SqliteFile;
 use isobar_base::sync::IgnorePoison;
-use isobar_sqlite::journal::{DiskFile, Follower};
+use isobar_sqlite::journal::Follower;
 use isobar_sqlite::script::quoted;
-use isobar_sqlite::{DURABLE, Product, WalPages, is_allowed, runs_optimize};
-use rusqlite::config::DbConfig;
-use rusqlite::hooks::{AuthContext, Authorization};
+use isobar_sqlite::{
+    DURABLE, KeptChanges, LASTING, Product, WalPages, is_allowed, runs_optimize, set_last_insert_rowid,
+};
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
 
+use self::memory::Measured;
+use self::past::Past;
 use super::disk;
 use super::fault::{Fault, failure};
 use super::health::Health;
+use super::history::Histories;
 use super::log::Log;
 use super::rules::{VALUE_BYTES, setting};
-use crate::context::TransactionBody;
+use crate::context::{DELETE_IN_TRANSACTION, TransactionBody};
 use crate::{Error, ErrorKind, Result};
 
 pub(in crate::host) use self::values::AlarmRow;
 
 const LOST: &str = "the SQL has rolled the object's transaction back, so the object was reset";
 
-/// Pages in a write-ahead log beyond which writes are refused while its checkpoints fail: 64 MiB.
-const MAX_WAL_PAGES: u32 = 16 * 1024;
 /// Settings of a file whose commits the journal makes durable; no other process may write them, or copy them into the file. SQLite
 /// syncs its log when that begins anew, and before it is copied into the file.
 const JOURNALED: &str = "PRAGMA synchronous = NORMAL;";
 const ALONE: &str = "PRAGMA locking_mode = EXCLUSIVE;";
 /// Settings of every connection, beside those of [`DURABLE`]: nothing leaves the object before COMMIT has returned.
 const SETTINGS: &str = "PRAGMA foreign_keys = ON; PRAGMA cache_size = -512;";
+/// The one of them that an object may change.
+const FOREIGN_KEYS: &str = "PRAGMA foreign_keys = ON;";
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS _cf_KV (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS _cf_ALARM (
@@ -82,16 +89,27 @@ pub(in crate::host) struct Storage {
     trusted: Arc<AtomicBool>,
     /// The statement that was prepared last writes, though SQLite says that it reads.
     writes: Arc<AtomicBool>,
+    /// The statement that was refused last begins or ends a transaction.
+    controls: Arc<AtomicBool>,
+    /// What the object's SQL sees as `changes()`.
+    changes: KeptChanges,
     /// Settings that the object has made on its connection, for the one that follows a draft's.
     settings: Arc<Mutex<Vec<(&'static str, String)>>>,
     wal: WalPages,
+    measured: Measured,
     /// The journal that makes commits durable, if there is one, and how far it has followed this file.
     log: Option<Rc<Log>>,
     follower: RefCell<Option<Follower>>,
+    /// Histories of the host, for a draft that becomes a file.
+    histories: Option<Arc<Histories>>,
+    /// The object's history, where one is kept. It is dropped after the connection.
+    past: Option<Past>,
     /// The turn's transaction is open.
     open: Cell<bool>,
     savepoints: Cell<u32>,
     has_metadata: Cell<bool>,
+    /// All was deleted in this turn: with its end the settings of the connection are those of a new one.
+    is_renewed: Cell<bool>,
     /// The table of metadata is of this turn: undone with it.
     metadata_is_new: Cell<bool>,
     /// The file has failed since the last time that was asked.
@@ -104,18 +122,21 @@ pub(in crate::host) struct Storage {
 
 impl Storage {
     /// Opens a database in memory, for a host in memory.
-    pub(in crate::host) fn memory(health: &Arc<Health>) -> Result<Self> {
-        let storage = Self::new(Connection::open_in_memory(), Place::Memory, "", health, None)?;
+    pub(in crate::host) fn memory(health: &Arc<Health>, histories: Option<&Arc<Histories>>) -> Result<Self> {
+        let mut storage = Self::new(Connection::open_in_memory(), Place::Memory, "", health, None)?;
         storage.create_tables()?;
+        storage.begin_past(histories)?;
         Ok(storage)
     }
 
     /// Opens the object's file, or, while it has stored nothing, a draft in memory. `is_stored` says whether the object is
-    /// known to have stored something. Without a log each commit is durable by itself.
+    /// known to have stored something. Without a log each commit is durable by itself. Where histories are kept, that of the object is kept
+    /// on.
     pub(in crate::host) fn open(
         path: &Path,
         health: &Arc<Health>,
         log: Option<&Rc<Log>>,
+        histories: Option<&Arc<Histories>>,
         is_stored: impl FnOnce() -> Result<bool>,
     ) -> Result<Self> {
         let length = match std::fs::metadata(path) {
@@ -124,7 +145,7 @@ impl Storage {
             Err(error) => return Err(in_file(path, "cannot be opened", error)),
         };
         match length {
-            Some(length) if length > 0 => Self::file(path, health, log),
+            Some(length) if length > 0 => Self::file(path, health, log, histories),
             _ if is_stored()? => {
                 let what = length.map_or("is missing", |_| "is empty");
                 let message = format!(
@@ -144,7 +165,8 @@ impl Storage {
             }
             _ => {
                 let place = Place::Draft(path.to_owned());
-                let storage = Self::new(Connection::open_in_memory(), place, "", health, log)?;
+                let mut storage = Self::new(Connection::open_in_memory(), place, "", health, log)?;
+                storage.histories = histories.cloned();
                 storage.create_tables()?;
                 storage.baseline.set(storage.counts()?);
                 Ok(storage)
@@ -152,7 +174,12 @@ impl Storage {
         }
     }
 
-    fn file(path: &Path, health: &Arc<Health>, log: Option<&Rc<Log>>) -> Result<Self> {
+    fn file(
+        path: &Path,
+        health: &Arc<Health>,
+        log: Option<&Rc<Log>>,
+        histories: Option<&Arc<Histories>>,
+    ) -> Result<Self> {
         disk::tighten_database(path);
         let name = disk::object_name(path);
         let follower = log.map(|log| log.follow(&name, path)).transpose()?;
@@ -160,36 +187,28 @@ impl Storage {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             Self::new(Connection::open_with_flags(path, flags), Place::File(path.to_owned()), locking, health, log)
         };
-        let storage = match log {
-            Some(_) => open(ALONE),
-            None => open("").or_else(|error| match error.kind() {
+        // Another process would copy what is not in the history.
+        let mut storage = match (log, histories) {
+            (Some(_), _) | (_, Some(_)) => open(ALONE),
+            (None, None) => open("").or_else(|error| match error.kind() {
                 // A full disk has no room for the log's index; in memory it serves one process as well, and there is no other.
                 ErrorKind::Storage | ErrorKind::StorageFull => open(ALONE).map_err(|_| error),
                 _ => Err(error),
             }),
         }?;
         *storage.follower.borrow_mut() = follower;
-        if disk::has_log(path) && log.is_none_or(|log| log.may_checkpoint(&name)) {
-            storage.copy_log(path)?;
+        storage.begin_past(histories)?;
+        // After a failed sync what the log has may be in memory alone: the history would be ahead of the file.
+        let is_certain = histories.is_none() || health.check_poison().is_ok();
+        if disk::has_log(path) && is_certain && log.is_none_or(|log| log.may_checkpoint(&name)) {
+            match storage.archive() {
+                Ok(()) => storage.copy_log(path)?,
+                Err(error) => health.mark_checkpoint(path, Some(error.to_string())),
+            }
         }
+        storage.mark_past()?;
         storage.own(TABLES)?; // nothing is written where they are there
         Ok(storage)
-    }
-
-    /// Copies what is in the write-ahead log of a file that has just been opened.
-    fn copy_log(&self, path: &Path) -> Result<()> {
-        // What a crash has left in the log may be in memory alone, after a sync that failed: write it anew.
-        let copied = self.own("PRAGMA wal_checkpoint(TRUNCATE)");
-        // Otherwise the log can be read, and the checkpoint of a later commit copies it.
-        if self.fault.take() == Some(Fault::Sync) {
-            copied?;
-        } else if let Err(_error) = copied {
-            #[cfg(feature = "tracing")]
-            tracing::warn!(path = %path.display(), error = %_error, "the log of a session object is not copied into its file yet");
-            #[cfg(not(feature = "tracing"))]
-            let _ = path;
-        }
-        Ok(())
     }
 
     fn new(
@@ -208,19 +227,26 @@ impl Storage {
             _ => failure(error),
         };
         let connection = connection.map_err(|error| described(&error))?;
+        let changes = KeptChanges::install(&connection).map_err(|error| described(&error))?;
         let mut storage = Self {
             connection,
+            changes,
             place: place.clone(),
             health: Arc::clone(health),
             trusted: Arc::new(AtomicBool::new(true)),
             writes: Arc::default(),
+            controls: Arc::default(),
             settings: Arc::default(),
             wal: WalPages::default(),
+            measured: Measured::default(),
             log: log.cloned(),
             follower: RefCell::new(None),
+            histories: None,
+            past: None,
             open: Cell::new(false),
             savepoints: Cell::new(0),
             has_metadata: Cell::new(false),
+            is_renewed: Cell::new(false),
             metadata_is_new: Cell::new(false),
             fault: Cell::new(None),
             is_unsound: Cell::new(false),
@@ -243,11 +269,15 @@ impl Storage {
         let trusted = Arc::clone(&self.trusted);
         let settings = Arc::clone(&self.settings);
         let writes = Arc::clone(&self.writes);
+        let controls = Arc::clone(&self.controls);
         connection.authorizer(Some(move |context: AuthContext<'_>| {
             if trusted.load(Ordering::Relaxed) {
                 return Authorization::Allow;
             }
             if !is_allowed(&context, Product::DurableObjects) {
+                let is_control =
+                    matches!(context.action, AuthAction::Transaction { .. } | AuthAction::Savepoint { .. });
+                controls.store(is_control, Ordering::Relaxed);
                 return Authorization::Deny;
             }
             if runs_optimize(&context) {
@@ -354,74 +384,15 @@ impl Storage {
             }
         })?;
         self.metadata_is_new.set(false);
+        self.note_commit()?;
         self.capture()?;
+        if self.is_renewed.take() {
+            self.own(FOREIGN_KEYS)?; // the others were set when all was deleted; the turn may have gone on since
+        }
         if self.log.is_none() {
             self.checkpoint();
         }
         Ok(())
-    }
-
-    /// Hands the commit to the journal. Where it cannot be taken, the file is closed, and opened anew with what is durable.
-    fn capture(&self) -> Result<()> {
-        let mut follower = self.follower.borrow_mut();
-        let (Some(log), Some(follower)) = (&self.log, follower.as_mut()) else { return Ok(()) };
-        let Some(frames) = self.wal.take_committed() else { return Ok(()) };
-        log.capture(follower, frames).map_err(|error| {
-            self.is_unsound.set(true);
-            in_file(Path::new(follower.name()), "has writes that could not be made durable", error)
-        })
-    }
-
-    /// The journal's batch that the last commit waits for, while it is not durable.
-    pub(in crate::host) fn pending(&self) -> Option<u64> {
-        let follower = self.follower.borrow();
-        self.log.as_ref().zip(follower.as_ref()).and_then(|(log, follower)| log.pending(follower))
-    }
-
-    /// The write-ahead log, where the journal follows it.
-    pub(in crate::host) fn wal_file(&self) -> Option<Arc<dyn DiskFile>> {
-        self.follower.borrow().as_ref().and_then(Follower::wal)
-    }
-
-    /// Whether the write-ahead log should be copied into the file.
-    pub(in crate::host) fn is_long(&self) -> bool {
-        self.wal.is_long()
-    }
-
-    /// Copies a long write-ahead log into the file. What was committed is durable in the log, so a failure ends no event: the
-    /// host's health reports it. Nothing is copied that the journal has not made durable, as a crash would undo some of it.
-    pub(in crate::host) fn checkpoint(&self) {
-        let Place::File(path) = &self.place else { return };
-        let follower = self.follower.borrow();
-        if self.is_unsound.get() || follower.as_ref().is_some_and(Follower::is_behind) || self.pending().is_some() {
-            return;
-        }
-        let Some(done) = self.wal.checkpoint(&self.connection) else { return };
-        let failed = done.err().map(rusqlite::Error::from).map(|error| {
-            let message =
-                format!("the write-ahead log of {} cannot be copied into it: {}", self.name(), failure(&error));
-            if Fault::of(&error) == Some(Fault::Sync) {
-                self.health.poison(message.clone());
-            }
-            message
-        });
-        self.health.mark_checkpoint(path, failed);
-    }
-
-    /// Refuses to write while the log is as long as it may become and cannot be shortened.
-    fn check_log(&self) -> Result<()> {
-        if self.wal.pages() >= MAX_WAL_PAGES {
-            if let Some(log) = &self.log {
-                log.flush()?;
-            }
-            self.checkpoint();
-        }
-        if self.wal.pages() < MAX_WAL_PAGES {
-            return Ok(());
-        }
-        let message =
-            format!("writing is refused: {} cannot take up its write-ahead log, which has 64 MiB", self.name());
-        Err(Error::new(ErrorKind::Storage, message))
     }
 
     /// Undoes what the turn wrote.
@@ -431,20 +402,20 @@ impl Storage {
         if self.metadata_is_new.take() {
             self.has_metadata.set(false);
         }
-        if !self.connection.is_autocommit() && self.own("ROLLBACK").is_err() {
+        self.is_renewed.set(false);
+        let is_undone = self.connection.is_autocommit() || self.own("ROLLBACK").is_ok();
+        // The next instance may go on with the connection.
+        if !is_undone || self.renew().is_err() {
             // SQLite rolls back when the connection is dropped.
             self.is_unsound.set(true);
         }
     }
 
-    pub(in crate::host) fn size(&self) -> Result<u64> {
-        let sql = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
-        let size: i64 = self.trusted(|connection| connection.query_row(sql, [], |row| row.get(0)))?;
-        Ok(size.unsigned_abs())
-    }
-
     /// Drops what the object has made, and empties what the host has.
     pub(in crate::host) fn delete_all(&self) -> Result<()> {
+        if self.savepoints.get() > 0 {
+            return Err(Error::new(ErrorKind::InvalidArgument, DELETE_IN_TRANSACTION));
+        }
         self.transaction(&mut || {
             let tables = "SELECT type, name FROM sqlite_schema WHERE type IN ('view', 'table') AND name NOT LIKE 'sqlite~_%' ESCAPE '~'
                           AND name NOT LIKE '~_cf~_%' ESCAPE '~' ORDER BY sql LIKE 'CREATE VIRTUAL%' DESC, type DESC";
@@ -457,8 +428,21 @@ impl Storage {
                 // The shadow tables of a virtual table go with it.
                 self.own(&format!("DROP {kind} IF EXISTS {}", quoted(&name)))?;
             }
-            self.own("DELETE FROM _cf_KV; DELETE FROM _cf_ALARM")
-        })
+            self.own("DELETE FROM _cf_KV; DELETE FROM _cf_ALARM; DELETE FROM _cf_METADATA WHERE key = 'alarm made'")
+        })?;
+        // As in workerd, where the object goes on with a new database.
+        self.is_renewed.set(true);
+        self.renew()
+    }
+
+    /// Makes the connection as a new one is: its settings, and what SQL sees of earlier changes. In a transaction `foreign_keys` stays as
+    /// it is.
+    pub(in crate::host) fn renew(&self) -> Result<()> {
+        self.settings.lock().ignore_poison().clear();
+        self.changes.set(0);
+        set_last_insert_rowid(&self.connection, 0);
+        let settings: String = LASTING.iter().map(|name| format!("PRAGMA {name} = OFF;")).collect();
+        self.own(&format!("{settings} {FOREIGN_KEYS}"))
     }
 
     /// Opens the turn's transaction with its first write.
@@ -522,23 +506,6 @@ impl Storage {
         match &self.place {
             Place::File(path) | Place::Draft(path) => format!("the session object's file {}", path.display()),
             Place::Memory => "the session object's database in memory".to_owned(),
-        }
-    }
-}
-
-impl Drop for Storage {
-    fn drop(&mut self) {
-        let (Some(log), Some(follower)) = (&self.log, self.follower.get_mut()) else { return };
-        let connection = &self.connection;
-        let is_whole = log.close(follower, || {
-            let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
-            self.trusted.store(true, Ordering::Relaxed);
-            let ended = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();
-            ended && connection.query_row(sql, [], |row| row.get::<_, i64>(0)).is_ok_and(|busy| busy == 0)
-        });
-        if !is_whole {
-            // SQLite would copy what a crash may undo. The option is known, so setting it does not fail.
-            drop(connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true));
         }
     }
 }

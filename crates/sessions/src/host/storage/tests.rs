@@ -1,10 +1,13 @@
 //! Tests of an object's database.
 
+use super::wal::MAX_WAL_PAGES;
 use super::*;
+use crate::host::history;
+use crate::host::options::{Clock, HistoryOptions};
 
 fn stored(path: &Path) -> Storage {
     let health = Arc::new(Health::new(None, None));
-    let draft = Storage::open(path, &health, None, || Ok(false)).unwrap();
+    let draft = Storage::open(path, &health, None, None, || Ok(false)).unwrap();
     draft.kv_put("kept", b"1").unwrap();
     draft.commit().unwrap();
     draft.publish(Some("name")).unwrap()
@@ -26,7 +29,7 @@ fn a_published_draft_holds_what_was_written_and_set() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ab/object.db");
     let health = Arc::new(Health::new(None, None));
-    let draft = Storage::open(&path, &health, None, || Ok(false)).unwrap();
+    let draft = Storage::open(&path, &health, None, None, || Ok(false)).unwrap();
     draft.exec("PRAGMA foreign_keys = OFF", &[]).unwrap();
     draft.exec("CREATE TABLE t (a)", &[]).unwrap();
     draft.commit().unwrap();
@@ -72,7 +75,7 @@ fn a_file_of_an_older_version_gets_its_metadata_with_a_write_and_loses_it_with_t
     old.execute_batch(&format!("PRAGMA journal_mode = WAL; {TABLES} INSERT INTO _cf_ALARM VALUES (1, 5, 6, 2)"))
         .unwrap();
     drop(old);
-    let storage = Storage::open(&path, &Arc::new(Health::new(None, None)), None, || Ok(true)).unwrap();
+    let storage = Storage::open(&path, &Arc::new(Health::new(None, None)), None, None, || Ok(true)).unwrap();
     let row = AlarmRow { scheduled: 5, due: 6, retries: 2, made: None };
     assert_eq!((storage.alarm().unwrap(), storage.object_name().unwrap()), (Some(row), None));
     let newer = AlarmRow { made: Some(7), ..row };
@@ -86,7 +89,7 @@ fn a_file_of_an_older_version_gets_its_metadata_with_a_write_and_loses_it_with_t
 
 #[test]
 fn limited_statements_write_within_the_turn_and_leave_the_hosts_tables_alone() {
-    let storage = Storage::memory(&Arc::new(Health::new(None, None))).unwrap();
+    let storage = Storage::memory(&Arc::new(Health::new(None, None)), None).unwrap();
     storage.exec("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2), (3)", &[]).unwrap();
     storage.kv_put("kept", b"1").unwrap();
     storage.commit().unwrap();
@@ -105,7 +108,7 @@ fn limited_statements_write_within_the_turn_and_leave_the_hosts_tables_alone() {
 
 #[test]
 fn a_savepoint_that_cannot_be_undone_condemns_the_turn() {
-    let storage = Storage::memory(&Arc::new(Health::new(None, None))).unwrap();
+    let storage = Storage::memory(&Arc::new(Health::new(None, None)), None).unwrap();
     let result = storage.transaction(&mut || {
         storage.own("ROLLBACK")?; // as SQLite does by itself on a full disk
         Err(Error::application("x"))
@@ -115,7 +118,7 @@ fn a_savepoint_that_cannot_be_undone_condemns_the_turn() {
 
 #[test]
 fn optimize_writes_within_the_turn() {
-    let storage = Storage::memory(&Arc::new(Health::new(None, None))).unwrap();
+    let storage = Storage::memory(&Arc::new(Health::new(None, None)), None).unwrap();
     storage.exec("CREATE TABLE t (a UNIQUE); INSERT INTO t VALUES (1)", &[]).unwrap();
     storage.exec("CREATE VIEW v AS SELECT * FROM pragma_optimize(0x10002)", &[]).unwrap();
     storage.commit().unwrap();
@@ -150,7 +153,7 @@ fn a_log_of_64_mib_that_cannot_be_copied_ends_the_writes() {
 
 #[test]
 fn alarm_of_the_host_that_fails_leaves_nothing_to_commit() {
-    let storage = Storage::memory(&Arc::new(Health::new(None, None))).unwrap();
+    let storage = Storage::memory(&Arc::new(Health::new(None, None)), None).unwrap();
     let alarm = |due, made| Some(AlarmRow { scheduled: due, due, retries: 0, made: Some(made) });
     storage.commit_own_alarm(alarm(100, 1)).unwrap();
     let full = "CREATE TRIGGER full BEFORE INSERT ON _cf_ALARM BEGIN SELECT RAISE(ABORT, 'no room'); END";
@@ -159,4 +162,24 @@ fn alarm_of_the_host_that_fails_leaves_nothing_to_commit() {
     assert!(!storage.is_dirty());
     storage.commit().unwrap();
     assert_eq!(storage.alarm().unwrap(), alarm(100, 1));
+}
+
+#[test]
+fn what_a_failed_sync_may_have_lost_has_no_bookmark() {
+    let folder = tempfile::tempdir().unwrap();
+    history::keep(folder.path(), HistoryOptions::default()).unwrap();
+    let histories = Histories::find(folder.path(), Clock::default()).unwrap();
+    let path = folder.path().join("objects/ab/object.db");
+    let health = Arc::new(Health::new(None, None));
+    let draft = Storage::open(&path, &health, None, histories.as_ref(), || Ok(false)).unwrap();
+    draft.kv_put("kept", b"1").unwrap();
+    draft.commit().unwrap();
+    let storage = draft.publish(Some("name")).unwrap();
+    let bookmark = storage.bookmark(None).unwrap();
+    storage.kv_put("kept", b"2").unwrap();
+    storage.commit().unwrap();
+    health.poison("a sync failed".to_owned());
+    for refused in [storage.bookmark(None), storage.ask_restore(&bookmark)] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Storage);
+    }
 }

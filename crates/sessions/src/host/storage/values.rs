@@ -3,8 +3,13 @@
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, params, params_from_iter};
 
+use isobar_sqlite::set_last_insert_rowid;
+
 use super::Storage;
 use crate::{KvListOptions, Result};
+
+/// Key of the metadata that says when the alarm was set; it stays when the alarm is gone.
+const ALARM_MADE: &str = "alarm made";
 
 /// The alarm as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +36,17 @@ impl Storage {
     pub(in crate::host) fn kv_put(&self, key: &str, value: &[u8]) -> Result<()> {
         self.begin()?;
         let sql = "INSERT OR REPLACE INTO _cf_KV VALUES (?, ?)";
-        self.trusted(|connection| connection.prepare_cached(sql)?.execute(params![key.as_bytes(), value])).map(drop)
+        self.trusted(|connection| connection.prepare_cached(sql)?.execute(params![key.as_bytes(), value]))?;
+        self.changes.release();
+        Ok(())
     }
 
     pub(in crate::host) fn kv_delete(&self, key: &str) -> Result<bool> {
         self.begin()?;
         let sql = "DELETE FROM _cf_KV WHERE key = ?";
-        Ok(self.trusted(|connection| connection.prepare_cached(sql)?.execute([key.as_bytes()]))? > 0)
+        let removed = self.trusted(|connection| connection.prepare_cached(sql)?.execute([key.as_bytes()]))?;
+        self.changes.release();
+        Ok(removed > 0)
     }
 
     pub(in crate::host) fn kv_list(&self, options: &KvListOptions) -> Result<Vec<(String, Bytes)>> {
@@ -79,7 +88,7 @@ impl Storage {
     }
 
     pub(in crate::host) fn alarm(&self) -> Result<Option<AlarmRow>> {
-        let made: Option<i64> = self.metadata("alarm made")?;
+        let made: Option<i64> = self.metadata(ALARM_MADE)?;
         let row = |row: &rusqlite::Row<'_>| {
             Ok(AlarmRow { scheduled: row.get(0)?, due: row.get(1)?, retries: row.get(2)?, made })
         };
@@ -108,10 +117,31 @@ impl Storage {
         committed
     }
 
+    /// Writes the alarm's row. What the object's SQL sees of that by `changes()` and `last_insert_rowid()` is what it sees in workerd, which
+    /// has the alarm in a row of its own that is inserted once, and then updated; nothing where nothing changes.
     fn keep_alarm(&self, alarm: Option<AlarmRow>) -> Result<()> {
+        let stored = self.alarm()?;
+        let is_same = match (stored, alarm) {
+            (Some(stored), Some(alarm)) => AlarmRow { made: alarm.made, ..stored } == alarm,
+            (stored, alarm) => stored.is_none() && alarm.is_none(),
+        };
+        if is_same {
+            return Ok(());
+        }
+        let was_there = self.metadata::<i64>(ALARM_MADE)?.is_some();
+        let rowid = self.connection.last_insert_rowid();
+        self.write_alarm(alarm)?;
+        self.changes.release();
+        if was_there {
+            set_last_insert_rowid(&self.connection, rowid);
+        }
+        Ok(())
+    }
+
+    fn write_alarm(&self, alarm: Option<AlarmRow>) -> Result<()> {
         match alarm {
             Some(AlarmRow { scheduled, due, retries, made }) => {
-                self.put_metadata("alarm made", made.map(rusqlite::types::Value::from))?;
+                self.put_metadata(ALARM_MADE, made.map(rusqlite::types::Value::from))?;
                 let sql = "INSERT OR REPLACE INTO _cf_ALARM VALUES (1, ?, ?, ?)";
                 self.trusted(|connection| connection.execute(sql, params![scheduled, due, retries])).map(drop)
             }

@@ -18,8 +18,8 @@ use super::remote::{Remote, with_target};
 use super::stamp::stamp;
 use super::{BackupOptions, BackupReport, BackupTarget};
 use crate::host::catalog::reader::Reader;
-use crate::host::catalog::writer::failed;
 use crate::host::catalog::{Catalog, CatalogEntry, CatalogListOptions, Guard};
+use crate::host::disk::failed;
 use crate::{Error, ErrorKind, Result};
 
 /// Broken-off runs that are looked at for what they have put.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use isobar_base::fs::NamedFiles;
 use tokio::sync::oneshot;
 
-use crate::host::catalog::writer::failed;
+use crate::host::disk::failed;
 use crate::host::spawn;
 use crate::{Error, ErrorKind, Result};
 

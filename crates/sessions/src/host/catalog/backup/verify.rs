@@ -11,7 +11,7 @@ use super::restore::{choose, id_of};
 use super::{BackupTarget, VerifyReport};
 use crate::host::catalog::reader::Reader;
 use crate::host::catalog::snapshot::Snapshot;
-use crate::host::catalog::writer::failed;
+use crate::host::disk::failed;
 use crate::{Error, ErrorKind, IdScheme, Result};
 
 /// Reads all of a run, the newest complete one unless another is named: each list and block is compared with its checksum, and each object's
