@@ -12,8 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::programs::program;
-use crate::{Outcome, run as execute, target};
+use crate::{Outcome, programs, run as execute, target};
 
 type Scenario = (&'static str, &'static str, fn() -> Outcome);
 
@@ -34,7 +33,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     if !cfg!(target_os = "linux") {
         return Err("the faults are made by tmpfs, strace and libfaketime, which are Linux's".into());
     }
-    program("platform")?;
+    programs::program("platform")?;
     for (name, what, scenario) in SCENARIOS {
         if arguments.is_empty() || arguments.iter().any(|wanted| wanted == name) {
             println!("{name}: {what}");
