@@ -1,4 +1,4 @@
-//! What differs between D1 in workerd and the local database, with the reason.
+//! Known differences between D1 in workerd and the local database, with the reasons.
 
 use serde_json::Value as Json;
 

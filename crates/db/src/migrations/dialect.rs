@@ -1,8 +1,8 @@
 //! Migrations that are written for another dialect, too.
 //!
-//! What cannot be said in the SQL that both databases understand, such as a trigger, has a second file: `0007_usage.postgres.sql` beside
-//! `0007_usage.sql`, or in the folder `postgres` within that of the migrations, where wrangler does not look. It is recorded under the
-//! name of the first, so that the order is one, and it may stand alone.
+//! A migration that cannot be said in the SQL that both databases understand, such as a trigger, has a second file:
+//! `0007_usage.postgres.sql` beside `0007_usage.sql`, or in the folder `postgres` within that of the migrations, where wrangler does not
+//! look. It is recorded under the name of the first, so that the order is one, and it may stand alone.
 
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 use std::path::Path;

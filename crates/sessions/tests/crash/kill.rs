@@ -133,7 +133,7 @@ fn back_up(folder: &Path, puts: usize) {
     });
 }
 
-/// What the processes have said.
+/// Lines that the processes have printed.
 #[derive(Debug, Default)]
 struct Heard {
     ledger: Ledger,
@@ -210,7 +210,7 @@ fn end_by(child: &mut Child, end: &Mutex<Instant>) -> (ExitStatus, bool) {
 /// Compares all objects with the ledger; then every alarm has run.
 ///
 /// # Errors
-/// What differs.
+/// A difference, as text.
 async fn check(folder: &Path, namespaces: &[&str], ledger: &mut Ledger) -> Result<(), String> {
     for namespace in namespaces {
         let host = open(folder, namespace, &options());

@@ -173,7 +173,7 @@ impl Account {
     }
 }
 
-/// What an object has.
+/// Contents of an object.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Found {
     /// Turn, part and bytes of each row, in the order in which they were written.
@@ -198,7 +198,7 @@ impl Found {
     }
 }
 
-/// What an object has after some turns. An alarm that is set may run at any time, so the state is the same before and after that.
+/// Contents of an object after some turns. An alarm that is set may run at any time, so the state is the same before and after that.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct State {
     rows: Vec<(u64, u64, u64)>,
@@ -269,7 +269,7 @@ impl Default for Entry {
     }
 }
 
-/// What was acknowledged, by object.
+/// Acknowledged turns, by object.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger(BTreeMap<String, Entry>);
 

@@ -30,7 +30,7 @@ const KNOWN: [Known; 3] = [
         },
     },
 ];
-/// What stands for the end of a socket's connection.
+/// The text that stands for the end of a socket's connection.
 const THE_END: &str = "the end";
 
 /// The value of a REAL or of a number of JSON.

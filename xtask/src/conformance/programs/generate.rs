@@ -8,8 +8,8 @@ use crate::random::Random;
 const KEYS: [&str; 10] = ["", "a", "a/b", "a/c", "b", "A", "é", "\u{ffff}", "\u{1F980}", "a\u{0}"];
 /// Times of alarms, in milliseconds since 1970: those in the future are far, so that none comes while a program runs.
 const TIMES: [i64; 6] = [4_102_444_800_000, 4_102_444_800_001, 7_000_000_000_123, 0, -1, 4_200_000_000_000];
-/// What operations have nothing of in an alarm, which would fail and be tried again two seconds later, when the program is over, or
-/// remove what tells that it has run; nor in one of two requests, which would end the other one if that has begun.
+/// Parts that no operation has in an alarm, which would fail and be tried again two seconds later, when the program is over, or remove
+/// the sign that it has run; nor in one of two requests, which would end the other one if that has begun.
 const NOT_EVERYWHERE: [&str; 9] =
     ["defer_foreign_keys", "fail", "abort", "panic", "delete all", "INTO c ", "FROM p", "p SET", "TABLE p"];
 /// Tables that are looked at in the end.

@@ -10,7 +10,7 @@ use crate::postgres::lex::Kind;
 const BEHIND_ORDER: [&str; 11] =
     ["LIMIT", "OFFSET", "FETCH", "FOR", "ROWS", "RANGE", "GROUPS", "UNION", "EXCEPT", "INTERSECT", "RETURNING"];
 
-/// What may stand behind `IS` in both.
+/// Words that may stand behind `IS` in both.
 const TRUTHS: [&str; 7] = ["NULL", "TRUE", "FALSE", "UNKNOWN", "DISTINCT", "DOCUMENT", "NORMALIZED"];
 
 /// The names of what there is, in the place of `sqlite_schema`. It has no `sql` and no `rootpage`.

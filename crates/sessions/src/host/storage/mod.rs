@@ -91,7 +91,7 @@ pub(in crate::host) struct Storage {
     writes: Arc<AtomicBool>,
     /// The statement that was refused last begins or ends a transaction.
     controls: Arc<AtomicBool>,
-    /// What the object's SQL sees as `changes()`.
+    /// The number that the object's SQL sees as `changes()`.
     changes: KeptChanges,
     /// Settings that the object has made on its connection, for the one that follows a draft's.
     settings: Arc<Mutex<Vec<(&'static str, String)>>>,
