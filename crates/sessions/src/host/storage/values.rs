@@ -118,11 +118,14 @@ impl Storage {
     }
 
     /// Writes the alarm's row. What the object's SQL sees of that by `changes()` and `last_insert_rowid()` is what it sees in workerd, which
-    /// has the alarm in a row of its own that is inserted once, and then updated; nothing where nothing changes.
+    /// has the alarm in a row of its own that is inserted once, and then updated; nothing where nothing changes. When it was set is written
+    /// in any case where that is unknown, or later by the clock than now.
     fn keep_alarm(&self, alarm: Option<AlarmRow>) -> Result<()> {
         let stored = self.alarm()?;
         let is_same = match (stored, alarm) {
-            (Some(stored), Some(alarm)) => AlarmRow { made: alarm.made, ..stored } == alarm,
+            (Some(stored), Some(alarm)) => {
+                stored.made.is_some() && stored.made <= alarm.made && AlarmRow { made: alarm.made, ..stored } == alarm
+            }
             (stored, alarm) => stored.is_none() && alarm.is_none(),
         };
         if is_same {
