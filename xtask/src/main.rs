@@ -64,9 +64,9 @@ const HELP: &str = "cargo xtask COMMAND
                         (2,000, or COUNT) on local, memory and workerd, and compare all that they give
   conformance programs [COUNT [SEED [ADDRESS]]]  the random programs alone, from this seed on, with the Worker, or with a server at
                         this address that answers as it does; a program that ends differently is shrunk
-  postgres [COMMAND...] start a PostgreSQL server on a socket in a temporary folder, run the kit of databases and the platform's API on it,
-                        and stop it; with a command, run that instead, with the server's URL in ISOBAR_POSTGRES_URL; installs
-                        Debian's postgresql if it is missing
+  postgres [COMMAND...] start a PostgreSQL server on a socket in a temporary folder, run the kit of databases, D1's routes of the
+                        REST door and the platform's API on it, and stop it; with a command, run that instead, with the server's
+                        URL in ISOBAR_POSTGRES_URL; installs Debian's postgresql if it is missing
   differential          drive the platform natively and as a Worker, and compare every response
   d1 [--operations COUNT] [--seed SEED] [--case NUMBER]  run random schemas and statements (6,000, or COUNT) on D1 in workerd and on the local
                         database, and compare rows, types, meta and the texts of errors; a case alone is printed

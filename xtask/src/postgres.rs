@@ -12,10 +12,11 @@ use crate::{Outcome, programs};
 /// The variable that has the server's URL, for the tests and for a command of one's own.
 const URL: &str = "ISOBAR_POSTGRES_URL";
 
-/// Tests that run on the server: the package, its target, and the arguments of the test program. Those of the platform are its API's, which
-/// take the server in place of files where the variable is set.
-const TESTS: [(&str, &str, &[&str]); 2] = [
+/// Tests that run on the server: the package, its target, and the arguments of the test program. Those of the gateway are of D1's
+/// routes at its REST door. Those of the platform are its API's, which take the server in place of files where the variable is set.
+const TESTS: [(&str, &str, &[&str]); 3] = [
     ("isobar-db", "postgres", &["--ignored"]),
+    ("isobar-gateway", "rest", &["--ignored", "postgres::"]),
     ("platform", "it", &["accounts::", "http::", "sessions::", "tables::every", "--skip", OF_FILES]),
 ];
 
@@ -23,7 +24,7 @@ const TESTS: [(&str, &str, &[&str]); 2] = [
 const OF_FILES: &str = "a_short_set_up_token";
 
 /// Number of them, at least.
-const EXPECTED: usize = 26;
+const EXPECTED: usize = 29;
 
 pub(crate) fn run(command: &[String]) -> Outcome {
     let start = Instant::now();

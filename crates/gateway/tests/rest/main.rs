@@ -1,4 +1,4 @@
-//! The REST door on databases and buckets in memory.
+//! The REST door on databases and buckets in memory, and on databases of a Postgres server.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[cfg(feature = "analytics")]
@@ -11,6 +11,7 @@ mod databases;
 mod door;
 mod keys;
 mod objects;
+mod postgres;
 mod random;
 mod refusals;
 mod rules;
