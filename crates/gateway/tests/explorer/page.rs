@@ -118,6 +118,19 @@ async fn paths_out_of_the_page_are_not_found() {
     assert_eq!(ask(&door, None, Method::POST, "/", "").await.status, 404);
 }
 
+/// An operation's path, with the names of what there is.
+fn target(door: &Door, path: &str) -> String {
+    let target = path.replace("{account_id}", door.keys.account_id());
+    let target = target.replace("{database_id}", "orders").replace("{bucket}", "photos").replace("{key}", "top");
+    let target = target
+        .replace("{deploy_id}", "first")
+        .replace("{namespace_id}", "none")
+        .replace("{class}", "Room")
+        .replace("{object}", "lobby");
+    assert!(!target.contains('{'), "{target}");
+    target
+}
+
 /// Each operation of the document has a route that takes its method.
 #[tokio::test]
 async fn document_names_routes_that_exist() {
@@ -127,20 +140,48 @@ async fn document_names_routes_that_exist() {
     for (path, operations) in document["paths"].as_object().unwrap() {
         for method in operations.as_object().unwrap().keys() {
             let method: Method = method.to_uppercase().parse().unwrap();
-            let target = path.replace("{account_id}", door.keys.account_id());
-            let target =
-                target.replace("{database_id}", "orders").replace("{bucket}", "photos").replace("{key}", "top");
-            let target = target
-                .replace("{deploy_id}", "first")
-                .replace("{namespace_id}", "none")
-                .replace("{class}", "Room")
-                .replace("{object}", "lobby");
-            assert!(!target.contains('{'), "{target}");
-            let answer = own(&door, method.clone(), &target, "{}").await;
+            let answer = own(&door, method.clone(), &target(&door, path), "{}").await;
             let text = String::from_utf8_lossy(&answer.body).into_owned();
             assert!(!text.contains("Could not route") && answer.status != 405, "{method} {path}: {text}");
             count += 1;
         }
     }
-    assert!(count >= 30, "{count}");
+    assert!(count >= 55, "{count}");
+}
+
+/// A path of the document takes no other method, but to refuse changes of what buckets do not have.
+#[tokio::test]
+async fn document_names_each_method_of_its_paths() {
+    let door = explorer(Access::Write).await;
+    let document = ask(&door, None, Method::GET, "/openapi.json", "").await.json();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            if operations.get(method.as_str().to_lowercase()).is_some() {
+                continue;
+            }
+            let answer = own(&door, method.clone(), &target(&door, path), "{}").await;
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            let is_absent = text.contains("Buckets of this server have no");
+            assert!(answer.status == 405 || is_absent, "{method} {path}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn document_names_what_buckets_do_not_have() {
+    let door = explorer(Access::Read).await;
+    let document = ask(&door, None, Method::GET, "/openapi.json", "").await.json();
+    for path in [
+        "r2/buckets/{bucket}/domains/custom",
+        "r2/buckets/{bucket}/domains/managed",
+        "r2/buckets/{bucket}/sippy",
+        "r2/buckets/{bucket}/local-uploads",
+        "r2/buckets/{bucket}/lock",
+        "event_notifications/r2/{bucket}/configuration",
+    ] {
+        let path = format!("/client/v4/accounts/{{account_id}}/{path}");
+        let summary = &document["paths"][&path]["get"]["summary"];
+        assert!(summary.as_str().is_some_and(|summary| summary.contains(": ")), "{path}: {summary}");
+        own(&door, Method::GET, &target(&door, &path), "").await.result();
+    }
 }

@@ -35,7 +35,8 @@ function entry(path, method, { summary, parameters = [], requestBody, "x-reads":
     event.preventDefault();
     attempt(button, answer, async () => {
       const target = filled(path, fields);
-      const response = await send(target, { method: method.toUpperCase(), body: body?.value, headers: kind && { "content-type": kind }, signal });
+      const headers = { ...named(fields), ...(kind && { "content-type": kind }) };
+      const response = await send(target, { method: method.toUpperCase(), body: body?.value, headers, signal });
       answer.replaceChildren(await shown(response, target));
     });
   };
@@ -54,9 +55,15 @@ function filled(path, fields) {
   const search = new URLSearchParams();
   for (const [{ name, in: place }, { value }] of fields) {
     if (place === "path") target = target.replace(`{${name}}`, encodeURIComponent(value));
-    else if (value !== "") search.set(name, value);
+    else if (place === "query" && value !== "") search.set(name, value);
   }
   return search.size > 0 ? `${target}?${search}` : target;
+}
+
+// The fields that are headers.
+function named(fields) {
+  const given = [...fields].filter(([parameter, { value }]) => parameter.in === "header" && value !== "");
+  return Object.fromEntries(given.map(([{ name }, { value }]) => [name, value]));
 }
 
 async function shown(response, target) {
