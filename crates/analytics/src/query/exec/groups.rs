@@ -69,9 +69,12 @@ impl<'m> Groups<'m> {
     }
 
     fn assign_keyed(&mut self, keys: &[Vector], keyed: &Keyed) -> Result<Vec<u32>> {
-        // A dictionary is the same one where its offsets are at the same place, which is not given away while the dictionary is kept here.
-        let is_same =
-            |(last, _): &(BinaryArray, _)| std::ptr::eq(last.value_offsets(), keyed.dictionary.value_offsets());
+        // A dictionary is the same one where its offsets and its bytes are in the same places, not reused while it is kept.
+        let is_same = |(last, _): &(BinaryArray, Vec<u32>)| {
+            let next = &keyed.dictionary;
+            std::ptr::eq(last.value_offsets(), next.value_offsets())
+                && std::ptr::eq(last.value_data(), next.value_data())
+        };
         let known = self.dictionary.take().filter(is_same);
         let unknown = || (keyed.dictionary.clone(), vec![UNKNOWN; keyed.dictionary.len()]);
         let (dictionary, mut groups) = known.unwrap_or_else(unknown);
@@ -171,4 +174,32 @@ fn encode_scalar(scalar: &Scalar, into: &mut Vec<u8>) {
 /// The bits of a float as a key: all NaN have those of one; 0 and -0 stay two.
 pub(super) fn float_bits(value: f64) -> u64 {
     if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::UInt32Array;
+
+    use super::*;
+    use crate::query::Type;
+    use crate::query::exec::Budget;
+    use crate::query::plan::ExprKind;
+    use crate::query::position::Position;
+
+    #[test]
+    fn dictionaries_that_share_offsets_and_not_bytes_are_two() {
+        let budget = Budget::new(1 << 20, None, Default::default());
+        let key = Expr { kind: ExprKind::Column(0), ty: Type::String, position: Position::default() };
+        let mut groups = Groups::new(&[key], budget.share());
+        let first = BinaryArray::from_iter_values(["a", "b"]);
+        let bytes = BinaryArray::from_iter_values(["c", "a"]);
+        let second = BinaryArray::new(first.offsets().clone(), bytes.values().clone(), None);
+        let mut assign = |dictionary: &BinaryArray| {
+            let keyed = Keyed { keys: UInt32Array::from(vec![0, 1]), dictionary: dictionary.clone() };
+            groups.assign(&[Vector::Keyed(keyed)], 2).unwrap()
+        };
+        assert_eq!(assign(&first), [0, 1]);
+        assert_eq!(assign(&first), [0, 1]);
+        assert_eq!(assign(&second), [2, 0]);
+    }
 }
