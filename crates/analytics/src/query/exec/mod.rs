@@ -2,8 +2,8 @@
 //!
 //! A plan is run from its source up: [`source`] hands over batches of the columns that are named, the filter keeps rows of them,
 //! and then either the output is computed batch by batch, or [`groups`] and [`aggregate`] take the rows in and give one row for
-//! each group at the end. A large dataset is read and grouped in parts on several threads, whose groups are merged ([`partial`]). `ORDER BY` with a `LIMIT` keeps no more rows than that needs ([`sort`]), and a limit without an order
-//! ends the reading early.
+//! each group at the end. A large dataset is read and grouped in parts on several threads, whose groups are merged ([`partial`]).
+//! `ORDER BY` with a `LIMIT` keeps no more rows than that needs ([`sort`]), and a limit without an order ends the reading early.
 //!
 //! Expressions are evaluated a column at a time ([`eval`]), and constants once. Between batches the run looks at its deadline,
 //! its cancellation and its memory, so that it ends at most one batch late.
@@ -33,7 +33,7 @@ use self::sort::Sorter;
 use self::source::DatasetScan;
 use super::plan::{Aggregate, Select, Source};
 use super::vector::{Builder, Rows, Vector};
-use super::{QueryStats, ScanSource};
+use super::{QueryStats, RecordBatches, ScanSource};
 use crate::{ErrorKind, Result};
 
 /// Most rows that are evaluated at once.
@@ -90,13 +90,16 @@ impl<'r> Run<'r> {
         {
             let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
             let scan = DatasetScan::new(select, name, columns);
+            let parts = self.scan_parts(&scan, threads)?;
+            let is_split = parts.len() > 1;
             let before = self.stats.clone();
-            match self.grouped(aggregate, &scan, threads) {
+            match self.grouped(aggregate, &scan, parts) {
                 // Groups that several parts have take the memory of each: one part may do with less.
-                Err(error) if error.kind() == ErrorKind::MemoryLimit && threads > 1 => self.stats = before,
+                Err(error) if error.kind() == ErrorKind::MemoryLimit && is_split => self.stats = before,
                 grouped => return grouped,
             }
-            return self.grouped(aggregate, &scan, 1);
+            let whole = self.scan_parts(&scan, 1)?;
+            return self.grouped(aggregate, &scan, whole);
         }
         let budget = self.budget;
         let mut groups = Partial::new(aggregate, budget)?;
@@ -115,14 +118,19 @@ impl<'r> Run<'r> {
         groups.finish()
     }
 
-    /// Groups the rows of a dataset in at most this many parts, each on a thread.
-    fn grouped(&mut self, aggregate: &Aggregate, scan: &DatasetScan<'_>, most: usize) -> Result<HeldRows<'r>> {
+    /// Groups the rows of a dataset's parts, each on a thread.
+    fn grouped(
+        &mut self,
+        aggregate: &Aggregate,
+        scan: &DatasetScan<'_>,
+        parts: Vec<RecordBatches>,
+    ) -> Result<HeldRows<'r>> {
         let budget = self.budget;
-        let mut parts =
-            self.scan_parts(scan, most, || Partial::new(aggregate, budget), |part, rows| part.add(rows))?.into_iter();
-        let mut groups = parts.next().map_or_else(|| Partial::new(aggregate, budget), Ok)?;
-        for part in parts {
-            groups.merge(part)?;
+        let partials = self.read_parts(scan, parts, || Partial::new(aggregate, budget), |part, rows| part.add(rows))?;
+        let mut partials = partials.into_iter();
+        let mut groups = partials.next().map_or_else(|| Partial::new(aggregate, budget), Ok)?;
+        for partial in partials {
+            groups.merge(partial)?;
         }
         groups.finish()
     }

@@ -52,20 +52,26 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Hands over the rows of a dataset that the filter keeps to at most this many states, each of which has a part of them on a thread of its
-    /// own. Returns the states in the order of the parts.
+    /// Begins a scan of a dataset in at most this many parts.
+    pub(super) fn scan_parts(&self, scan: &DatasetScan<'_>, most: usize) -> Result<Vec<RecordBatches>> {
+        self.budget.check()?;
+        self.source.scan_parts(&scan.request, most).map_err(|error| error.during("query"))
+    }
+
+    /// Hands over the rows of each part that the filter keeps to a state, on a thread of its own.
+    ///
+    /// Returns the states in the order of the parts.
     ///
     /// # Errors
     /// The first part's that has failed; the others end at their next batch.
-    pub(super) fn scan_parts<T: Send>(
+    pub(super) fn read_parts<T: Send>(
         &mut self,
         scan: &DatasetScan<'_>,
-        most: usize,
+        parts: Vec<RecordBatches>,
         new: impl Fn() -> Result<T> + Sync,
         add: impl Fn(&mut T, &Rows) -> Result<()> + Sync,
     ) -> Result<Vec<T>> {
         let budget = self.budget;
-        budget.check()?;
         let has_failed = AtomicBool::new(false);
         let read = |batches: RecordBatches| {
             let run = || -> Result<(T, QueryStats)> {
@@ -79,7 +85,7 @@ impl Run<'_> {
             run().inspect_err(|_: &Error| has_failed.store(true, Ordering::Relaxed))
         };
         let read = &read;
-        let mut parts = self.source.scan_parts(&scan.request, most).map_err(|error| error.during("query"))?.into_iter();
+        let mut parts = parts.into_iter();
         let first = parts.next();
         let read = std::thread::scope(|scope| {
             let mut others = Vec::new();

@@ -6,6 +6,7 @@ mod fill;
 mod local;
 mod parts;
 mod recorded;
+mod sources;
 
 use isobar_analytics::query::Query;
 

@@ -1,0 +1,79 @@
+//! Queries over sources whose parts need more memory than there is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arrow_array::{ArrayRef, BinaryArray, Float64Array, RecordBatch};
+use isobar_analytics::query::{
+    Analytics, Answer, Column, Query, QueryOptions, RecordBatches, ScanRequest, ScanSource, Scanned, schema,
+};
+use isobar_analytics::{ErrorKind, Result};
+
+type Part = fn(&ScanRequest) -> RecordBatches;
+
+/// A source of these parts, which counts how often it is scanned.
+#[derive(Debug, Clone)]
+struct Parts {
+    parts: Vec<Part>,
+    scans: Arc<AtomicUsize>,
+}
+
+impl Parts {
+    fn new(parts: &[Part]) -> Self {
+        Self { parts: parts.to_vec(), scans: Arc::default() }
+    }
+
+    fn scans(&self) -> usize {
+        self.scans.load(Ordering::Relaxed)
+    }
+
+    fn run(&self, sql: &str, memory: usize) -> Result<Answer> {
+        let options = QueryOptions::default().with_memory_bytes(memory).with_time_limit(Some(Duration::from_secs(20)));
+        Analytics::new(self.clone()).with_options(options).run(&Query::new(sql))
+    }
+}
+
+impl ScanSource for Parts {
+    fn datasets(&self) -> Result<Vec<String>> {
+        Ok(vec!["d".to_owned()])
+    }
+
+    fn scan(&self, request: &ScanRequest) -> Result<RecordBatches> {
+        Ok(Box::new(self.scan_parts(request, 1)?.into_iter().flatten()))
+    }
+
+    fn scan_parts(&self, request: &ScanRequest, _most: usize) -> Result<Vec<RecordBatches>> {
+        self.scans.fetch_add(1, Ordering::Relaxed);
+        Ok(self.parts.iter().map(|part| part(request)).collect())
+    }
+}
+
+/// A batch of these columns: of the index, and of doubles.
+fn batch(columns: &[Column], index: &[&str], doubles: &[f64]) -> RecordBatch {
+    let array = |column: &Column| -> ArrayRef {
+        if *column == Column::Index {
+            Arc::new(BinaryArray::from_iter_values(index))
+        } else {
+            Arc::new(Float64Array::from(doubles.to_vec()))
+        }
+    };
+    RecordBatch::try_new(schema(columns.iter().copied()), columns.iter().map(array).collect()).unwrap()
+}
+
+fn hundred(request: &ScanRequest) -> RecordBatches {
+    let doubles: Vec<f64> = (0..100).map(f64::from).collect();
+    let scanned = Scanned::new(batch(&request.columns, &[], &doubles));
+    Box::new(std::iter::once(Ok(scanned)))
+}
+
+#[test]
+fn query_beyond_its_memory_runs_again_only_if_it_was_read_in_parts() {
+    let sql = "SELECT double1, count() FROM d GROUP BY double1";
+    let one = Parts::new(&[hundred]);
+    assert_eq!(one.run(sql, 1024).unwrap_err().kind(), ErrorKind::MemoryLimit);
+    assert_eq!(one.scans(), 1);
+    let two = Parts::new(&[hundred, hundred]);
+    assert_eq!(two.run(sql, 1024).unwrap_err().kind(), ErrorKind::MemoryLimit);
+    assert_eq!(two.scans(), 2);
+}
