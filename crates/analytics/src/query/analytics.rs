@@ -166,7 +166,7 @@ impl Analytics {
     /// ```
     ///
     /// # Errors
-    /// As [`QueryExecutor::query`].
+    /// As [`QueryExecutor::query`]. A panic of the query, its source included, is [`ErrorKind::Internal`].
     pub fn run(&self, query: &Query) -> Result<Answer> {
         on_its_stack(|| self.run_until(query, Arc::default()))
     }
@@ -272,7 +272,7 @@ impl Drop for Cancel {
 impl QueryExecutor for Analytics {
     /// Runs the query on a thread of its own.
     ///
-    /// Needs no runtime. A panic of that thread is [`ErrorKind::Internal`].
+    /// Needs no runtime. A panic of its threads is [`ErrorKind::Internal`].
     async fn query(&self, query: &Query) -> Result<Answer> {
         let cancel = Cancel(Arc::default());
         let is_cancelled = Arc::clone(&cancel.0);

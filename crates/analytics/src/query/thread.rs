@@ -1,4 +1,6 @@
-//! The threads of queries.
+//! The threads of queries. A panic of one is an error of the query.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -9,8 +11,17 @@ const STACK_BYTES: usize = 32 << 20;
 pub(super) fn on_its_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = thread().spawn_scoped(scope, work).map_err(|error| no_thread(&error))?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|_| Err(panicked()))
     })
+}
+
+/// Runs a part of a query. Where it panics, what it has changed must not be used any more but for flags and counts.
+pub(super) fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked()))
+}
+
+pub(super) fn panicked() -> Error {
+    Error::new(ErrorKind::Internal, "a thread of the query has panicked").during("query")
 }
 
 pub(super) fn thread() -> std::thread::Builder {

@@ -5,7 +5,6 @@
 //! say exactly, where the source knows that all rows are within them. Only conditions that hold for every row, those joined by `AND` at the
 //! top, can be hints.
 
-use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::cast::AsArray;
@@ -18,7 +17,7 @@ use super::budget::{Budget, HeldRows};
 use super::eval::filtered;
 use super::{PART_ROWS, Run, Selected};
 use crate::query::plan::{Comparison, Expr, ExprKind, Function, Select, Source};
-use crate::query::thread::{no_thread, thread};
+use crate::query::thread::{caught, no_thread, panicked, thread};
 use crate::query::vector::{Keyed, Rows, Scalar, Vector};
 use crate::query::{Column, QueryStats, RecordBatches, ScanRequest, Scanned, Type};
 use crate::{Error, ErrorKind, Result};
@@ -63,7 +62,7 @@ impl Run<'_> {
     /// Returns the states in the order of the parts.
     ///
     /// # Errors
-    /// The first part's that has failed; the others end at their next batch.
+    /// The first part's that has failed; the others end at their next batch. A panic is [`ErrorKind::Internal`].
     pub(super) fn read_parts<T: Send>(
         &mut self,
         scan: &DatasetScan<'_>,
@@ -82,7 +81,7 @@ impl Run<'_> {
                 })?;
                 Ok((state, stats))
             };
-            run().inspect_err(|_: &Error| has_failed.store(true, Ordering::Relaxed))
+            caught(run).inspect_err(|_: &Error| has_failed.store(true, Ordering::Relaxed))
         };
         let read = &read;
         let mut parts = parts.into_iter();
@@ -97,7 +96,7 @@ impl Run<'_> {
                 })?);
             }
             let mut results: Vec<_> = first.map(read).into_iter().collect();
-            let joined = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            let joined = others.into_iter().map(|other| other.join().unwrap_or_else(|_| Err(panicked())));
             results.extend(joined);
             results.into_iter().collect::<Result<Vec<_>>>()
         })?;

@@ -1,4 +1,4 @@
-//! Queries over sources whose parts need more memory than there is.
+//! Queries over sources whose parts panic, never end, or need more memory than there is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,6 +65,27 @@ fn hundred(request: &ScanRequest) -> RecordBatches {
     let doubles: Vec<f64> = (0..100).map(f64::from).collect();
     let scanned = Scanned::new(batch(&request.columns, &[], &doubles));
     Box::new(std::iter::once(Ok(scanned)))
+}
+
+fn endless(request: &ScanRequest) -> RecordBatches {
+    let scanned = Scanned::new(batch(&request.columns, &[], &[1.0, 2.0]));
+    Box::new(std::iter::repeat_with(move || Ok(scanned.clone())))
+}
+
+fn panicking(_request: &ScanRequest) -> RecordBatches {
+    Box::new(std::iter::from_fn(|| -> Option<Result<Scanned>> { panic!("a part of the source panics") }))
+}
+
+#[test]
+fn panic_of_a_part_is_an_error_of_the_query_and_ends_the_other_parts() {
+    let both: [[Part; 2]; 2] = [[panicking, endless], [endless, panicking]];
+    for parts in both {
+        let error = Parts::new(&parts).run("SELECT sum(double1) FROM d", 1 << 20).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+    }
+    // Read on the query's own thread.
+    let error = Parts::new(&[panicking]).run("SELECT double1 FROM d", 1 << 20).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
 }
 
 #[test]
