@@ -145,7 +145,8 @@ impl<'s> DatasetScan<'s> {
         Ok(stats)
     }
 
-    /// The vectors of a batch. In place of a column that the batch does not have, since all rows are within the bounds, is one that nothing reads.
+    /// The vectors of a batch. In place of a column that the batch does not have, since all rows are within the bounds, is one
+    /// that nothing reads. It has the column's kind, as a sorter puts it together with those of batches that have the column.
     ///
     /// The arrays are taken over without a copy, but for times and integers that become 64 bits. A source that delivers other types, or nulls, is
     /// at fault, and the query says so.
@@ -155,7 +156,7 @@ impl<'s> DatasetScan<'s> {
         let missing: &[Column] = if scanned.is_within_bounds { &self.request.bound_columns } else { &[] };
         let vectors = self.columns.iter().map(|column| {
             if missing.contains(column) {
-                return Ok(Vector::Const(Scalar::Int(0)));
+                return Ok(unread(*column));
             }
             arrays.next().and_then(|array| vector(array, *column)).ok_or_else(|| self.unexpected(batch))
         });
@@ -171,6 +172,15 @@ impl<'s> DatasetScan<'s> {
         let message = format!("the source has delivered {:?} in place of {expected:?}", batch.schema());
         Error::new(ErrorKind::Internal, message).during("query")
     }
+}
+
+/// The vector of a column that nothing reads.
+fn unread(column: Column) -> Vector {
+    Vector::Const(match column {
+        Column::Dataset | Column::Index | Column::Blob(_) => Scalar::Text(Bytes::new()),
+        Column::Timestamp | Column::SampleInterval => Scalar::Int(0),
+        Column::Double(_) => Scalar::Float(0.0),
+    })
 }
 
 /// The vector of a column's array; `None` where it is not of the column's type, or has nulls.

@@ -1,4 +1,4 @@
-//! Queries over sources whose parts panic, never end, or need more memory than there is.
+//! Queries over sources whose parts panic, never end, or are within the bounds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -76,6 +76,16 @@ fn panicking(_request: &ScanRequest) -> RecordBatches {
     Box::new(std::iter::from_fn(|| -> Option<Result<Scanned>> { panic!("a part of the source panics") }))
 }
 
+/// A batch of two indexes, and one that is within the bounds of the request for the first of them.
+fn mixed(request: &ScanRequest) -> RecordBatches {
+    assert_eq!(request.bound_columns, [Column::Index]);
+    let rest: Vec<Column> = request.columns.iter().copied().filter(|at| !request.bound_columns.contains(at)).collect();
+    let mut within = Scanned::new(batch(&rest, &["a", "a"], &[3.0, 1.0]));
+    within.is_within_bounds = true;
+    let scanned = Scanned::new(batch(&request.columns, &["a", "b"], &[2.0, 0.0]));
+    Box::new([Ok(scanned), Ok(within)].into_iter())
+}
+
 #[test]
 fn panic_of_a_part_is_an_error_of_the_query_and_ends_the_other_parts() {
     let both: [[Part; 2]; 2] = [[panicking, endless], [endless, panicking]];
@@ -97,4 +107,11 @@ fn query_beyond_its_memory_runs_again_only_if_it_was_read_in_parts() {
     let two = Parts::new(&[hundred, hundred]);
     assert_eq!(two.run(sql, 1024).unwrap_err().kind(), ErrorKind::MemoryLimit);
     assert_eq!(two.scans(), 2);
+}
+
+#[test]
+fn rows_are_sorted_where_only_some_batches_have_the_columns_of_the_bounds() {
+    let sql = "SELECT first_value(double1), last_value(double1) FROM d WHERE index1 = 'a' ORDER BY double1";
+    let answer = Parts::new(&[mixed]).run(sql, 1 << 20).unwrap();
+    assert_eq!([answer.text(0, 0), answer.text(0, 1)], ["1", "3"]);
 }
