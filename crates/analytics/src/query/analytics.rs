@@ -44,8 +44,11 @@ const MAX_MEMORY: usize = 1 << 30;
 /// # }
 /// ```
 ///
-/// The bounds are of one query. How many run at once is the caller's to bound: each has its memory, a thread, and while it groups a large dataset
-/// one thread for each processor, at most 8, each with a batch of rows.
+/// The bounds are of one query. How many run at once is the caller's to bound: each has its memory and a thread. While it groups a
+/// dataset of `local` with at least 131,072 compacted points, it has one thread for each processor that the process may use
+/// ([`std::thread::available_parallelism`]), at most 8, each with a batch of rows. A CPU affinity or a quota of the container makes
+/// them fewer; `count(DISTINCT ...)` and what does not group have one thread. Sums and averages of doubles are added up by part:
+/// with another number of threads their last digits may differ.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct QueryOptions {
