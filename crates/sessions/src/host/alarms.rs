@@ -117,9 +117,11 @@ impl Alarms {
         Ok(())
     }
 
-    /// The object has committed that it is to be woken at `alarm`, or not at all.
-    pub(super) fn set(&self, id: &[u8; 32], alarm: Option<i64>) {
+    /// The object has committed that it is to be woken at `alarm`, or not at all. While a restore of it is asked for, the index
+    /// has it woken at once by the next start of the host, whatever its alarm.
+    pub(super) fn set(&self, id: &[u8; 32], alarm: Option<i64>, is_restore_asked: bool) {
         let now = self.now();
+        let recorded = if is_restore_asked { Some(now) } else { alarm };
         let mut state = self.lock();
         if let Some(known) = state.of.remove(id) {
             state.due.remove(&(known.at, *id));
@@ -130,7 +132,8 @@ impl Alarms {
             state.latest = state.latest.max(now);
         }
         // Not durable if the machine stops now; then the index wakes the object too early, which does no harm.
-        let updated = state.unsynced("UPDATE objects SET alarm = ?2, made = ?3 WHERE id = ?1", params![id, alarm, now]);
+        let sql = "UPDATE objects SET alarm = ?2, made = ?3 WHERE id = ?1";
+        let updated = state.unsynced(sql, params![id, recorded, now]);
         self.checkpoint(&state);
         drop(state);
         self.note(updated);

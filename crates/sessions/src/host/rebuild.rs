@@ -5,6 +5,7 @@
 //! | a whole index | marks that a crash has taken are written again |
 //! | none, or one of an older version, or one whose making broke off | every object's file is read, and entered in one transaction |
 //! | a damaged one | it is renamed to `index.db.damaged-N` and stays for a look; then as without one |
+//! | an object that is to be restored | it is entered with an alarm that is due now |
 //! | an object's file that cannot be read | it is entered as damaged, with an alarm that is due now, in case it had one |
 //!
 //! Reading every file costs a start that is longer by milliseconds for each object, which happens once.
@@ -161,7 +162,8 @@ fn fill(
         let read = health.check_withheld(&id).and_then(|()| open()).and_then(|object| {
             let alarm = object.alarm()?;
             let made = alarm.and_then(|row| row.made);
-            Ok((object.is_file(), object.object_name()?, alarm.map(|row| row.due), made)) // an empty file has stored nothing
+            let due = if object.is_restore_asked() { Some(now) } else { alarm.map(|row| row.due) };
+            Ok((object.is_file(), object.object_name()?, due, made)) // an empty file has stored nothing
         });
         let (is_file, name, due, made) = read.unwrap_or_else(|error| {
             health.mark_damaged(&id, &error.to_string());

@@ -371,7 +371,7 @@ impl ObjectState {
         if let Some(alarm) = new_alarm {
             // The index must not forget an earlier alarm while the object may come to have it again.
             self.flush()?;
-            self.shared.alarms.set(self.id.as_bytes(), alarm.due());
+            self.wake_at(alarm.due());
         }
         let is_pending = self.pending().is_some();
         self.held.borrow_mut().append(&mut self.outbox.borrow_mut());
@@ -403,7 +403,7 @@ impl ObjectState {
         let Some(open) = &*storage else { return Ok(()) };
         let record_wakeup = || -> Result<()> {
             if new_alarm.is_some() || !self.is_indexed.get() {
-                let due = new_alarm.and_then(NewAlarm::due);
+                let due = self.wakeup_of(new_alarm.and_then(NewAlarm::due));
                 self.shared.alarms.record_wakeup(self.id.as_bytes(), self.id.name(), due)?;
                 self.is_indexed.set(true);
             }

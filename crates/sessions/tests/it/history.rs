@@ -243,14 +243,62 @@ async fn rings(folder: &Path, id: &ObjectId) {
     let catalog = Catalog::open(folder, "Notes").unwrap();
     let sql = "SELECT count(*) FROM _cf_KV WHERE key = CAST('rang' AS BLOB)";
     let has_rung = || catalog.query(id, sql, ()).ok().flatten().is_some_and(|rows| rows.one::<i64>().unwrap() == 1);
-    let is_restored = || catalog.history(id).ok().flatten().is_some_and(|history| history.restore.is_none());
+    until(|| has_rung() && is_restored(&catalog, id)).await;
+}
+
+fn is_restored(catalog: &Catalog, id: &ObjectId) -> bool {
+    catalog.history(id).ok().flatten().is_some_and(|history| history.restore.is_none())
+}
+
+async fn until(holds: impl Fn() -> bool) {
     for _ in 0..1000 {
-        if has_rung() && is_restored() {
+        if holds() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("the restored alarm did not run");
+    panic!("the object was not restored, or its restored alarm did not run");
+}
+
+/// An object that is to be restored, and whose alarm has changed since.
+async fn with_restore_and(change: &str, folder: &Path) -> ObjectId {
+    let host = open(folder, &kept());
+    ask(&host, "/alarm/3600000").await;
+    let bookmark = ask(&host, "/bookmark").await;
+    ask(&host, "/put/a/1").await;
+    ask(&host, &format!("/restore/{bookmark}")).await;
+    ask(&host, change).await;
+    let id = host.id("one");
+    close(host).await;
+    id
+}
+
+#[tokio::test]
+async fn a_restore_that_was_asked_for_outlives_a_change_of_the_alarm() {
+    for change in ["/quiet", "/alarm/7200000"] {
+        let folder = tempfile::tempdir().unwrap();
+        let id = with_restore_and(change, folder.path()).await;
+        let catalog = Catalog::open(folder.path(), "Notes").unwrap();
+        let alarm = catalog.entry(&id).unwrap().unwrap().alarm;
+        assert!(alarm.is_some_and(|at| at <= Utc::now()), "{change}: the next start wakes the object at {alarm:?}");
+        drop(catalog);
+
+        let host = open(folder.path(), &kept());
+        let catalog = Catalog::open(folder.path(), "Notes").unwrap();
+        until(|| is_restored(&catalog, &id)).await;
+        close(host).await;
+    }
+}
+
+#[tokio::test]
+async fn a_restore_that_was_asked_for_happens_though_the_index_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = with_restore_and("/quiet", folder.path()).await;
+    std::fs::remove_file(folder.path().join("index.db")).unwrap();
+    let host = open(folder.path(), &kept());
+    let catalog = Catalog::open(folder.path(), "Notes").unwrap();
+    until(|| is_restored(&catalog, &id)).await;
+    close(host).await;
 }
 
 #[tokio::test]

@@ -79,12 +79,12 @@ impl ObjectState {
         };
         // The index is set once this is durable: until then it wakes too early at worst.
         self.new_alarm.set(None);
-        self.shared.alarms.set(self.id.as_bytes(), due);
+        self.wake_at(due);
         Ok(())
     }
 
     /// Wakes the object again at this time, whatever is stored.
     pub(in crate::host) fn wake_at(&self, due: Option<i64>) {
-        self.shared.alarms.set(self.id.as_bytes(), due);
+        self.shared.alarms.set(self.id.as_bytes(), due, self.is_restore_asked());
     }
 }

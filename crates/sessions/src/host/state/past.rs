@@ -4,7 +4,7 @@
 //! awake in time:
 //!
 //! 1. all commits are durable, and in the history; there the present generation ends;
-//! 2. the index is told of the restored alarm;
+//! 2. the index is told of the restored alarm, as of one that is due at once;
 //! 3. the database takes the earlier state, in one commit, which is made durable;
 //! 4. the history forgets that it was asked for a restore.
 //!
@@ -66,10 +66,20 @@ impl ObjectState {
         stored().inspect_err(|error| self.break_with(error.clone()))
     }
 
+    /// Whether a restore is asked for.
+    pub(super) fn is_restore_asked(&self) -> bool {
+        self.storage.borrow().as_ref().is_some_and(Storage::is_restore_asked)
+    }
+
+    /// When the index is to have the object woken, whose alarm is due then: at once while a restore is asked for, which a change of the
+    /// alarm does not take back.
+    pub(super) fn wakeup_of(&self, due: Option<i64>) -> Option<i64> {
+        if self.is_restore_asked() { Some(self.shared.alarms.now()) } else { due }
+    }
+
     /// Wakes an object that is to be restored: its earlier state may have an alarm that is due.
     pub(super) fn wake_for_restore(&self) {
-        let is_asked = self.storage.borrow().as_ref().is_some_and(Storage::is_restore_asked);
-        if is_asked {
+        if self.is_restore_asked() {
             self.wake_at(Some(self.shared.alarms.now()));
         }
     }
@@ -86,8 +96,7 @@ impl ObjectState {
             return Err(error);
         }
         self.open_storage()?;
-        let is_asked = self.storage.borrow().as_ref().is_some_and(Storage::is_restore_asked);
-        if !is_asked {
+        if !self.is_restore_asked() {
             return Ok(());
         }
         let restored = self.shared.health.check_write().and_then(|()| self.restore());
@@ -100,7 +109,7 @@ impl ObjectState {
         self.flush()?;
         let Some(earlier) = self.on_storage(Storage::prepare_restore)? else { return Ok(()) };
         if earlier.due.is_some() {
-            self.shared.alarms.record_wakeup(id, self.id.name(), earlier.due)?;
+            self.shared.alarms.record_wakeup(id, self.id.name(), self.wakeup_of(earlier.due))?;
         }
         let mut storage = self.storage.borrow_mut();
         let restored = storage.as_mut().map_or(Ok(()), |storage| {
@@ -110,7 +119,7 @@ impl ObjectState {
         restored?;
         self.flush()?;
         self.on_storage(Storage::end_restore)?;
-        self.shared.alarms.set(id, earlier.due);
+        self.wake_at(earlier.due);
         #[cfg(feature = "tracing")]
         tracing::info!(object = %self.id, "a session object was restored to an earlier state");
         Ok(())
