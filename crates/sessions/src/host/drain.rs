@@ -3,7 +3,7 @@
 //! Requests are still taken, as an event in flight may need another object. Messages of sockets are held back until events have ended:
 //! a client that sends on and on would not let them. Then all sockets are closed, and what their clients had sent before is handled.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -15,19 +15,19 @@ use crate::{Error, ErrorKind, Result};
 /// Longest time for which clients are waited for, to answer that they are closed.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Holds messages of sockets back, until it is dropped.
-struct Pause<'h>(&'h AtomicBool);
+/// Holds messages of sockets back, until it is dropped, and every other one is.
+struct Pause<'h>(&'h AtomicUsize);
 
 impl<'h> Pause<'h> {
-    fn begin(pauses: &'h AtomicBool) -> Self {
-        pauses.store(true, Ordering::SeqCst);
+    fn begin(pauses: &'h AtomicUsize) -> Self {
+        pauses.fetch_add(1, Ordering::SeqCst);
         Self(pauses)
     }
 }
 
 impl Drop for Pause<'_> {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -37,7 +37,7 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::marker::PhantomData;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -111,7 +111,7 @@ impl Host {
             socket_bytes: options.socket_bytes,
             incoming_bytes: options.incoming_bytes,
             awake: Arc::default(),
-            pauses: AtomicBool::new(false),
+            pauses: AtomicUsize::new(0),
         });
         let scheme = IdScheme::new(namespace);
         let env = Arc::new(env);

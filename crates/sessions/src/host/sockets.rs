@@ -111,7 +111,7 @@ impl ObjectState {
                     // A client that is quicker than the object waits in its channel, which has a bound.
                     let bytes = message.as_bytes().len();
                     self.wait_while(|state| {
-                        state.shared.pauses.load(Ordering::SeqCst)
+                        state.shared.pauses.load(Ordering::SeqCst) > 0
                             || state.in_flight() >= MESSAGES_IN_FLIGHT
                             || (state.incoming.get() > 0 && state.incoming.get() + bytes > state.shared.incoming_bytes)
                     })

@@ -27,7 +27,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -64,8 +64,8 @@ pub(super) struct Shared {
     pub(super) incoming_bytes: usize,
     /// Memory of the objects of all threads that are awake.
     pub(super) awake: Arc<Total>,
-    /// Messages of sockets are held back: the host drains.
-    pub(super) pauses: AtomicBool,
+    /// Number of drains that hold messages of sockets back.
+    pub(super) pauses: AtomicUsize,
 }
 
 /// An object as its host keeps it, across hibernation.

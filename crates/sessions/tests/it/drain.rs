@@ -1,5 +1,6 @@
 //! The end of a host in order.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -172,6 +173,39 @@ async fn messages_that_come_during_a_drain_are_handled_before_its_end() {
     drained.unwrap();
     assert_eq!((handled, code), (1, 1001), "messages wait for the end of events");
     assert_eq!(work.messages(), 51);
+}
+
+#[tokio::test]
+async fn drain_that_gives_up_lets_no_messages_through_while_another_one_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (host, work) = open(folder.path());
+    let socket = host.connect(&host.id("a"), "/socket").await.unwrap();
+    socket.send("before").unwrap();
+    until(|| work.messages() == 1).await;
+    let busy = host.id("b");
+    let slow = host.get(&busy, "/slow");
+    let is_draining = Cell::new(false);
+    let client = async {
+        until(|| is_draining.get()).await;
+        socket.send("during").unwrap();
+        let error = host.drain(Duration::ZERO).await.unwrap_err();
+        for _ in 0..20 {
+            text(host.get(&host.id("a"), "/read").await).await; // the socket's task goes on meanwhile, if it may
+        }
+        let handled = work.messages();
+        work.may_end.store(true, Ordering::SeqCst);
+        (error.kind(), handled, to_the_end(socket).await)
+    };
+    let drain = async {
+        until(|| work.begun.load(Ordering::SeqCst) == 1).await;
+        is_draining.set(true);
+        host.drain(Duration::from_secs(20)).await
+    };
+    let (slow, drained, (kind, handled, (_, code))) = futures_util::future::join3(slow, drain, client).await;
+    slow.unwrap();
+    drained.unwrap();
+    assert_eq!((kind, handled, code), (ErrorKind::Reset, 1, 1001));
+    assert_eq!(work.messages(), 2);
 }
 
 #[tokio::test]
