@@ -11,6 +11,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Descriptors that an awake object holds: its database and the write-ahead log, once for SQLite and once for the journal.
 const DESCRIPTORS: u64 = 3;
+/// Descriptors that an awake object holds beside them where its history is kept: its database, once more.
+const HISTORY_DESCRIPTORS: u64 = 1;
 
 /// Options of a native host.
 ///
@@ -37,8 +39,8 @@ pub struct HostOptions {
     /// Largest number of events in flight on all objects together; one more is refused with
     /// [`ErrorKind::Overloaded`](crate::ErrorKind). Default: 65,536.
     pub queue: usize,
-    /// Objects that may be awake at once, each with three file descriptors. The least recently used idle one hibernates to
-    /// make room; its sockets stay open. An event that finds all of them busy for [`wait`](Self::wait) is refused with
+    /// Objects that may be awake at once, each with three file descriptors, or four where its history is kept. The least recently used
+    /// idle one hibernates to make room; its sockets stay open. An event that finds all of them busy for [`wait`](Self::wait) is refused with
     /// [`ErrorKind::Overloaded`](crate::ErrorKind). Default: a sixteenth of the process's soft limit of descriptors,
     /// 16 to 4096. At least one for each thread.
     pub open_objects: usize,
@@ -146,25 +148,29 @@ impl HostOptions {
     /// Sets how many objects may be awake at once.
     ///
     /// More are created all the same: this bounds those with an instance in memory. Raise it together with the process's limit
-    /// of descriptors (`ulimit -n`), with three for each object.
+    /// of descriptors (`ulimit -n`), with three for each object, or four where histories are kept.
     #[must_use]
     pub fn with_open_objects(mut self, open_objects: usize) -> Self {
         self.open_objects = open_objects;
         self
     }
 
-    /// Sets how many objects may be awake at once by the file descriptors that they may hold together.
+    /// Sets how many objects may be awake at once by the file descriptors that they may hold together: three each, or four with the
+    /// [`history`](Self::history) that was set before.
     ///
     /// ```
     /// # #[cfg(feature = "memory")] {
-    /// use isobar_sessions::memory::HostOptions;
+    /// use isobar_sessions::memory::{HistoryOptions, HostOptions};
     /// assert_eq!(HostOptions::default().with_descriptors(300).open_objects, 100);
+    /// let kept = HostOptions::default().with_history(HistoryOptions::default());
+    /// assert_eq!(kept.with_descriptors(300).open_objects, 75);
     /// assert_eq!(HostOptions::default().with_descriptors(0).open_objects, 1);
     /// # }
     /// ```
     #[must_use]
     pub fn with_descriptors(self, descriptors: u64) -> Self {
-        let objects = usize::try_from(descriptors / DESCRIPTORS).unwrap_or(usize::MAX);
+        let each = DESCRIPTORS + if self.history.is_some() { HISTORY_DESCRIPTORS } else { 0 };
+        let objects = usize::try_from(descriptors / each).unwrap_or(usize::MAX);
         self.with_open_objects(objects.max(1))
     }
 
