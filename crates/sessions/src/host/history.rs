@@ -11,7 +11,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use isobar_base::fs::SqliteFile;
 use isobar_sqlite::history::{HistoryBounds, HistoryError};
@@ -35,6 +35,9 @@ pub(super) struct Histories {
     folder: Option<PathBuf>,
     options: HistoryOptions,
     clock: Clock,
+    /// When they were opened, by the clock in milliseconds since 1970, and by the machine's monotonic clock.
+    opened: i64,
+    opened_at: Instant,
     /// Disk with the objects' write-ahead logs.
     pub(super) disk: Arc<dyn Disk>,
 }
@@ -56,14 +59,14 @@ impl Histories {
         let clock = options.clock.clone();
         match (root, options.history) {
             (None, None) => Ok(None),
-            (None, Some(options)) => Ok(Some(Arc::new(Self { folder: None, options, clock, disk }))),
+            (None, Some(options)) => Ok(Some(Self::new(None, options, clock, disk))),
             (Some(root), asked) => {
                 if let Some(asked) = asked {
                     keep(root, asked)?;
                 }
                 let kept = read(root)?;
                 let folder = Some(root.join(FOLDER));
-                Ok(kept.map(|options| Arc::new(Self { folder, options, clock, disk })))
+                Ok(kept.map(|options| Self::new(folder, options, clock, disk)))
             }
         }
     }
@@ -74,8 +77,12 @@ impl Histories {
     /// [`ErrorKind::Storage`] when their settings cannot be read, [`ErrorKind::Damaged`] when they make no sense.
     pub(super) fn find(root: &Path, clock: Clock) -> Result<Option<Arc<Self>>> {
         let folder = Some(root.join(FOLDER));
-        let histories = |options| Arc::new(Self { folder, options, clock, disk: Arc::new(SystemDisk) });
-        Ok(read(root)?.map(histories))
+        Ok(read(root)?.map(|options| Self::new(folder, options, clock, Arc::new(SystemDisk))))
+    }
+
+    fn new(folder: Option<PathBuf>, options: HistoryOptions, clock: Clock, disk: Arc<dyn Disk>) -> Arc<Self> {
+        let opened = clock.millis();
+        Arc::new(Self { folder, options, clock, opened, opened_at: Instant::now(), disk })
     }
 
     /// The file with the history of an object's file; `None` in memory.
@@ -83,8 +90,13 @@ impl Histories {
         self.folder.as_ref().map(|folder| folder.join(disk::object_name(object)))
     }
 
+    /// Returns the bounds for a time that [`now`](Self::now) has given before. By as much as the clock was set ahead since the
+    /// histories were opened, states may be older: else a clock that jumps once would have all of them forgotten.
     pub(super) fn bounds(&self) -> HistoryBounds {
-        HistoryBounds { max_age: self.options.max_age, max_bytes: self.options.max_bytes }
+        let passed = i64::try_from(self.opened_at.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let ahead = self.now().saturating_sub(self.opened.saturating_add(passed));
+        let ahead = Duration::from_millis(u64::try_from(ahead).unwrap_or_default());
+        HistoryBounds { max_age: self.options.max_age.saturating_add(ahead), max_bytes: self.options.max_bytes }
     }
 
     /// Returns the time, in milliseconds since 1970.

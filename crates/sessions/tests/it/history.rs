@@ -1,11 +1,13 @@
 //! Histories of objects: every state beside a model, through restarts, crashes and restores.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use isobar_sessions::local::{
-    Catalog, CatalogWriter, HistoryOptions, HostOptions, LocalHost, OnExisting, RestorePoint,
+    Catalog, CatalogWriter, Clock, HistoryOptions, HostOptions, LocalHost, OnExisting, RestorePoint,
 };
 use isobar_sessions::{
     AlarmInfo, Body, Bookmark, ErrorKind, KvListOptions, ObjectId, Request, Response, Result, SessionContext,
@@ -333,6 +335,25 @@ async fn what_passes_the_bounds_is_older_than_the_history() {
     assert!(error.message().contains("older than the history"), "{error}");
     restore(&host, &last.0).await;
     assert_eq!(ask(&host, "/").await, last.1);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_ahead_for_a_while_makes_no_state_older() {
+    let folder = tempfile::tempdir().unwrap();
+    let ahead = Arc::new(AtomicI64::new(0));
+    let days = Arc::clone(&ahead);
+    let clock = Clock::new(move || Utc::now() + TimeDelta::days(days.load(Ordering::SeqCst)));
+    let host = open(folder.path(), &kept().with_clock(clock));
+    let first = ask(&host, "/bookmark").await;
+    let expected = ask(&host, "/").await;
+    for by in [0, 365, 366, 0] {
+        ahead.store(by, Ordering::SeqCst);
+        ask(&host, &format!("/put/a/{by}")).await;
+        ask(&host, "/bookmark").await; // with which the history takes the turn, and forgets what is too old
+    }
+    restore(&host, &first).await;
+    assert_eq!(ask(&host, "/").await, expected);
+    close(host).await;
 }
 
 fn history_file(folder: &Path, host: &LocalHost<Notes>) -> PathBuf {

@@ -135,8 +135,9 @@ impl FilePast {
     fn with_archived<T>(&self, work: impl FnOnce(&mut PageHistory) -> Kept<T>) -> Kept<T> {
         let mut history = self.open_or_begin()?;
         let times = self.times.take();
+        let now = self.histories.now();
         let bounds = self.histories.bounds();
-        let archived = self.with_files(|files| history.archive(files, &times, self.histories.now(), bounds));
+        let archived = self.with_files(|files| history.archive(files, &times, now, bounds));
         if let Err(error) = archived {
             *self.times.borrow_mut() = times;
             return Err(error);
