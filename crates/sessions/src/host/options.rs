@@ -334,7 +334,8 @@ pub struct HistoryOptions {
     /// Age of the oldest state that is kept, by the time at which another one followed it. A clock that is set ahead while the host
     /// runs makes no state older before the host's next start. Default: 30 days, as Cloudflare.
     pub max_age: Duration,
-    /// Bytes of the differences between the states of one object. A turn that changes a row or a key takes some hundreds. Default: 64 MiB.
+    /// Bytes of the differences between the states of one object. A turn that changes a row or a key takes some hundreds. Those of the
+    /// last restore, as many as the object's file has at most, do not count: it can be undone. Default: 64 MiB.
     pub max_bytes: u64,
 }
 

@@ -66,7 +66,7 @@ pub use self::{
 pub struct HistoryBounds {
     /// Age of a state, by the time at which another one followed it. Default: 30 days.
     pub max_age: Duration,
-    /// Bytes of differences. Default: 64 MiB.
+    /// Bytes of differences, beside those of the last restore. Default: 64 MiB.
     pub max_bytes: u64,
 }
 

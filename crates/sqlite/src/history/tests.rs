@@ -255,6 +255,34 @@ fn a_state_that_is_to_be_restored_is_not_forgotten() {
 }
 
 #[test]
+fn a_restore_that_is_larger_than_the_bound_can_be_undone_until_others_pass_it() {
+    let mut place = Place::new();
+    let fill = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100)
+        INSERT OR REPLACE INTO t SELECT i, randomblob(400) FROM n";
+    place.run(fill);
+    place.archive();
+    place.bounds = HistoryBounds { max_bytes: 10_000, ..HistoryBounds::default() };
+    let undo = place.history.ask_restore(0).unwrap();
+    assert_eq!(place.history.begin_restore().unwrap(), Some(0));
+    place.restore(0);
+    place.archive();
+    place.history.end_restore().unwrap();
+    place.run("INSERT INTO t VALUES (1, 'small')");
+    place.archive();
+    let state = place.history.state().unwrap();
+    assert!(state.bytes > 10_000, "{state:?}");
+    assert_eq!(place.history.find(&undo.bookmark(state.id)).unwrap().number, 1);
+    place.check(1);
+
+    place.run(fill);
+    place.run("UPDATE t SET b = randomblob(400)");
+    place.archive();
+    assert!(place.history.state().unwrap().bytes <= 10_000);
+    let error = place.history.find(&undo.bookmark(state.id)).unwrap_err();
+    assert!(error.to_string().contains("older than the history"), "{error}");
+}
+
+#[test]
 fn the_end_of_a_generation_means_the_state_before_its_restore() {
     let mut place = Place::new();
     place.run("INSERT INTO t VALUES (1, 1)");

@@ -204,16 +204,28 @@ impl<'t> Writer<'t> {
         let sql = "SELECT number FROM commits WHERE time > ?1 ORDER BY number LIMIT 1";
         let young = self.connection.query_row(sql, [now.saturating_sub(age)], |row| row.get(0)).optional()?;
         let mut until = young.map_or(newest, |number| unsigned(number).saturating_sub(1));
-        let mut left = self.state.bytes;
+        let restore = self.last_restore()?;
+        let mut left = self.state.bytes.saturating_sub(restore.map_or(0, |(_, bytes)| bytes));
         let mut commits = self.connection.prepare("SELECT number, bytes FROM commits ORDER BY number")?;
         let mut rows = commits.query([])?;
         while left > bounds.max_bytes
             && let Some(row) = rows.next()?
         {
-            left = left.saturating_sub(unsigned(row.get(1)?));
-            until = until.max(unsigned(row.get(0)?));
+            let number = unsigned(row.get(0)?);
+            if restore.is_none_or(|(restored, _)| restored != number) {
+                left = left.saturating_sub(unsigned(row.get(1)?));
+            }
+            until = until.max(number);
         }
         Ok(self.state.restore.map_or(until, |asked| until.min(asked)))
+    }
+
+    /// Number and bytes of the commit by which the last restore was done, which do not count: it could not be undone where it alone is
+    /// larger than the bound.
+    fn last_restore(&self) -> Result<Option<(u64, u64)>> {
+        let sql = "SELECT number, bytes FROM commits WHERE number = (SELECT max(last) + 1 FROM generations)";
+        let found = self.connection.query_row(sql, [], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?))));
+        Ok(found.optional()?)
     }
 
     fn forget(&mut self, until: u64) -> Result<()> {
