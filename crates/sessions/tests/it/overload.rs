@@ -54,7 +54,10 @@ impl SessionObject for Crowd {
     async fn fetch(&self, request: Request) -> Result<Response> {
         match request.uri().path() {
             "/count" => {}
-            "/never" => std::future::pending().await,
+            "/never" => {
+                self.gauge.now.fetch_add(1, Ordering::SeqCst);
+                std::future::pending::<()>().await;
+            }
             _ => {
                 self.now.set(self.now.get() + 1);
                 self.gauge.most_on_one.fetch_max(self.now.get(), Ordering::SeqCst);
@@ -75,6 +78,15 @@ fn open(folder: &Path, options: &HostOptions) -> (LocalHost<Crowd>, Arc<Gauge>) 
     let gauge: Arc<Gauge> = Arc::default();
     let env = Arc::clone(&gauge);
     (LocalHost::open(folder, "Crowd", options, move || Arc::clone(&env)).unwrap(), gauge)
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    let held = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), held).await.expect("it comes to hold");
 }
 
 async fn count(host: &LocalHost<Crowd>, object: &str) -> usize {
@@ -130,42 +142,22 @@ async fn events_in_flight_stay_within_their_bounds_under_load_and_each_is_answer
 async fn handlers_that_never_return_are_bounded_and_hold_up_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
     let options = HostOptions::default().with_threads(1).with_events(4).with_idle(Duration::from_millis(20));
-    let (host, _) = open(folder.path(), &options);
+    let (host, gauge) = open(folder.path(), &options);
     count(&host, "stuck").await;
-    let callers: Vec<_> = (0..3)
-        .map(|_| {
-            let host = host.clone();
-            tokio::spawn(async move { host.get(&host.id("stuck"), "/never").await.map(drop) })
-        })
-        .collect();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let never = || {
+        let host = host.clone();
+        tokio::spawn(async move { host.get(&host.id("stuck"), "/never").await.map(drop) })
+    };
+    let mut callers: Vec<_> = (0..3).map(|_| never()).collect();
+    until(|| gauge.now.load(Ordering::SeqCst) == 3).await; // the start, which is an event too, has ended
     assert_eq!(count(&host, "stuck").await, 0, "the object itself goes on");
     assert_eq!(count(&host, "another").await, 0);
-    // While a count is the fourth event, this one is refused.
-    let last = tokio::spawn({
-        let host = host.clone();
-        async move {
-            loop {
-                let ended = host.get(&host.id("stuck"), "/never").await.map(drop);
-                if !ended.as_ref().is_err_and(Error::is_overloaded) {
-                    return ended;
-                }
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        }
-    });
-    let refused = async {
-        loop {
-            match host.get(&host.id("stuck"), "/count").await {
-                Err(error) => return error,
-                Ok(_) => tokio::time::sleep(Duration::from_millis(2)).await,
-            }
-        }
-    };
-    let error: Error = tokio::time::timeout(Duration::from_secs(20), refused).await.expect("its events are used up");
-    assert!(error.is_overloaded(), "{error}");
+    callers.push(never());
+    until(|| gauge.now.load(Ordering::SeqCst) == 4).await;
+    let error: Error = host.get(&host.id("stuck"), "/count").await.map(drop).unwrap_err();
+    assert!(error.is_overloaded(), "its events are used up: {error}");
     assert_eq!(count(&host, "another").await, 0, "others are served");
-    for caller in callers.into_iter().chain([last]) {
+    for caller in callers {
         caller.abort();
         assert!(caller.await.unwrap_err().is_cancelled());
     }
@@ -195,6 +187,16 @@ async fn folder_of_a_live_process_is_refused_and_free_when_that_has_ended() {
     assert!(said.contains("opened with 2"), "{said}");
 }
 
+/// Whether the only thread of a host in this folder has both logs of its journal. Until then another thread, which makes the second
+/// one, has descriptors that it gives back at any time.
+#[cfg(target_os = "linux")]
+fn has_journal(folder: &Path) -> bool {
+    let is_written = std::fs::metadata(folder.join("journal/0-b.log")).is_ok_and(|log| log.len() == 1 << 20);
+    let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    let mut threads = std::fs::read_dir("/proc/self/task").unwrap().flatten().map(name);
+    is_written && threads.all(|name| name.trim_end() != "isobar-journal")
+}
+
 /// In a process of its own, which has few descriptors.
 #[cfg(target_os = "linux")]
 #[tokio::test]
@@ -218,6 +220,7 @@ async fn descriptors_that_are_used_up_fail_events_and_lose_nothing() {
         host.get(&host.id(object), "/").await.unwrap();
         host.evict(&host.id(object)).await.unwrap();
     }
+    until(|| has_journal(folder)).await;
     let allowed = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(128), ..allowed }).unwrap();
     let mut taken = Vec::new();
