@@ -84,7 +84,8 @@ impl SessionContext {
     /// Lets the storage be in the state of a bookmark when the object next starts, usually after [`abort`](Self::abort): tables, keys and
     /// alarm, also those that [`delete_all`](Self::delete_all) has deleted. What was written after the bookmark, and what is written until
     /// the object starts anew, is gone from the storage then. Asked again, the last bookmark counts.
-    /// On a native host an object that falls asleep first starts anew at once.
+    /// On a native host an object that falls asleep first starts anew at once; until it starts anew its history forgets nothing that follows
+    /// the bookmark, whatever the history's bounds.
     ///
     /// Returns the bookmark of the state just before the restore, which is yet to come: restoring that one undoes the restore.
     ///
