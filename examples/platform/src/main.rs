@@ -73,8 +73,9 @@ struct Cli {
     #[arg(long, value_name = "URL")]
     database: Option<String>,
     /// Days for which every commit of the databases is kept, in up to 1 GiB each, for `isobar d1 time-travel` and `isobar d1
-    /// backup`; 0 leaves it as it is. Costs a copy of each page that is written, compressed, and a sync for each 500
-    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    /// backup`; 0 leaves it as it is. Costs a copy of each page that is written, compressed, and a sync for each 500. A Postgres server
+    /// keeps a history of its own: not with --database
+    #[arg(long, value_name = "DAYS", default_value_t = 30, conflicts_with = "database")]
     history_days: u32,
 }
 
@@ -108,7 +109,8 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         configured.events(events).browsers(browsers).session_class::<IamSession>("IamSession", IamEnv::new);
     let day = std::time::Duration::from_secs(24 * 60 * 60);
     let history = HistoryOptions::default().with_max_age(day * cli.history_days);
-    let configured = configured.history((cli.history_days > 0).then_some(history)).postgres(cli.database);
+    let keeps_history = cli.history_days > 0 && cli.database.is_none();
+    let configured = configured.history(keeps_history.then_some(history)).postgres(cli.database);
     let platform = configured.local(&cli.root).await?;
     for database in &config.d1_databases {
         let (folder, pattern) =

@@ -27,7 +27,8 @@ impl WranglerPlatform {
     }
 
     /// Opens the databases on a Postgres server in place of files, at a URL as `PostgresDatabase::connect` takes it: each in a schema of its
-    /// own, named as the database is, which is created if necessary. History and slow queries are those of files alone. Default: `None`.
+    /// own, named as the database is, which is created if necessary. Files alone have [`history`](Self::history) and
+    /// [`slow_queries`](Self::slow_queries): with either of them set, opening fails. Default: `None`.
     #[cfg(feature = "postgres")]
     #[must_use]
     pub fn postgres(mut self, url: Option<String>) -> Self {
@@ -45,6 +46,7 @@ impl WranglerPlatform {
             let failed = |error| PlatformError::Database(database.binding.clone(), error);
             #[cfg(feature = "postgres")]
             if let Some(url) = &self.postgres {
+                self.check_options_of_files().map_err(failed)?;
                 let opened = open_schema(url, database).await.map_err(failed)?;
                 builder = builder.with_database(&database.binding, opened);
                 continue;
@@ -58,6 +60,20 @@ impl WranglerPlatform {
             };
         }
         Ok(builder)
+    }
+
+    /// Refuses options that would be without effect on a server.
+    #[cfg(feature = "postgres")]
+    fn check_options_of_files(&self) -> isobar_db::Result<()> {
+        let option = if self.history.is_some() {
+            "history"
+        } else if self.slow_queries.is_some() {
+            "slow_queries"
+        } else {
+            return Ok(());
+        };
+        let message = format!("the option {option} is for databases in files, and this one is on a Postgres server");
+        Err(isobar_db::Error::new(isobar_db::ErrorKind::Unsupported, message))
     }
 }
 

@@ -353,3 +353,16 @@ async fn an_invalid_configuration_is_an_error_with_the_binding() {
     assert_eq!(platform.secret("API_KEY").unwrap().expose(), "s3cret");
     assert!(!format!("{platform:?}").contains("s3cret"));
 }
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn options_of_files_are_refused_with_a_postgres_server() {
+    let history = |platform: WranglerPlatform| platform.history(Some(isobar_db::HistoryOptions::default()));
+    let slow = |platform: WranglerPlatform| platform.slow_queries(Some(Default::default()));
+    for (configured, option) in [(history(wrangler()), "option history"), (slow(wrangler()), "option slow_queries")] {
+        let folder = tempfile::tempdir().unwrap();
+        let configured = configured.postgres(Some("postgres:///none?host=/no/such/folder".to_owned()));
+        let error = configured.local(folder.path()).await.unwrap_err();
+        assert!(error.to_string().contains("\"DB\"") && error.to_string().contains(option), "{error}");
+    }
+}

@@ -132,6 +132,21 @@ fn port_in_use_and_invalid_configuration_are_reported() {
 }
 
 #[test]
+fn days_of_history_are_refused_with_a_postgres_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let output = Command::new(env!("CARGO_BIN_EXE_platform"))
+        .args(["--port", "0", "--database", "postgres:///none?host=/no/such/folder", "--history-days", "7", "--root"])
+        .arg(&root)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{error}");
+    assert!(error.contains("--history-days <DAYS>") && error.contains("cannot be used with"), "{error}");
+    assert!(!root.exists(), "nothing was opened");
+}
+
+#[test]
 fn only_the_site_answers_without_a_session() {
     let folder = tempfile::tempdir().unwrap();
     let mut platform = Platform::owned(folder.path());
