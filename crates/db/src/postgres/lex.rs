@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Parameter,
     Symbol,
     Semicolon,
+    /// A text or name without an end, which is all of the rest.
+    Unterminated,
     Space,
     Comment,
 }
@@ -71,10 +73,10 @@ fn first(rest: &str) -> (Kind, usize) {
         b'-' if next == b'-' => (Kind::Comment, rest.find('\n').map_or(rest.len(), |end| end + 1)),
         b'/' if next == b'*' => (Kind::Comment, comment(bytes)),
         b';' => (Kind::Semicolon, 1),
-        b'\'' => (Kind::Text, quoted(bytes, b'\'')),
-        b'"' => (Kind::Name, quoted(bytes, b'"')),
-        b'`' => (Kind::Name, quoted(bytes, b'`')),
-        b'e' | b'E' if next == b'\'' => (Kind::Text, 1 + escaped(&bytes[1..])),
+        b'\'' => closed(Kind::Text, quoted(bytes, b'\''), rest),
+        b'"' => closed(Kind::Name, quoted(bytes, b'"'), rest),
+        b'`' => closed(Kind::Name, quoted(bytes, b'`'), rest),
+        b'e' | b'E' if next == b'\'' => closed(Kind::Text, escaped(&bytes[1..]).map(|length| 1 + length), rest),
         b'?' => (Kind::Parameter, 1 + digits(&bytes[1..])),
         b'$' if next.is_ascii_digit() => (Kind::Parameter, 1 + digits(&bytes[1..])),
         b'$' => dollar(rest),
@@ -115,34 +117,39 @@ fn number(bytes: &[u8]) -> usize {
     length
 }
 
-/// The length of a text or name, in which a doubled quote stands for one. Without an end it is all of the rest.
-fn quoted(bytes: &[u8], quote: u8) -> usize {
+/// A token of this length, or one without an end.
+fn closed(kind: Kind, length: Option<usize>, rest: &str) -> (Kind, usize) {
+    length.map_or((Kind::Unterminated, rest.len()), |length| (kind, length))
+}
+
+/// The length of a text or name, in which a doubled quote stands for one. `None` where it has no end.
+fn quoted(bytes: &[u8], quote: u8) -> Option<usize> {
     let mut at = 1;
     while let Some(byte) = bytes.get(at) {
         at += 1;
         if *byte == quote {
             if bytes.get(at) != Some(&quote) {
-                return at;
+                return Some(at);
             }
             at += 1;
         }
     }
-    bytes.len()
+    None
 }
 
-/// The length of a text with backslashes, from its quote on.
-fn escaped(bytes: &[u8]) -> usize {
+/// The length of a text with backslashes, from its quote on. `None` where it has no end.
+fn escaped(bytes: &[u8]) -> Option<usize> {
     let mut at = 1;
     while let Some(byte) = bytes.get(at) {
         at += 1;
         match byte {
             b'\\' => at += 1,
             b'\'' if bytes.get(at) == Some(&b'\'') => at += 1,
-            b'\'' => return at,
+            b'\'' => return Some(at),
             _ => {}
         }
     }
-    bytes.len()
+    None
 }
 
 /// The length of a comment, which may have others in it.
@@ -172,8 +179,8 @@ fn dollar(rest: &str) -> (Kind, usize) {
     let tag = bytes[1..].iter().take_while(|byte| starts_name(**byte) || byte.is_ascii_digit()).count();
     if bytes.get(1 + tag) == Some(&b'$') {
         let mark = &rest[..tag + 2];
-        let end = rest[mark.len()..].find(mark).map_or(rest.len(), |end| mark.len() + end + mark.len());
-        return (Kind::Text, end);
+        let end = rest[mark.len()..].find(mark).map(|end| mark.len() + end + mark.len());
+        return closed(Kind::Text, end, rest);
     }
     match tag {
         0 => (Kind::Symbol, 1),
@@ -214,6 +221,14 @@ mod tests {
             (Parameter, "?"),
         ];
         assert_eq!(code(sql), expected);
+    }
+
+    #[test]
+    fn texts_and_names_without_an_end_are_kinds_of_their_own() {
+        for end in ["'", "'it''s", "'''", "\"a", "`", "`a``", "E'\\'", "$$ a", "$b$ $$"] {
+            assert_eq!(code(&format!("a {end}")), [(Kind::Word, "a"), (Kind::Unterminated, end)], "{end}");
+        }
+        assert_eq!(code("'' ''''"), [(Kind::Text, "''"), (Kind::Text, "''''")]);
     }
 
     #[test]

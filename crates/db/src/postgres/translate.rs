@@ -86,6 +86,7 @@ pub(super) enum Verb {
 pub(super) fn script(script: &str) -> Result<Vec<Piece>> {
     let tokens = lex::tokens(script);
     check_comments(&tokens)?;
+    check_closed(&tokens)?;
     let mut is_native = false;
     let mut pieces = Vec::new();
     for statement in lex::statements(&tokens) {
@@ -115,6 +116,16 @@ fn check_comments(tokens: &[Token<'_>]) -> Result<()> {
         return Err(Error::new(ErrorKind::Sql, message));
     }
     Ok(())
+}
+
+/// Refuses a text or name without an end, in SQLite's words.
+fn check_closed(tokens: &[Token<'_>]) -> Result<()> {
+    let Some(at) = tokens.iter().position(|token| token.kind == Kind::Unterminated) else { return Ok(()) };
+    let is_blob = tokens[at].text.starts_with('\'') && at > 0 && tokens[at - 1].is("x");
+    let mark = if is_blob { tokens[at - 1].text } else { "" };
+    // The rest of a script may be long.
+    let beginning: String = tokens[at].text.chars().take(40).collect();
+    Err(Error::new(ErrorKind::Sql, format!("unrecognized token: \"{mark}{beginning}\"")))
 }
 
 /// Refuses what belongs to the backend.

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::{Source, Writer};
-use crate::Result;
 use crate::postgres::lex::Kind;
+use crate::{Result, sql};
 
 /// Words that end `ORDER BY`.
 const BEHIND_ORDER: [&str; 11] =
@@ -45,8 +45,7 @@ impl Writer<'_, '_> {
             }
             Kind::Number => self.number(index),
             Kind::Name if token.text.starts_with('`') => {
-                let name = token.text.trim_matches('`').replace("``", "`");
-                self.put(index, index, &crate::sql::quoted(&name));
+                self.put(index, index, &sql::quoted(&sql::unquoted(token.text)));
                 Ok(index + 1)
             }
             Kind::Word => self.word(index, end),
@@ -142,7 +141,8 @@ impl Writer<'_, '_> {
 
     /// `x'00ff'`, which is a string of bits in Postgres.
     fn blob(&mut self, index: usize) -> Result<usize> {
-        let digits = self.code[index + 1].text.trim_matches('\'');
+        let text = self.code[index + 1].text;
+        let digits = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).unwrap_or(text);
         if !digits.len().is_multiple_of(2) || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(self.refused(index, "the blob has an odd number of digits, or others than hexadecimal ones"));
         }

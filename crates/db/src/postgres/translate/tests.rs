@@ -117,6 +117,18 @@ fn sql_that_is_cut_off_is_not_completed() {
 }
 
 #[test]
+fn texts_names_and_blobs_without_an_end_are_reported() {
+    for end in ["`a", "`a``", "`", "x'", "X'00", "x'0", "'a", "\"a", "'it''s"] {
+        assert_eq!(refusal(&format!("SELECT {end}")), format!("unrecognized token: \"{end}\""), "{end}");
+        assert!(refusal(&format!("CREATE TABLE t ({end}; SELECT 1")).starts_with("unrecognized token: "), "{end}");
+    }
+    for blob in ["x''''", "x'0'", "x'0''0'", "x'zz'"] {
+        assert!(refusal(&format!("SELECT {blob}")).contains("odd number of digits"), "{blob}");
+    }
+    assert_eq!(translated("SELECT x'', ```a`"), "SELECT CAST('\\x' AS BYTEA), \"`a\"");
+}
+
+#[test]
 fn nothing_behind_a_comment_within_a_comment_is_left_out() {
     assert!(refusal("SELECT 1; /* one /* two */ DELETE FROM t").contains("comment"));
     assert!(refusal("SELECT 1; /* one /* two */ */ DELETE FROM t").contains("comment"));
