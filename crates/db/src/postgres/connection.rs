@@ -15,7 +15,7 @@ use super::job::{self, Access, Job};
 use super::options::PostgresOptions;
 use super::tls::Tls;
 use super::translate::{Piece, Source, Verb};
-use super::values::{Bound, Fit, Nulls, Raw, Use, decode, fit, own_type};
+use super::values::{Bound, Fit, Nulls, Raw, Use, always_decodes, decode, fit, own_type};
 use crate::statement::VALUE_COUNTS;
 use crate::{Error, ErrorKind, Meta, QueryResult, Result, Row, Value, sql};
 
@@ -89,6 +89,20 @@ impl Connection {
         self.changes = None;
     }
 
+    /// Prepares a job, and returns whether each of its rows can be read, whatever is in it. Where it cannot be prepared, running it
+    /// reports why.
+    pub(super) async fn reads_surely(&mut self, job: &Job) -> bool {
+        for piece in &job.pieces {
+            let changes = Value::Null;
+            let Ok(values) = self.values(piece, job, &changes) else { return false };
+            let Ok(statement) = self.prepare(piece, &values).await else { return false };
+            if !statement.columns().iter().all(|column| always_decodes(column.type_())) {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Runs jobs in the transaction that is open, one result each.
     pub(super) async fn run_jobs(&mut self, jobs: &[Job]) -> Result<Vec<QueryResult>, Failure> {
         let mut kept = 0;
@@ -120,15 +134,7 @@ impl Connection {
     async fn run(&mut self, piece: &Piece, job: &Job, kept: &mut usize) -> Result<QueryResult, Failure> {
         let started = Instant::now();
         let changes = Value::Integer(i64::try_from(self.changes.unwrap_or_default()).unwrap_or(i64::MAX));
-        let values: Vec<&Value> = piece
-            .sources
-            .iter()
-            .map(|source| match source {
-                Source::Value(index) => job.parameters.get(*index).ok_or_else(job::missing),
-                Source::Changes if self.changes.is_none() => Err(no_changes()),
-                Source::Changes => Ok(&changes),
-            })
-            .collect::<Result<_>>()?;
+        let values = self.values(piece, job, &changes)?;
         let statement = self.prepare(piece, &values).await?;
         let rows = self.rows(&statement, &values, job, kept).await;
         let (columns, rows, count) = match rows {
@@ -149,6 +155,16 @@ impl Connection {
         meta.duration = started.elapsed();
         meta.total_attempts = 1;
         Ok(QueryResult::new(columns, rows, meta))
+    }
+
+    /// The values of a statement's parameters.
+    fn values<'v>(&self, piece: &Piece, job: &'v Job, changes: &'v Value) -> Result<Vec<&'v Value>> {
+        let value = |source: &Source| match source {
+            Source::Value(index) => job.parameters.get(*index).ok_or_else(job::missing),
+            Source::Changes if self.changes.is_none() => Err(no_changes()),
+            Source::Changes => Ok(changes),
+        };
+        piece.sources.iter().map(value).collect()
     }
 
     async fn rows(

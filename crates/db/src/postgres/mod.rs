@@ -146,7 +146,7 @@ async fn attempts(lease: &mut Lease, jobs: &[Job]) -> Result<Vec<QueryResult>> {
     }
 }
 
-/// Runs jobs once. A statement alone is a transaction by itself.
+/// Runs jobs once. A statement alone is a transaction by itself, unless its rows could fail to be read once it is committed.
 async fn attempt(lease: &mut Lease, jobs: &[Job]) -> Result<Vec<QueryResult>, Failure> {
     let connection = lease.start();
     connection.forget_changes();
@@ -154,6 +154,7 @@ async fn attempt(lease: &mut Lease, jobs: &[Job]) -> Result<Vec<QueryResult>, Fa
         && let [_] = job.pieces.as_slice()
         && job.access == Access::ReadsAndWrites
         && job.result_bytes.is_none()
+        && connection.reads_surely(job).await
     {
         let result = connection.run_jobs(jobs).await;
         lease.end();

@@ -196,6 +196,31 @@ pub(super) fn decode(column: &str, of: &Type, raw: &Raw<'_>) -> Result<Value> {
     })
 }
 
+/// Returns whether every value of a type can be decoded. Times may be infinite or out of range.
+pub(super) fn always_decodes(of: &Type) -> bool {
+    let of = match of.kind() {
+        Kind::Domain(base) => base,
+        _ => of,
+    };
+    let known = [
+        Type::BOOL,
+        Type::INT2,
+        Type::INT4,
+        Type::INT8,
+        Type::OID,
+        Type::FLOAT4,
+        Type::FLOAT8,
+        Type::BYTEA,
+        Type::JSON,
+        Type::JSONB,
+        Type::XML,
+        Type::NUMERIC,
+        Type::UUID,
+        Type::VOID,
+    ];
+    is_text(of) || known.contains(of) || matches!(of.kind(), Kind::Enum(_))
+}
+
 /// `None` where the type is not known, or the bytes are not of it.
 fn value(of: &Type, raw: &[u8]) -> Option<Value> {
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Value::from);
@@ -264,6 +289,12 @@ mod tests {
         assert_eq!(fit(&1.into(), &Type::TEXT, Use::Writes), Fit::Declare(Type::INT8));
         assert_eq!(fit(&(1_i64 << 40).into(), &Type::INT4, Use::Writes), Fit::Declare(Type::INT8));
         assert_eq!(fit(&2.5.into(), &Type::TEXT, Use::Reads), Fit::Declare(Type::FLOAT8));
+    }
+
+    #[test]
+    fn types_whose_values_may_not_be_readable_are_known() {
+        assert!([Type::TEXT, Type::INT8, Type::NUMERIC, Type::UUID].iter().all(always_decodes));
+        assert!(![Type::TIMESTAMP, Type::DATE, Type::INT4_ARRAY, Type::INTERVAL].iter().any(always_decodes));
     }
 
     #[test]

@@ -91,6 +91,20 @@ async fn values_that_would_change_are_refused() {
 
 #[tokio::test]
 #[ignore = "needs a server: cargo xtask postgres"]
+async fn a_statement_whose_row_cannot_be_read_is_not_committed() {
+    let db = connect().await;
+    table(&db, "p_unread", "a INTEGER").await;
+    for row in ["ARRAY(SELECT 1) AS a", "CAST('infinity' AS TIMESTAMP) AS a"] {
+        let error = refused(&db, format!("INSERT INTO p_unread VALUES (1) RETURNING {row}")).await;
+        assert_eq!(error.kind(), ErrorKind::Decode, "{row}: {error}");
+        assert_eq!(db.prepare("SELECT count(*) FROM p_unread").one::<i64>().await.unwrap(), 0, "{row}");
+    }
+    let read: String = db.prepare("SELECT CAST('2000-01-02' AS TIMESTAMP) AS a").one().await.unwrap();
+    assert_eq!(read, "2000-01-02 00:00:00");
+}
+
+#[tokio::test]
+#[ignore = "needs a server: cargo xtask postgres"]
 async fn violations_name_table_columns_and_constraint() {
     let db = connect().await;
     db.run_script(
