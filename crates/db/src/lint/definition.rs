@@ -96,7 +96,7 @@ fn column(rules: &mut Rules<'_>, tokens: &[Token<'_>]) {
     }
     let has = |word: &str| rest.iter().any(|token| token.is(word));
     if declared.len() == 1 && declared[0].is("INTEGER") && has("PRIMARY") && !has("IDENTITY") {
-        let message = "in Postgres a sequence gives the ids, which does not follow ids that are inserted";
+        let message = "in Postgres a sequence gives the ids, and does not give those of deleted or undone rows again";
         rules.warning(&declared[0], "INTEGER PRIMARY KEY", message);
     }
     generated(rules, rest);

@@ -105,6 +105,21 @@ async fn a_statement_whose_row_cannot_be_read_is_not_committed() {
 
 #[tokio::test]
 #[ignore = "needs a server: cargo xtask postgres"]
+async fn ids_follow_those_that_are_inserted() {
+    let db = connect().await;
+    db.run_script("DROP TABLE IF EXISTS p_renamed").await.unwrap();
+    table(&db, "p_ids", "Id INTEGER PRIMARY KEY AUTOINCREMENT, n TEXT UNIQUE").await;
+    let insert = async |sql: &str| db.prepare(sql.to_owned()).all::<i64>().await.unwrap();
+    assert_eq!(insert("INSERT INTO p_ids (n) VALUES ('a') RETURNING id").await, [1]);
+    assert_eq!(insert("INSERT INTO p_ids VALUES (2, 'b'), (40, 'c'), (-7, 'd') RETURNING id").await, [2, 40, -7]);
+    assert_eq!(insert("INSERT OR IGNORE INTO p_ids (n) VALUES ('e') RETURNING id").await, [41]);
+    db.run_script("ALTER TABLE p_ids RENAME TO p_renamed").await.unwrap();
+    db.prepare("INSERT INTO p_renamed VALUES (?, ?)").bind(90).bind("f").run().await.unwrap();
+    assert_eq!(insert("INSERT INTO p_renamed (n) VALUES ('g') RETURNING id").await, [91]);
+}
+
+#[tokio::test]
+#[ignore = "needs a server: cargo xtask postgres"]
 async fn violations_name_table_columns_and_constraint() {
     let db = connect().await;
     db.run_script(
