@@ -63,6 +63,7 @@ pub(super) fn check(script: &str, statement: &str, names: &BTreeSet<String>) -> 
         words.function(&mut rules, index);
         words.clause(&mut rules, index);
         words.operator(&mut rules, index);
+        words.number(&mut rules, index);
         words.limit(&mut rules, index);
     }
     rules.found
@@ -297,6 +298,18 @@ impl<'a> Words<'a> {
                 &format!("{} {}", token.text.to_ascii_uppercase(), self.tokens[index + 1].text),
                 "a number is no truth value",
             );
+        }
+    }
+
+    /// Integers of more than 64 bits, which are doubles in SQLite.
+    fn number(&self, rules: &mut Rules<'_>, index: usize) {
+        let token = &self.tokens[index];
+        let follows = |text: &str| self.before(index).is_some_and(|before| before.text == text);
+        let is_integer = token.text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_of_fraction = follows(".") || self.is(index + 1, ".");
+        let is_least = token.text == "9223372036854775808" && follows("-");
+        if is_integer && token.text.parse::<i64>().is_err() && !(is_of_fraction || is_least) {
+            rules.error(token, token.text, "it is not an integer of 64 bits: write a double with a point");
         }
     }
 

@@ -121,6 +121,7 @@ async fn postgres_names_each_construct_and_its_place() {
         ("SELECT round(a) FROM t", 8, "round()"),
         ("SELECT substr(b, -2) FROM t", 8, "substr()"),
         ("SELECT rowid FROM t", 8, "rowid"),
+        ("SELECT a - 99999999999999999999 FROM t", 12, "99999999999999999999"),
         ("PRAGMA table_info(t)", 1, "PRAGMA"),
     ] {
         let found = check(Target::Postgres, &format!("{TABLE}\n -- é\n  {statement};\nSELECT 1;")).await;
@@ -144,6 +145,7 @@ async fn postgres_accepts_what_runs_alike() {
         SELECT 'GLOB json_set(1) \"x\" [y]', ifnull(name, ''), max(score, 1), unixepoch(), json_extract(mail, '$.a'), x'00' FROM users
             WHERE name LIKE ?1 || '%' AND id IS ?2 AND id == 1;
         CREATE TABLE logs (id INTEGER NOT NULL, at DATETIME DEFAULT CURRENT_TIMESTAMP, b BLOB, r DOUBLE) STRICT;
+        SELECT -9223372036854775808, 0.12345678901234567890;
         CREATE TABLE kept (`key` TEXT PRIMARY KEY) WITHOUT ROWID;";
     assert_eq!(shown(&check(Target::Postgres, script).await), [""; 0]);
     let linter = Linter::new(Target::Postgres).await.unwrap();

@@ -179,6 +179,9 @@ async fn sql_of_sqlite_means_the_same() {
             "{sql}"
         );
     }
+    let least: i64 = db.prepare("SELECT -9223372036854775808").one().await.unwrap();
+    assert_eq!(least, i64::MIN);
+    assert_eq!(refused(&db, "SELECT 9223372036854775808").await.kind(), ErrorKind::Sql);
     let average: f64 = db.prepare("SELECT avg(n) FROM p_same").one().await.unwrap();
     assert_eq!(average, 11.0 / 3.0);
     let now: String = db.prepare("SELECT datetime('now')").one().await.unwrap();

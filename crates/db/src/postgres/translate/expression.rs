@@ -10,6 +10,42 @@ use crate::{Result, sql};
 const BEHIND_ORDER: [&str; 11] =
     ["LIMIT", "OFFSET", "FETCH", "FOR", "ROWS", "RANGE", "GROUPS", "UNION", "EXCEPT", "INTERSECT", "RETURNING"];
 
+/// Words behind which an operand begins.
+const BEFORE_OPERANDS: [&str; 32] = [
+    "ALL",
+    "AND",
+    "AS",
+    "BETWEEN",
+    "BY",
+    "CASE",
+    "CHECK",
+    "DEFAULT",
+    "DISTINCT",
+    "ELSE",
+    "ESCAPE",
+    "FROM",
+    "GLOB",
+    "HAVING",
+    "IN",
+    "IS",
+    "LIKE",
+    "LIMIT",
+    "MATCH",
+    "NOT",
+    "OFFSET",
+    "ON",
+    "OR",
+    "RETURNING",
+    "SELECT",
+    "SET",
+    "THEN",
+    "UNION",
+    "USING",
+    "VALUES",
+    "WHEN",
+    "WHERE",
+];
+
 /// Words that may stand behind `IS` in both.
 const TRUTHS: [&str; 7] = ["NULL", "TRUE", "FALSE", "UNKNOWN", "DISTINCT", "DOCUMENT", "NORMALIZED"];
 
@@ -78,12 +114,33 @@ impl Writer<'_, '_> {
                 return Err(self.refused(index, "it is not an integer of 64 bits"));
             };
             self.put(index, index, &format!("({})", number as i64));
+        } else if text.contains('_') {
+            return Err(self.refused(index, "write the number without underscores"));
         } else if text.contains(['.', 'e', 'E']) {
             self.put(index, index, &format!("CAST({text} AS DOUBLE PRECISION)"));
+        } else if text.parse::<i64>().is_err() && !self.is_least(index) {
+            return Err(self.refused(index, "it is not an integer of 64 bits: write a double with a point"));
         } else {
             self.copy(index);
         }
         Ok(index + 1)
+    }
+
+    /// Returns whether a number is that of the least integer, behind its sign.
+    fn is_least(&self, index: usize) -> bool {
+        let is_signed = index > 0 && self.is_symbol(index - 1, "-") && self.is_sign(index - 1);
+        is_signed && self.code[index].text.trim_start_matches('0') == "9223372036854775808"
+    }
+
+    /// Returns whether `-`, `+` or `~` stands before an operand and behind none.
+    fn is_sign(&self, index: usize) -> bool {
+        let is_symbol = ["-", "+", "~"].iter().any(|sign| self.is_symbol(index, sign));
+        is_symbol
+            && index.checked_sub(1).is_none_or(|before| match self.code[before].kind {
+                Kind::Symbol => !self.is_symbol(before, ")"),
+                Kind::Word => self.is_one_of(before, &BEFORE_OPERANDS),
+                _ => false,
+            })
     }
 
     fn word(&mut self, index: usize, end: usize) -> Result<usize> {
