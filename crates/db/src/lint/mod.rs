@@ -16,8 +16,8 @@
 //! | functions | times other than now, `json_set`, `random`, `round` of one argument, `substr` from the end, and others |
 //! | statements | `PRAGMA`, `ATTACH`, `BEGIN IMMEDIATE`, `EXPLAIN QUERY PLAN` |
 //!
-//! Not seen are an integer that overflows, comparisons of unlike types, upper case in names of result columns, and names that Postgres
-//! reserves: all but the third are errors there.
+//! Not seen are an integer that overflows, operands of `||` that are neither texts nor integers, comparisons of unlike types, upper
+//! case in names of result columns, and names that Postgres reserves: all but the fourth are errors there.
 
 mod d1;
 mod definition;

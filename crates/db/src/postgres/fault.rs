@@ -69,6 +69,9 @@ pub(super) fn is_ambiguous(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| unclear.contains(&code))
 }
 
+/// The remedy where an operand of `||` is of another type than the translation lets through.
+const NOT_A_TEXT: &str = " (an operand of || is neither a text nor an integer, and its text may not be SQLite's)";
+
 /// The error of a statement or of a connection.
 pub(super) fn of(error: tokio_postgres::Error) -> Error {
     let Some(database) = error.as_db_error() else {
@@ -88,7 +91,8 @@ pub(super) fn of(error: tokio_postgres::Error) -> Error {
         return Error::new(ErrorKind::Constraint(constraint), message).with_source(named);
     }
     let hint = database.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-    Error::new(kind(state), format!("{}{hint}: {state}", database.message()))
+    let guard = if state == "42846" && database.message().contains(" oid") { NOT_A_TEXT } else { "" };
+    Error::new(kind(state), format!("{}{hint}{guard}: {state}", database.message()))
 }
 
 fn named(database: &DbError) -> Named {

@@ -7,10 +7,12 @@
 //! | module | translates |
 //! |---|---|
 //! | this one | scripts, parameters, the kind of a statement |
+//! | `concat` | `||` |
 //! | `expression` | operators, clauses, the order of NULLs |
 //! | `function` | calls |
 //! | `definition` | tables, columns, indexes |
 
+mod concat;
 mod definition;
 mod expression;
 mod function;
@@ -201,12 +203,15 @@ struct Writer<'t, 'a> {
     sources: Vec<Source>,
     /// `INSERT OR IGNORE`, whose clause is still to be written.
     ignores: bool,
+    /// Operands of `||` that are being written, within each other.
+    guards: usize,
 }
 
 impl<'t, 'a> Writer<'t, 'a> {
     fn new(code: &'t [Token<'a>]) -> Result<Self> {
         let (values, count) = number(code)?;
-        Ok(Self { code, out: String::new(), touches: None, values, count, sources: Vec::new(), ignores: false })
+        let sources = Vec::new();
+        Ok(Self { code, out: String::new(), touches: None, values, count, sources, ignores: false, guards: 0 })
     }
 
     /// Translates all of it.

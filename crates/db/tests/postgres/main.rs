@@ -169,6 +169,7 @@ async fn sql_of_sqlite_means_the_same() {
         ("SELECT iif(n IS NULL, 'null', 'value') FROM p_same WHERE id == 1", "null"),
         ("SELECT ifnull(CAST(n AS TEXT), 'none') FROM p_same WHERE n IS ? AND id = 1", "none"),
         ("SELECT json_extract('{\"a\": \"x\"}', '$.a')", "x"),
+        ("SELECT 'x' || id || t || -7 || (id + 1) FROM p_same WHERE id = 1", "x1b-72"),
         ("SELECT CAST(max(n, 3) AS TEXT) FROM p_same WHERE id = 2", "3"),
     ] {
         let statement = db.prepare(sql);
@@ -179,6 +180,13 @@ async fn sql_of_sqlite_means_the_same() {
             "{sql}"
         );
     }
+    for operand in ["r", "n = 2", "avg(n)", "x'00'"] {
+        let error = refused(&db, format!("SELECT 'a' || ({operand}) FROM p_same GROUP BY r, n")).await;
+        assert!(error.message().contains("operand of ||"), "{operand}: {error}");
+    }
+    let double = refused(&db, Statement::new("SELECT 'a' || ?").bind(2.0)).await;
+    assert!(double.message().contains("operand of ||"), "{double}");
+    assert_eq!(db.prepare("SELECT 'a' || ?").bind(2).one::<String>().await.unwrap(), "a2");
     let least: i64 = db.prepare("SELECT -9223372036854775808").one().await.unwrap();
     assert_eq!(least, i64::MIN);
     assert_eq!(refused(&db, "SELECT 9223372036854775808").await.kind(), ErrorKind::Sql);

@@ -11,7 +11,7 @@ const BEHIND_ORDER: [&str; 11] =
     ["LIMIT", "OFFSET", "FETCH", "FOR", "ROWS", "RANGE", "GROUPS", "UNION", "EXCEPT", "INTERSECT", "RETURNING"];
 
 /// Words behind which an operand begins.
-const BEFORE_OPERANDS: [&str; 32] = [
+pub(super) const BEFORE_OPERANDS: [&str; 32] = [
     "ALL",
     "AND",
     "AS",
@@ -71,6 +71,9 @@ pub(super) const TIME: &str = "HH24:MI:SS";
 impl Writer<'_, '_> {
     /// Translates what begins here, and returns where it goes on.
     pub(super) fn token(&mut self, index: usize, end: usize) -> Result<usize> {
+        if let Some(behind) = self.concatenation(index, end)? {
+            return Ok(behind);
+        }
         let token = self.code[index];
         match token.kind {
             Kind::Parameter => {
@@ -92,6 +95,9 @@ impl Writer<'_, '_> {
                 self.put(index, index + 1, "=");
                 Ok(index + 2)
             }
+            Kind::Symbol if self.is_concat(index, end) => {
+                Err(self.refused(index, "put the operands of || in parentheses"))
+            }
             _ => {
                 self.copy(index);
                 Ok(index + 1)
@@ -100,7 +106,7 @@ impl Writer<'_, '_> {
     }
 
     /// Returns whether `->` or `->>` stands before a token.
-    fn is_behind_arrow(&self, index: usize) -> bool {
+    pub(super) fn is_behind_arrow(&self, index: usize) -> bool {
         let is = |back: usize, symbol: &str| index.checked_sub(back).is_some_and(|at| self.is_symbol(at, symbol));
         is(1, ">") && (is(2, "-") || (is(2, ">") && is(3, "-")))
     }
@@ -133,7 +139,7 @@ impl Writer<'_, '_> {
     }
 
     /// Returns whether `-`, `+` or `~` stands before an operand and behind none.
-    fn is_sign(&self, index: usize) -> bool {
+    pub(super) fn is_sign(&self, index: usize) -> bool {
         let is_symbol = ["-", "+", "~"].iter().any(|sign| self.is_symbol(index, sign));
         is_symbol
             && index.checked_sub(1).is_none_or(|before| match self.code[before].kind {

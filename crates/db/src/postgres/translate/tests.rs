@@ -39,7 +39,7 @@ fn expressions_keep_their_meaning() {
         ("SELECT 9223372036854775807, -9223372036854775808", "SELECT 9223372036854775807, -9223372036854775808"),
         ("SELECT x'0aFF'", "SELECT CAST('\\x0aFF' AS BYTEA)"),
         ("SELECT `a``b`", "SELECT \"a`b\""),
-        ("WHERE a LIKE ? || '%' AND b", "WHERE a COLLATE \"C\" ILIKE $1 || '%' ESCAPE '' AND b"),
+        ("WHERE a LIKE '%' || '_' AND b", "WHERE a COLLATE \"C\" ILIKE ('%' || '_') ESCAPE '' AND b"),
         ("WHERE a NOT LIKE b ESCAPE '!'", "WHERE a COLLATE \"C\" NOT ILIKE b ESCAPE '!'"),
         ("SELECT a ORDER BY a, b DESC LIMIT 1", "SELECT a ORDER BY a NULLS FIRST, b DESC NULLS LAST LIMIT 1"),
         ("SELECT a ORDER BY a NULLS LAST", "SELECT a ORDER BY a NULLS LAST"),
@@ -49,6 +49,35 @@ fn expressions_keep_their_meaning() {
     ] {
         assert_eq!(translated(sql), expected, "{sql}");
     }
+}
+
+#[test]
+fn operands_of_a_concatenation_are_texts_or_integers() {
+    let guarded =
+        |sql: &str| format!("(CASE WHEN TRUE THEN CAST({sql} AS TEXT) ELSE CAST(CAST({sql} AS OID) AS TEXT) END)");
+    let [a, b, parameter] = ["a", "t.b", "$1"].map(guarded);
+    let case = guarded("CASE WHEN a = 1 THEN 'b' END");
+    for (sql, expected) in [
+        ("SELECT 'a' || 'b'", "SELECT ('a' || 'b')".to_owned()),
+        ("SELECT a || ('x') || t.b", format!("SELECT ({a} || ('x') || {b})")),
+        ("SELECT 'x' || ? + 2", format!("SELECT ('x' || {parameter}) + 2")),
+        (
+            "SELECT lower(a || 'x') || upper(c)",
+            format!("SELECT (lower((({a} || 'x')) COLLATE \"C\") || upper((c) COLLATE \"C\"))"),
+        ),
+        ("SELECT ('x' || 'y') || 'z', b", "SELECT ((('x' || 'y')) || 'z'), b".to_owned()),
+        ("SELECT CASE WHEN a = 1 THEN 'b' END || 'x'", format!("SELECT ({case} || 'x')")),
+        ("SELECT 0X10 || 'a'", format!("SELECT ({} || 'a')", guarded("(16)"))),
+        ("SELECT 1 || -2", format!("SELECT ({} || {})", guarded("1"), guarded("-2"))),
+    ] {
+        assert_eq!(translated(sql), expected, "{sql}");
+    }
+    for sql in ["'a' || 1.0", "(2e3) || 'a'", "'a' || TRUE", "a -> 'b' || 'c'", "a IN (1) || 'c'", "a || AND"] {
+        assert!(refusal(&format!("SELECT {sql}")).contains("||"), "{sql}");
+    }
+    let deep = |depth: usize| format!("SELECT {}a{}", "f(b || ".repeat(depth), ")".repeat(depth));
+    assert!(script(&deep(5)).is_ok());
+    assert!(refusal(&deep(40)).contains("too many"));
 }
 
 #[test]
