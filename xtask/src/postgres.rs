@@ -24,7 +24,7 @@ const TESTS: [(&str, &str, &[&str]); 3] = [
 const OF_FILES: &str = "a_short_set_up_token";
 
 /// Number of them, at least.
-const EXPECTED: usize = 29;
+const EXPECTED: usize = 32;
 
 pub(crate) fn run(command: &[String]) -> Outcome {
     let start = Instant::now();
@@ -34,7 +34,9 @@ pub(crate) fn run(command: &[String]) -> Outcome {
         println!("Postgres: {tests} tests pass in {} s", start.elapsed().as_secs());
         return Ok(());
     };
-    let status = Command::new(program).args(arguments).env(URL, server.url()).status()?;
+    let mut command = Command::new(program);
+    let status = command.args(arguments).env(URL, server.url()).status();
+    let status = status.map_err(|error| format!("{program}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{program}: {status}").into()) }
 }
 
@@ -72,7 +74,7 @@ impl Server {
         };
         // A path of a socket has 107 bytes at most, which rules the target folder out.
         let folder = std::env::temp_dir().join(format!("isobar-postgres-{}", std::process::id()));
-        std::fs::create_dir(&folder)?;
+        std::fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let server = Self { folder, programs };
         if is_root() {
             quietly(Command::new("chown").arg("postgres:").arg(&server.folder))?;
@@ -81,8 +83,10 @@ impl Server {
         let mut init = server.as_user("initdb");
         init.args(["-U", "postgres", "-A", "trust", "--no-sync", "--locale=C", "--encoding=UTF8", "-D"]).arg(&data);
         quietly(&mut init)?;
+        // Each test has a pool of its own, and as many tests run at once as there are processors.
         let settings = format!(
-            "-c listen_addresses= -c unix_socket_directories={} -c fsync=off -c synchronous_commit=off -c full_page_writes=off",
+            "-c listen_addresses= -c unix_socket_directories={} -c max_connections=500 -c fsync=off -c synchronous_commit=off \
+             -c full_page_writes=off",
             server.folder.display()
         );
         let log = server.folder.join("log");
