@@ -33,6 +33,8 @@ const ROOM: u64 = 1 << 30;
 const MOST_FAILURES: usize = 8;
 /// How often a failing program is run again: it must fail each time.
 const AGAIN: usize = 2;
+/// Shorter programs that could not be run, after which a program is not shrunk any more: each may have taken a minute.
+const MOST_ERRORS: usize = 3;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 type Transcripts = Vec<Vec<Json>>;
@@ -159,16 +161,23 @@ impl Run {
             }
         }
         let mut last = found;
-        let shortest = shrink::shrink(program, |shorter| match self.again(hosts, shorter) {
-            Ok(Some(found)) => {
-                last = found;
-                true
+        let mut errors = 0;
+        let shortest = shrink::shrink(program, |shorter| {
+            if errors >= MOST_ERRORS {
+                return false;
             }
-            Ok(None) => false,
-            // The host's own failure is not the program's.
-            Err(error) => {
-                println!("a shorter program could not be run: {error}");
-                false
+            match self.again(hosts, shorter) {
+                Ok(Some(found)) => {
+                    last = found;
+                    true
+                }
+                Ok(None) => false,
+                // The host's own failure is not the program's.
+                Err(error) => {
+                    println!("a shorter program could not be run: {error}");
+                    errors += 1;
+                    false
+                }
             }
         });
         let failure = format!("program {seed}: {}\n    {last}", json!(shortest));
@@ -188,6 +197,10 @@ impl Scratch {
             Ok(bytes) if bytes > ROOM => memory.join(format!("isobar-programs-{}-{number}", std::process::id())),
             _ => super::fresh("conformance-programs")?,
         };
+        // One of a run that was killed, whose process had the same number.
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
         std::fs::create_dir_all(&folder)?;
         Ok(Self(folder))
     }
