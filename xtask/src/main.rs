@@ -68,8 +68,8 @@ const HELP: &str = "cargo xtask COMMAND
                         REST door and the platform's API on it, and stop it; with a command, run that instead, with the server's
                         URL in ISOBAR_POSTGRES_URL; installs Debian's postgresql if it is missing
   differential          drive the platform natively and as a Worker, and compare every response
-  d1 [--operations COUNT] [--seed SEED] [--case NUMBER]  run random schemas and statements (6,000, or COUNT) on D1 in workerd and on the local
-                        database, and compare rows, types, meta and the texts of errors; a case alone is printed
+  d1 [--operations COUNT] [--seed SEED] [--case NUMBER]  run random schemas and statements (6,000, or COUNT) on D1 in workerd and
+                        on the local database, and compare rows, types, meta and the texts of errors; a case alone is printed
   schema                test the API, natively and as a Worker, against its OpenAPI document, with schemathesis
   clients    test the platform, natively and as a Worker, with external clients: tus-js-client, oidc-provider, lighthouse
   doors      run clients that others wrote, unmodified, against the doors of `isobar serve`: wrangler, Cloudflare's SDKs for Node
@@ -104,9 +104,11 @@ const HELP: &str = "cargo xtask COMMAND
   browser [explorer]    open the platform's pages, and the explorer of `isobar serve`, in headless Chromium; screenshots go to
                         target/screenshots; axe-core judges the explorer; needs npm
 
-`d1` needs Node 22 and npm; `worker`, `conformance`, `differential`, `drift`, `cache-tests` and `schema` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
-worker-build and miniflare are installed under the target folder; `conformance` and `schema` need Python 3 with venv, too, and `analytics` and `checkers` only that.
-`clients` needs Node 22, npm and the nightly, and `mcp` npm, too. `assets` needs Node 22 and npm, `real-site` npm. `bench serve` installs Debian's nginx and wrk if they are missing; `bench s3`, `bench rest` and `bench sessions` (which installs Debian's wrk) need Node 22 and npm. `browser` and
+`worker`, `conformance`, `differential`, `drift`, `cache-tests` and `schema` need Node 22, npm, and Rust's nightly with rust-src for
+wasm32 (panics that unwind); worker-build and miniflare are installed under the target folder; `conformance` and `schema` need Python 3
+with venv, too, and `analytics` and `checkers` only that. `clients` needs Node 22, npm and the nightly, and `mcp` npm, too. `assets` and
+`d1` need Node 22 and npm, `real-site` npm. `bench serve` installs Debian's nginx and wrk if they are missing; `bench s3`, `bench rest` and
+`bench sessions`, which installs Debian's wrk, need Node 22 and npm. `browser` and
 `clients` need Chromium and install Debian's package with apt-get if it is missing.";
 
 fn main() -> ExitCode {
