@@ -113,9 +113,11 @@ async fn ids_follow_those_that_are_inserted() {
     assert_eq!(insert("INSERT INTO p_ids (n) VALUES ('a') RETURNING id").await, [1]);
     assert_eq!(insert("INSERT INTO p_ids VALUES (2, 'b'), (40, 'c'), (-7, 'd') RETURNING id").await, [2, 40, -7]);
     assert_eq!(insert("INSERT OR IGNORE INTO p_ids (n) VALUES ('e') RETURNING id").await, [41]);
-    db.run_script("ALTER TABLE p_ids RENAME TO p_renamed").await.unwrap();
+    db.run_script("ALTER TABLE p_ids RENAME TO p_renamed; ALTER TABLE p_renamed RENAME COLUMN id TO \"Key\"")
+        .await
+        .unwrap();
     db.prepare("INSERT INTO p_renamed VALUES (?, ?)").bind(90).bind("f").run().await.unwrap();
-    assert_eq!(insert("INSERT INTO p_renamed (n) VALUES ('g') RETURNING id").await, [91]);
+    assert_eq!(insert("INSERT INTO p_renamed (n) VALUES ('g') RETURNING \"Key\"").await, [91]);
 }
 
 #[tokio::test]
