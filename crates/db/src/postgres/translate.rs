@@ -74,6 +74,13 @@ pub(super) enum Source {
     Changes,
 }
 
+/// Parentheses and `CASE` within each other, as many as SQLite's expressions are deep.
+const MOST_NESTED: usize = 100;
+/// Bytes of a translation, by those of the statement. Some calls write an argument several times, and within each other double each time.
+const MOST_TIMES: usize = 64;
+/// Bytes that the translation of a short statement may have.
+const LONGEST_OF_SHORT: usize = 1 << 20;
+
 /// The kind of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
@@ -205,13 +212,25 @@ struct Writer<'t, 'a> {
     ignores: bool,
     /// Operands of `||` that are being written, within each other.
     guards: usize,
+    /// The bytes that may be written.
+    most_bytes: usize,
 }
 
 impl<'t, 'a> Writer<'t, 'a> {
     fn new(code: &'t [Token<'a>]) -> Result<Self> {
         let (values, count) = number(code)?;
-        let sources = Vec::new();
-        Ok(Self { code, out: String::new(), touches: None, values, count, sources, ignores: false, guards: 0 })
+        let bytes = code.iter().map(|token| token.text.len()).sum::<usize>();
+        Ok(Self {
+            code,
+            out: String::new(),
+            touches: None,
+            values,
+            count,
+            sources: Vec::new(),
+            ignores: false,
+            guards: 0,
+            most_bytes: LONGEST_OF_SHORT.max(bytes.saturating_mul(MOST_TIMES)),
+        })
     }
 
     /// Translates all of it.
@@ -247,15 +266,24 @@ impl<'t, 'a> Writer<'t, 'a> {
         Err(self.refused(index, remedy))
     }
 
-    /// Refuses a parenthesis without the other: the translation would complete what is cut off.
+    /// Refuses a parenthesis without the other, as the translation would complete what is cut off, and too many within each other.
     fn check_parentheses(&self) -> Result<()> {
         let mut depth = 0_usize;
+        let mut cases = 0_usize;
         for token in self.code {
             if token.is_symbol("(") {
                 depth += 1;
             } else if token.is_symbol(")") {
                 let outer = depth.checked_sub(1);
                 depth = outer.ok_or_else(|| Error::new(ErrorKind::Sql, "near \")\": syntax error"))?;
+            } else if token.is("CASE") {
+                cases += 1;
+            } else if token.is("END") {
+                cases = cases.saturating_sub(1);
+            }
+            if depth + cases > MOST_NESTED {
+                let message = format!("Expression tree is too large (maximum depth {MOST_NESTED})");
+                return Err(Error::new(ErrorKind::Sql, message));
             }
         }
         if depth == 0 { Ok(()) } else { Err(Error::new(ErrorKind::Sql, "incomplete input")) }
@@ -327,6 +355,10 @@ impl<'t, 'a> Writer<'t, 'a> {
     fn range(&mut self, range: Range<usize>) -> Result<()> {
         let mut index = range.start;
         while index < range.end {
+            if self.out.len() > self.most_bytes {
+                let message = "the translation is too long: calls stand within too many others";
+                return Err(Error::new(ErrorKind::TooBig, message));
+            }
             index = self.token(index, range.end)?;
         }
         Ok(())

@@ -21,6 +21,9 @@ impl Writer<'_, '_> {
     /// Translates `a || b` that begins here, and returns where it goes on; `None` where there is none. It is in parentheses, since
     /// `||` binds more tightly in SQLite than arithmetic does.
     pub(super) fn concatenation(&mut self, index: usize, end: usize) -> Result<Option<usize>> {
+        if index > 0 && self.is_sign(index - 1) {
+            return Ok(None); // the operand begins with its signs
+        }
         let Some(first) = self.operand_end(index, end).filter(|first| self.is_concat(*first, end)) else {
             return Ok(None);
         };

@@ -161,6 +161,23 @@ fn sql_that_is_cut_off_is_not_completed() {
 }
 
 #[test]
+fn statements_whose_translation_would_not_end_are_refused() {
+    let nested =
+        |open: &str, close: &str, depth: usize| format!("SELECT {}a{}", open.repeat(depth), close.repeat(depth));
+    for (open, close) in [("(", ")"), ("lower(", ")"), ("CASE WHEN a THEN ", " END")] {
+        assert!(script(&nested(open, close, 100)).is_ok(), "{open}");
+        assert!(refusal(&nested(open, close, 101)).contains("maximum depth 100"), "{open}");
+    }
+    for (open, close) in [("max(", ", 1)"), ("avg(", ")"), ("json_extract(", ", '$.b')")] {
+        assert!(script(&nested(open, close, 3)).is_ok(), "{open}");
+        assert!(refusal(&nested(open, close, 30)).contains("too long"), "{open}");
+    }
+    let signs = format!("SELECT {}1", "-+".repeat(100_000));
+    assert_eq!(translated(&signs), signs);
+    assert!(translated("SELECT - + a || 'x'").contains("CAST(- + a AS TEXT)"));
+}
+
+#[test]
 fn texts_names_and_blobs_without_an_end_are_reported() {
     for end in ["`a", "`a``", "`", "x'", "X'00", "x'0", "'a", "\"a", "'it''s"] {
         assert_eq!(refusal(&format!("SELECT {end}")), format!("unrecognized token: \"{end}\""), "{end}");
