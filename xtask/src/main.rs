@@ -55,7 +55,7 @@ const HELP: &str = "cargo xtask COMMAND
   words      check how doc comments begin
   counts [--list [FOLDER]]  count docs, examples, long functions and the like; with --list, with the places
   layers [PACKAGE...]   check that dependencies go in one direction: among crates by floors, among modules without a circle
-  worker build          build the platform's Worker and print its size
+  worker build [FOLDER] build the platform's Worker and print its size, or that of a folder
   worker dry-run        deploy it by wrangler, up to the upload
   worker start-up       the same, and print how long it takes in workerd from the evaluation of its module to its first answer
   worker dev [--port N] run it in workerd on its bindings, migrations applied, static tree loaded

@@ -21,11 +21,12 @@ const PLATFORM: &str = "examples/platform";
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["build"] => build_platform().map(drop),
+        ["build", folder] => build(folder, &[]).map(drop),
         ["dry-run"] => dry_run(),
         ["start-up"] => start_up(),
         ["dev"] => dev(8787),
         ["dev", "--port", port] => dev(port.parse().map_err(|error| format!("--port {port}: {error}"))?),
-        _ => Err("cargo xtask worker build | dev [--port 8787] | dry-run | start-up".into()),
+        _ => Err("cargo xtask worker build [FOLDER] | dev [--port 8787] | dry-run | start-up".into()),
     }
 }
 
