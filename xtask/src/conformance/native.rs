@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use isobar_sessions::conformance::Probe;
-use isobar_sessions::local::{HostOptions, LocalHost};
+use isobar_sessions::local::{HistoryOptions, HostOptions, LocalHost};
 use isobar_sessions::memory::MemoryHost;
 use isobar_storage::local::LocalStore;
 use isobar_storage::memory::MemoryStore;
@@ -27,7 +27,8 @@ pub(super) async fn run(table: &mut Table) -> Outcome {
 
     let host = MemoryHost::<Probe>::new("Probe", || ())?;
     table.take("memory", "sessions", isobar_sessions::conformance::run(async || Arc::new(host.clone()) as _).await);
-    let host = LocalHost::<Probe>::open(folder.join("sessions"), "Probe", &HostOptions::default(), || ())?;
+    let options = HostOptions::default().with_history(HistoryOptions::default());
+    let host = LocalHost::<Probe>::open(folder.join("sessions"), "Probe", &options, || ())?;
     table.take("local", "sessions", isobar_sessions::conformance::run(async || Arc::new(host.clone()) as _).await);
 
     let sink = async || Arc::new(isobar_analytics::memory::MemorySink::new()) as _;

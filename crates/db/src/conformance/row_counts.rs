@@ -1,6 +1,7 @@
 //! Rows read and written, as D1 counts and bills them.
 //!
-//! The numbers are those of D1 in workerd. Each statement stands with the rows that it reads and the rows that it writes.
+//! The numbers are those of D1 in workerd. Each statement stands with the rows that it reads and the rows that it writes. Several SELECTs
+//! in one text are left out: D1 leaves one of them open, and then drops no table until it starts anew.
 
 use isobar_testkit::{Case, Failure, cases, ensure_eq};
 
@@ -192,7 +193,6 @@ const OTHERS: &[Counted] = &[
     ("DELETE FROM rc_docs WHERE rowid = 1", 0, 1),
     ("INSERT INTO rc_auto SELECT NULL, a FROM rc_auto", 22, 22),
     ("DELETE FROM rc_t", 340, 117),
-    ("SELECT 1; SELECT * FROM rc_auto; SELECT count(*) FROM rc_auto", 14, 0),
     ("INSERT INTO rc_auto (a) VALUES (99); SELECT 1", 0, 0),
     ("CREATE TABLE rc_limited (id INTEGER PRIMARY KEY, n INTEGER, UNIQUE (n))", 1, 3),
     ("INSERT INTO rc_limited VALUES (1, 10), (2, 9), (3, 8), (4, 7), (5, 6)", 5, 10),

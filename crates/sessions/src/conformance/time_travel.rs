@@ -7,7 +7,7 @@ use super::{Outcome, Subject, act, refused};
 
 pub(super) fn cases() -> Vec<Case<Subject>> {
     cases! {
-        "time travel" => {
+        "time_travel" => {
             rows_keys_and_alarm_come_back_and_go_again if "time_travel",
             deletion_of_everything_is_undone if "time_travel",
             restore_waits_for_the_next_start if "time_travel",
