@@ -131,18 +131,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     apply(&plan, &*bucket, &ApplyOptions::default(), |_| {}).await?;
     println!("static tree: {} files uploaded, {} unchanged", plan.uploads.len(), plan.unchanged);
 
-    let token = auth(&platform)?.setup_token().await;
-    let token = token.map_err(|error| databases.named(DB_NAME, &error))?;
-    match unused_setup_token(&platform) {
-        Some(error) if token.is_some() => return Err(format!("{SETUP_TOKEN}: {error}").into()),
-        // Set up long ago, by another token.
-        Some(error) => eprintln!("warning: {SETUP_TOKEN} is not used: {error}"),
-        None => {}
-    }
-    if let Some(token) = token {
-        // In the fragment, so that it is in no server log.
-        println!("the first owner signs up at http://localhost:{port}/dashboard/setup#{token}");
-    }
+    offer_set_up(&platform, &databases, port).await?;
     if let Err(error) = schedule(&*platform.sessions(IAM_SESSION)?, KEEPER).await {
         // A damaged file stops only its own function, not the platform.
         eprintln!("scheduled tasks do not run until the next start: {error}");
@@ -152,6 +141,23 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let app = app(&platform)?;
     listener.serve(app.into_service(), shutdown_signal()).await?;
     Ok(platform.close().await?)
+}
+
+/// Prints where the first owner signs up, while there is none.
+async fn offer_set_up(platform: &Platform, databases: &Databases, port: u16) -> Result<(), Box<dyn Error>> {
+    let token = auth(platform)?.setup_token().await;
+    let token = token.map_err(|error| databases.named(DB_NAME, &error))?;
+    match unused_setup_token(platform) {
+        Some(error) if token.is_some() => return Err(format!("{SETUP_TOKEN}: {error}").into()),
+        // Set up long ago, by another token.
+        Some(error) => eprintln!("warning: {SETUP_TOKEN} is not used: {error}"),
+        None => {}
+    }
+    if let Some(token) = token {
+        // In the fragment, so that it is in no server log.
+        println!("the first owner signs up at http://localhost:{port}/dashboard/setup#{token}");
+    }
+    Ok(())
 }
 
 /// The place of the databases.

@@ -1,6 +1,6 @@
 //! Rows read and written, as D1 counts and bills them.
 //!
-//! The numbers are those of D1 in workerd. Each statement stands with the rows that it reads and the rows that it writes. Several SELECTs
+//! The numbers are those of D1 in workerd. Each statement stands with the rows that it reads and the rows that it writes. Several queries
 //! in one text are left out: D1 leaves one of them open, and then drops no table until it starts anew.
 
 use isobar_testkit::{Case, Failure, cases, ensure_eq};

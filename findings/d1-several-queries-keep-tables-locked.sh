@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# wrangler 4.164.0 (its workerd): where the text of one prepared D1 statement has several SELECTs, all but the last are stepped once. One
+# wrangler 4.164.0 (its workerd): where the text of one prepared D1 statement has several queries, all but the last are stepped once. One
 # that reads a table and has found a row stays open, and from then on every DROP TABLE and DROP INDEX, of tables that the text does not
 # name, too, in `batch` and in `exec`, fails with "database table is locked: SQLITE_LOCKED", while inserts go on; a second later as well.
 # The call itself succeeds and answers the last SELECT. A first SELECT without a table, or an INSERT, leaves nothing open.
