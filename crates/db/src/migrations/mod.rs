@@ -439,9 +439,7 @@ impl Migrator {
         if self.records.has_checksums {
             self.check_unchanged(database, migrations).await?;
         }
-        for create in self.records.create() {
-            database.prepare(create).run().await?;
-        }
+        self.create_tables(database).await?;
         let mut done = Vec::new();
         for file in pending {
             // The record comes first and on the file's first line: of two processes that apply at once, one waits for the other and
@@ -459,6 +457,20 @@ impl Migrator {
             }
         }
         Ok(done)
+    }
+
+    /// Creates the tables of the records where they are missing.
+    async fn create_tables(&self, database: &(impl Queryable + ?Sized)) -> Result<()> {
+        for create in self.records.create() {
+            match database.prepare(create.clone()).run().await {
+                // Of two processes that create a table at once on Postgres one fails, `IF NOT EXISTS` or not: now it is there.
+                Err(error) if matches!(error.kind(), ErrorKind::Sql | ErrorKind::Constraint(_)) => {
+                    database.prepare(create).run().await?;
+                }
+                created => drop(created?),
+            }
+        }
+        Ok(())
     }
 }
 
