@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use isobar_testkit::{Outcome, Report};
 
 /// Cases that cannot pass on a backend, with the reason. One that begins to pass is a failure, too, and must be removed from the
-/// list, unless it is in [`MAY`]. A name that ends in `/` means all cases of a group.
+/// list, unless it is in [`MAY`].
 const DIFFERENT: &[(&str, &str, &str)] = &[
     ("workerd", "storage/metadata/storage_class_is_kept", "miniflare's R2 drops the storage class; R2 keeps it"),
     (
@@ -13,7 +13,6 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
         "sessions/sockets/broken_connection_reaches_the_handler",
         "a Worker can close a WebSocket, but cannot break its connection",
     ),
-    ("workerd", "sessions/time_travel/", "workerd keeps no history of the objects that it stores itself"),
     ("s3", "storage/objects/every_write_has_its_version", "S3 tells no versions, and whole seconds only"),
     ("s3", "storage/objects/names_and_their_prefixes_coexist", "no URL can name a key with a segment . or .."),
     ("s3", "storage/objects/copy_heeds_conditions", "conditions on the destination of a copy are R2's own headers"),
@@ -52,8 +51,7 @@ const MAY: &[&str] = &["storage/objects/every_write_has_its_version"];
 /// Returns the reason for which a case cannot pass on a backend, if known; `s3` means every S3 server.
 fn known(backend: &str, name: &str) -> Option<&'static str> {
     let covers = |one: &str| one == backend || (one == "s3" && backend.starts_with("s3 "));
-    let is_meant = |case: &str| if case.ends_with('/') { name.starts_with(case) } else { case == name };
-    DIFFERENT.iter().find(|(one, case, _)| covers(one) && is_meant(case)).map(|(_, _, why)| *why)
+    DIFFERENT.iter().find(|(one, case, _)| covers(one) && *case == name).map(|(_, _, why)| *why)
 }
 
 #[derive(Default)]

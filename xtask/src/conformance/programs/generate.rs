@@ -39,7 +39,8 @@ pub(super) fn program(seed: u64) -> Vec<Json> {
 /// Returns the event that shows all that an object holds.
 pub(super) fn look() -> Json {
     let tables = TABLES.iter().map(|table| rows(&format!("SELECT * FROM {table}"), Vec::new()));
-    let names = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE '~_cf~_%' ESCAPE '~' AND name <> 'starts' ORDER BY name";
+    let names = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE '~_cf~_%' ESCAPE '~' \
+                 AND name NOT IN ('starts', '__miniflare_do_name') ORDER BY name";
     let others = [rows(names, Vec::new()), json!({"op": "entries"}), json!({"op": "alarm at"})];
     others.into_iter().chain(tables).map(|operation| json!({"op": "try", "do": operation})).collect()
 }

@@ -35,6 +35,8 @@ const MOST_FAILURES: usize = 8;
 const AGAIN: usize = 2;
 /// Shorter programs that could not be run, after which a program is not shrunk any more: each may have taken a minute.
 const MOST_ERRORS: usize = 3;
+/// Message of the panics that programs ask for.
+const ON_PURPOSE: &str = "the probe panics on purpose";
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 type Transcripts = Vec<Vec<Json>>;
@@ -49,6 +51,7 @@ pub(super) enum Inside {
 
 /// Runs `count` programs, the first of which has this seed.
 pub(super) fn run(mut inside: Inside, count: u64, seed: u64) -> Outcome {
+    silence_the_probe();
     let mut run = Run::default();
     let mut from = seed;
     while from < seed + count && run.failures.len() < MOST_FAILURES {
@@ -76,6 +79,16 @@ pub(super) fn run(mut inside: Inside, count: u64, seed: u64) -> Outcome {
         run.events
     );
     Ok(())
+}
+
+/// Keeps panics that programs ask for out of the output, some with a backtrace each.
+fn silence_the_probe() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str() != Some(ON_PURPOSE) {
+            hook(panic);
+        }
+    }));
 }
 
 #[derive(Default)]
