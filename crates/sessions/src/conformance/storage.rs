@@ -91,6 +91,7 @@ async fn several_statements_bind_the_last(sessions: Subject) -> Outcome {
 
 /// The texts are workerd's.
 async fn wrong_sql_has_the_error_text_of_workerd(sessions: Subject) -> Outcome {
+    let early = "When executing multiple SQL statements in a single call, only the last statement can have parameters.";
     let table = [
         ("SELEC 1", "near \"SELEC\": syntax error at offset 0: SQLITE_ERROR"),
         ("SELECT * FROM nope", "no such table: nope: SQLITE_ERROR"),
@@ -99,6 +100,9 @@ async fn wrong_sql_has_the_error_text_of_workerd(sessions: Subject) -> Outcome {
             "UNIQUE constraint failed: u.a: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)",
         ),
         ("SELECT ?", "Wrong number of parameter bindings for SQL query."),
+        ("SELECT ?; SELECT * FROM nope", early),
+        ("SELECT ?; -- c", early),
+        ("SELECT 1; -- c", "SQL code did not contain a statement."),
         ("", "SQL code did not contain a statement."),
         ("-- c", "SQL code did not contain a statement."),
         (";", "SQL code did not contain a statement."),

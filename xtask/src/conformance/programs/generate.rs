@@ -40,7 +40,7 @@ pub(super) fn program(seed: u64) -> Vec<Json> {
 pub(super) fn look() -> Json {
     let tables = TABLES.iter().map(|table| rows(&format!("SELECT * FROM {table}"), Vec::new()));
     let names = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE '~_cf~_%' ESCAPE '~' \
-                 AND name NOT IN ('starts', '__miniflare_do_name') ORDER BY name";
+                 AND name NOT IN ('starts', 'sqlite_sequence', '__miniflare_do_name') ORDER BY name";
     let others = [rows(names, Vec::new()), json!({"op": "entries"}), json!({"op": "alarm at"})];
     others.into_iter().chain(tables).map(|operation| json!({"op": "try", "do": operation})).collect()
 }

@@ -65,7 +65,7 @@ const READS: [&str; 22] = [
     "SELECT id, row_number() OVER (ORDER BY id DESC) FROM t",
     "SELECT x FROM f WHERE f MATCH 'a' ORDER BY x",
     "SELECT key, value, type FROM json_each(?)",
-    "SELECT type, name FROM sqlite_master WHERE name NOT LIKE '~_cf~_%' ESCAPE '~' ORDER BY name",
+    "SELECT type, name FROM sqlite_master WHERE name NOT LIKE '~_%' ESCAPE '~' AND name <> 'sqlite_sequence' ORDER BY name",
     "SELECT name, seq FROM sqlite_sequence ORDER BY name",
     "SELECT what, n FROM log ORDER BY rowid",
     "SELECT 1 AS a, 2 AS a, ? AS \"b c\"",

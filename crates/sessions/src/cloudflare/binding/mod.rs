@@ -38,7 +38,9 @@ fn failure(error: JsError) -> Error {
         ErrorKind::NotAuthorized
     } else if text.contains("SQLITE_CONSTRAINT") {
         ErrorKind::Constraint
-    } else if text.contains(": SQLITE_") || text.contains("SQL query") || text.contains("SQL code") {
+    } else if text.contains(": SQLITE_")
+        || ["SQL query", "SQL code", "SQL statements"].iter().any(|part| text.contains(part))
+    {
         ErrorKind::Sql
     } else if text.contains("Durable Object ID") {
         ErrorKind::InvalidId

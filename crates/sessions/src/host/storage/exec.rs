@@ -15,6 +15,9 @@ const WRONG_BINDINGS: &str = "Wrong number of parameter bindings for SQL query."
 const EARLY_PARAMETER: &str =
     "When executing multiple SQL statements in a single call, only the last statement can have parameters.";
 
+/// Characters that workerd skips between statements.
+const SPACE: [char; 6] = [' ', '\t', '\n', '\r', '\u{b}', '\u{c}'];
+
 const NUL: &str = "the SQL has a NUL in it: SQLITE_ERROR";
 
 impl Storage {
@@ -24,12 +27,13 @@ impl Storage {
             return Err(self.failed(&Failure::too_big().into())); // the limit is that of the whole script, as in workerd
         }
         let mut script = Script { storage: self, text: Text::new(sql), last: 0, at: 0 };
-        let mut cursor = None;
-        let mut bound = false;
         while let Some(mut statement) = script.next()? {
             let count = statement.parameters();
-            bound = count > 0;
-            if (bound || script.is_at_end()) && count != values.len() {
+            let is_last = script.is_at_end();
+            if count > 0 && !is_last {
+                return Err(wrong(EARLY_PARAMETER));
+            }
+            if is_last && count != values.len() {
                 return Err(wrong(WRONG_BINDINGS));
             }
             if !statement.is_read_only() || self.writes.load(Ordering::Relaxed) {
@@ -37,26 +41,17 @@ impl Storage {
             }
             // The statement's own changes count, also where it fails.
             let counts = self.changes.is_kept() && !statement.is_read_only() && script.counts();
-            let run = |statement: &mut Prepared<'_>, values: &[Value]| {
-                let ran = self.run(statement, values);
-                if counts {
-                    self.changes.release();
-                }
-                ran
-            };
-            if !bound || script.is_at_end() {
-                cursor = Some(run(&mut statement, if bound { values } else { &[] })?);
-                continue;
+            let ran = self.run(&mut statement, if is_last { values } else { &[] });
+            if counts {
+                self.changes.release();
             }
-            // Whether another statement follows shows only when this one has run: undo it then.
-            self.transaction(&mut || {
-                cursor = Some(run(&mut statement, values)?);
-                if script.next()?.is_some() { Err(wrong(EARLY_PARAMETER)) } else { Ok(()) }
-            })?;
-            break;
+            if is_last {
+                return ran;
+            }
+            ran?;
         }
-        let cursor = cursor.ok_or_else(|| wrong(ONLY_COMMENTS))?;
-        if bound || values.is_empty() { Ok(cursor) } else { Err(wrong(WRONG_BINDINGS)) }
+        // A comment that follows a semicolon is taken for one more statement, as in workerd.
+        Err(wrong(ONLY_COMMENTS))
     }
 
     fn run(&self, statement: &mut Prepared<'_>, values: &[Value]) -> Result<Cursor> {
@@ -94,7 +89,7 @@ impl<'s> Script<'s> {
         if self.at > 0 {
             // As in workerd: offsets in the errors of a later statement count from its first character.
             let rest = self.text.rest(self.at);
-            self.at += rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r', '\u{c}']).len();
+            self.at += rest.len() - rest.trim_start_matches(SPACE).len();
         }
         while !self.text.rest(self.at).is_empty() {
             storage.writes.store(false, Ordering::Relaxed);
@@ -124,6 +119,6 @@ impl<'s> Script<'s> {
 
     /// Returns whether nothing but space follows.
     fn is_at_end(&self) -> bool {
-        self.text.rest(self.at).trim_start().is_empty()
+        self.text.rest(self.at).trim_start_matches(SPACE).is_empty()
     }
 }

@@ -96,7 +96,7 @@ fn limited_statements_write_within_the_turn_and_leave_the_hosts_tables_alone() {
     storage.exec("DELETE FROM t ORDER BY a DESC LIMIT 2", &[]).unwrap();
     assert!(storage.is_dirty());
     storage.roll_back();
-    let cursor = storage.exec("UPDATE t SET a = 9 ORDER BY a LIMIT ?; -- the least", &[1.into()]).unwrap();
+    let cursor = storage.exec("UPDATE t SET a = 9 ORDER BY a LIMIT ? -- the least", &[1.into()]).unwrap();
     assert_eq!(cursor.rows_written(), Some(1));
     storage.commit().unwrap();
     let rows = storage.exec("SELECT a FROM t ORDER BY a", &[]).unwrap();
