@@ -5,7 +5,7 @@
 //! stand warnings of what runs and does harm.
 //!
 //! For Postgres the words are looked at: what the Postgres backend does not translate, and PostgreSQL 15 was seen to refuse, or to answer
-//! otherwise. A script that is [written for Postgres](crate::migrations) is not looked at.
+//! otherwise. A script that is [written for Postgres](mod@crate::migrations) is not looked at.
 //!
 //! | kind | constructs |
 //! |---|---|
