@@ -390,7 +390,8 @@ impl SessionContext {
     /// Runs `work` while no other event of the object is delivered or goes on; at most 30 s.
     ///
     /// # Errors
-    /// The error of `work`, or [`ErrorKind::Reset`] when it takes too long; either resets the object.
+    /// The error of `work`, or [`ErrorKind::Reset`] when it takes too long; either resets the object, and events in flight end with
+    /// [`ErrorKind::Reset`] and the error's message.
     pub async fn block_concurrency_while<T: 'static>(
         &self,
         work: impl Future<Output = Result<T>> + 'static,

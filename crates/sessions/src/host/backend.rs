@@ -119,8 +119,8 @@ impl SessionBackend for ObjectState {
             };
             drop(guard);
             if let Err(error) = &result {
-                // The caller sees the work's own words.
-                state.break_with(error.clone());
+                // As in workerd: who waits for the work gets its error, and who waits for the event a reset in its words.
+                state.break_with(Error::new(ErrorKind::Reset, error.message()));
             }
             result
         })

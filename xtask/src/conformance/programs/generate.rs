@@ -15,8 +15,9 @@ const NOT_EVERYWHERE: [&str; 9] =
 /// Tables that are looked at in the end.
 const TABLES: [&str; 11] = ["t", "u", "u2", "w", "p", "c", "log", "f", "copied", "alarms", "sqlite_sequence"];
 const TAGS: [&str; 2] = ["one", "two"];
-const MESSAGES: [&str; 9] =
-    ["hello", "attach one", "attach two", "attachment", "tags", "broadcast to all", "memory", "fail", "close over"];
+/// Nothing that closes a socket: whether the client answers before it hangs up, and when it is heard, depends on timing.
+const MESSAGES: [&str; 8] =
+    ["hello", "attach one", "attach two", "attachment", "tags", "broadcast to all", "memory", "fail"];
 
 /// Returns the program of a seed: events of one object.
 pub(super) fn program(seed: u64) -> Vec<Json> {
