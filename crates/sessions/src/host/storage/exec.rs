@@ -39,10 +39,11 @@ impl Storage {
             if !statement.is_read_only() || self.writes.load(Ordering::Relaxed) {
                 self.begin()?;
             }
-            // The statement's own changes count, also where it fails.
-            let counts = self.changes.is_kept() && !statement.is_read_only() && script.counts();
+            // The statement's own changes count, also where it fails; of definitions those that run statements of their own.
+            let may_count = self.changes.is_kept() && !statement.is_read_only();
+            let before = self.connection.changes();
             let ran = self.run(&mut statement, if is_last { values } else { &[] });
-            if counts {
+            if may_count && (script.counts() || self.connection.changes() != before) {
                 self.changes.release();
             }
             if is_last {
