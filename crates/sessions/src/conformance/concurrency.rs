@@ -15,6 +15,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             code_between_awaits_is_atomic,
             blocking_holds_every_other_event,
             failing_block_concurrency_resets_the_object,
+            writes_of_a_block_outlive_an_abort_that_follows,
             background_work_continues_after_the_answer,
         }
         "errors" => {
@@ -80,6 +81,18 @@ async fn blocking_holds_every_other_event(sessions: Subject) -> Outcome {
     let (blocking, other) = join(blocking, other).await;
     blocking?;
     ensure_eq!(other?[1], json!(true));
+    Ok(())
+}
+
+/// They are committed before the event goes on.
+async fn writes_of_a_block_outlive_an_abort_that_follows(sessions: Subject) -> Outcome {
+    let event =
+        json!([{"op": "block", "ms": 1}, {"op": "put", "key": "after", "value": 1}, {"op": "abort", "text": "over"}]);
+    let reason = refused(&sessions, "block/abort", event).await?;
+    ensure!(reason.contains("over"), "{reason}");
+    let found =
+        act(&sessions, "block/abort", json!([{"op": "get", "key": "blocked"}, {"op": "get", "key": "after"}])).await?;
+    ensure_eq!(found, json!([true, null]));
     Ok(())
 }
 

@@ -117,6 +117,10 @@ impl SessionBackend for ObjectState {
                 Ok(result) => result,
                 Err(_) => Err(Error::new(ErrorKind::Reset, "blockConcurrencyWhile() took longer than 30 seconds")),
             };
+            if result.is_ok() {
+                // As in workerd, what the work has written is committed before the event goes on.
+                tokio::task::yield_now().await;
+            }
             drop(guard);
             if let Err(error) = &result {
                 // As in workerd: who waits for the work gets its error, and who waits for the event a reset in its words.
