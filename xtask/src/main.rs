@@ -61,7 +61,7 @@ const HELP: &str = "cargo xtask COMMAND
   worker dev [--port N] run it in workerd on its bindings, migrations applied, static tree loaded
   conformance [--programs COUNT]  run every conformance kit on every backend: memory, local, the bindings of the real
                         workerd, S3 (miniflare, moto) and D1 over HTTP; print a table; then run random programs of session objects
-                        (2,000, or COUNT) on local, memory and workerd, and compare all that they give
+                        (200, or COUNT) on local, memory and workerd, and compare all that they give
   conformance programs [COUNT [SEED [ADDRESS]]]  the random programs alone, from this seed on, with the Worker, or with a server at
                         this address that answers as it does; a program that ends differently is shrunk
   postgres [COMMAND...] start a PostgreSQL server on a socket in a temporary folder, run the kit of databases, D1's routes of the

@@ -391,7 +391,7 @@ impl SessionContext {
     ///
     /// # Errors
     /// The error of `work`, or [`ErrorKind::Reset`] when it takes too long; either resets the object, and events in flight end with
-    /// [`ErrorKind::Reset`] and the error's message.
+    /// [`ErrorKind::Reset`] and the error's message, or with the error where storage has failed.
     pub async fn block_concurrency_while<T: 'static>(
         &self,
         work: impl Future<Output = Result<T>> + 'static,

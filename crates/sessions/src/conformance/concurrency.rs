@@ -21,6 +21,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
         "errors" => {
             an_objects_error_reaches_its_caller,
             abort_fails_events_in_flight,
+            abort_in_a_transaction_undoes_its_own_turn_alone,
             a_panic_resets_and_the_next_event_starts_anew,
             a_panic_in_a_transaction_resets_as_well,
             a_panic_in_background_work_resets_as_well,
@@ -117,6 +118,17 @@ async fn an_objects_error_reaches_its_caller(sessions: Subject) -> Outcome {
     let operations = json!([{"op": "memory"}, {"op": "fail", "text": "fetch boom"}]);
     ensure_eq!(refused(&sessions, "error", operations).await?, "fetch boom");
     ensure_eq!(act(&sessions, "error", json!([{"op": "memory"}])).await?, json!([2]));
+    Ok(())
+}
+
+async fn abort_in_a_transaction_undoes_its_own_turn_alone(sessions: Subject) -> Outcome {
+    let name = "abort/transaction";
+    act(&sessions, name, json!([{"op": "put", "key": "kept", "value": 1}])).await?;
+    let ends = json!([{"op": "put", "key": "undone", "value": 1}, {"op": "abort", "text": "over"}]);
+    let reason = refused(&sessions, name, json!([{"op": "transact", "do": ends}])).await?;
+    ensure!(reason.contains("over"), "{reason}");
+    let found = act(&sessions, name, json!([{"op": "get", "key": "kept"}, {"op": "get", "key": "undone"}])).await?;
+    ensure_eq!(found, json!([1, null]));
     Ok(())
 }
 

@@ -124,7 +124,10 @@ impl SessionBackend for ObjectState {
             drop(guard);
             if let Err(error) = &result {
                 // As in workerd: who waits for the work gets its error, and who waits for the event a reset in its words.
-                state.break_with(Error::new(ErrorKind::Reset, error.message()));
+                state.break_with(match error.kind() {
+                    ErrorKind::Storage | ErrorKind::StorageFull | ErrorKind::Damaged => error.clone(),
+                    _ => Error::new(ErrorKind::Reset, error.message()),
+                });
             }
             result
         })

@@ -22,7 +22,7 @@ use crate::worker::{Options, Workerd};
 use compare::{Tally, differences};
 
 /// Number of programs of the gate.
-pub(super) const PROGRAMS: u64 = 2000;
+pub(super) const PROGRAMS: u64 = 200;
 /// Programs that run at once.
 const BATCH: usize = 20;
 /// Programs after which the hosts are started anew: their objects stay in the runtime's memory until then.

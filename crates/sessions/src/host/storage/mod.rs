@@ -308,6 +308,10 @@ impl Storage {
         self.own(&format!("SAVEPOINT isobar_{depth}"))?;
         self.savepoints.set(depth);
         let result = body();
+        if self.savepoints.get() < depth {
+            // The body has ended the instance: its turn was rolled back, this savepoint with it.
+            return result.and_then(|()| Err(Error::new(ErrorKind::Reset, "the object was reset")));
+        }
         self.savepoints.set(depth - 1);
         let undo = if result.is_err() { format!("ROLLBACK TO isobar_{depth};") } else { String::new() };
         if let Err(error) = self.own(&format!("{undo} RELEASE isobar_{depth}")) {
