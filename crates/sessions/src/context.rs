@@ -276,6 +276,7 @@ impl SessionContext {
     ///
     /// # Errors
     /// The body's error, and those of the object's file: [`ErrorKind::Storage`], [`ErrorKind::StorageFull`], [`ErrorKind::Damaged`].
+    /// [`ErrorKind::Reset`] where the body has aborted the object.
     pub fn transaction<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
         let mut body = Some(body);
         let mut value = None;
@@ -387,7 +388,8 @@ impl SessionContext {
         self.backend.auto_response()
     }
 
-    /// Runs `work` while no other event of the object is delivered or goes on; at most 30 s.
+    /// Runs `work` while no other event of the object is delivered or goes on; at most 30 s. What it has written is committed before the
+    /// event goes on: an abort that follows does not undo it.
     ///
     /// # Errors
     /// The error of `work`, or [`ErrorKind::Reset`] when it takes too long; either resets the object, and events in flight end with

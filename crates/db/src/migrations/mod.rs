@@ -463,9 +463,9 @@ impl Migrator {
     async fn create_tables(&self, database: &(impl Queryable + ?Sized)) -> Result<()> {
         for create in self.records.create() {
             match database.prepare(create.clone()).run().await {
-                // Of two processes that create a table at once on Postgres one fails, `IF NOT EXISTS` or not: now it is there.
-                Err(error) if matches!(error.kind(), ErrorKind::Sql | ErrorKind::Constraint(_)) => {
-                    database.prepare(create).run().await?;
+                // On Postgres one of two processes that create a table at once fails, even with IF NOT EXISTS. The table exists then.
+                Err(first) if matches!(first.kind(), ErrorKind::Sql | ErrorKind::Constraint(_)) => {
+                    database.prepare(create).run().await.map_err(|_| first)?;
                 }
                 created => drop(created?),
             }

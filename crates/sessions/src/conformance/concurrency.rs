@@ -100,8 +100,9 @@ async fn writes_of_a_block_outlive_an_abort_that_follows(sessions: Subject) -> O
 /// Its error is the event's, and the next event meets a new instance.
 async fn failing_block_concurrency_resets_the_object(sessions: Subject) -> Outcome {
     act(&sessions, "block/fails", json!([{"op": "memory"}])).await?;
-    let error = refused(&sessions, "block/fails", json!([{"op": "block", "ms": 1, "fails": true}])).await?;
-    ensure_eq!(error, "blocked boom");
+    let failed = act(&sessions, "block/fails", json!([{"op": "block", "ms": 1, "fails": true}])).await;
+    let failed = failed.map_err(|error| (error.kind(), error.message().to_owned()));
+    ensure_eq!(failed, Err((ErrorKind::Reset, "blocked boom".to_owned())));
     ensure_eq!(act(&sessions, "block/fails", json!([{"op": "memory"}])).await?, json!([1]));
     Ok(())
 }

@@ -46,9 +46,10 @@ impl fmt::Debug for Sql<'_> {
 impl Sql<'_> {
     /// Runs SQL, of 100,000 bytes at most. Of several statements the last takes the parameters, 100 at most, and gives the rows. If one
     /// fails, the earlier ones stay done: use [`SessionContext::transaction`](crate::SessionContext::transaction) where they must not.
+    /// Only white space may follow the last semicolon: a comment there is taken for a statement that is missing, as in workerd.
     ///
     /// # Errors
-    /// [`ErrorKind::Sql`], also for another number of parameters; [`ErrorKind::Constraint`]; [`ErrorKind::NotAuthorized`]; those of the
+    /// [`ErrorKind::Sql`], also for another number of parameters, and for parameters of an earlier statement; [`ErrorKind::Constraint`]; [`ErrorKind::NotAuthorized`]; those of the
     /// object's file: [`ErrorKind::Storage`], [`ErrorKind::StorageFull`], [`ErrorKind::Damaged`].
     pub fn exec(&self, sql: &str, parameters: impl Parameters) -> Result<Cursor> {
         self.0.exec(sql, parameters.into_values())

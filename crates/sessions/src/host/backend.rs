@@ -123,10 +123,10 @@ impl SessionBackend for ObjectState {
             }
             drop(guard);
             if let Err(error) = &result {
-                // As in workerd: who waits for the work gets its error, and who waits for the event a reset in its words.
+                // As in workerd: the work's caller gets its error, the event's caller a reset with its message.
                 state.break_with(match error.kind() {
                     ErrorKind::Storage | ErrorKind::StorageFull | ErrorKind::Damaged => error.clone(),
-                    _ => Error::new(ErrorKind::Reset, error.message()),
+                    _ => Error::new(ErrorKind::Reset, error.message()).with_source(error.clone()),
                 });
             }
             result

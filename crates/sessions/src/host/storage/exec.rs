@@ -41,9 +41,10 @@ impl Storage {
             }
             // The statement's own changes count, also where it fails; of definitions those that run statements of their own.
             let may_count = self.changes.is_kept() && !statement.is_read_only();
-            let before = self.connection.changes();
+            let numbers = || (self.connection.changes(), self.connection.total_changes());
+            let before = numbers();
             let ran = self.run(&mut statement, if is_last { values } else { &[] });
-            if may_count && (script.counts() || self.connection.changes() != before) {
+            if may_count && (script.counts() || numbers() != before) {
                 self.changes.release();
             }
             if is_last {

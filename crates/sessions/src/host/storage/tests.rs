@@ -88,6 +88,18 @@ fn a_file_of_an_older_version_gets_its_metadata_with_a_write_and_loses_it_with_t
 }
 
 #[test]
+fn changes_are_those_that_a_dropped_table_deletes() {
+    let storage = Storage::memory(&Arc::new(Health::new(None, None)), None).unwrap();
+    storage.exec("CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (p REFERENCES p)", &[]).unwrap();
+    storage.exec("INSERT INTO p VALUES (1), (2), (3)", &[]).unwrap();
+    storage.commit().unwrap();
+    storage.renew().unwrap();
+    let changes = |sql: &str| storage.exec(sql, &[]).unwrap().one::<i64>().unwrap();
+    assert_eq!(changes("SELECT changes()"), 0);
+    assert_eq!(changes("DROP TABLE p; SELECT changes()"), 3);
+}
+
+#[test]
 fn limited_statements_write_within_the_turn_and_leave_the_hosts_tables_alone() {
     let storage = Storage::memory(&Arc::new(Health::new(None, None)), None).unwrap();
     storage.exec("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2), (3)", &[]).unwrap();
