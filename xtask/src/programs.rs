@@ -58,9 +58,9 @@ mod tests {
 
     #[test]
     fn a_package_is_known_by_its_id() {
-        assert!(is_package("path+file:///work/crates/db#isobar-db@0.1.0", "isobar-db"));
-        assert!(is_package("path+file:///work/examples/platform#0.1.0", "platform"));
-        assert!(!is_package("path+file:///work/crates/db#isobar-db@0.1.0", "db"));
-        assert!(!is_package("path+file:///work/examples/platform#0.1.0", "form"));
+        assert!(is_package("path+file:///isobar/crates/db#isobar-db@0.1.0", "isobar-db"));
+        assert!(is_package("path+file:///isobar/examples/platform#0.1.0", "platform"));
+        assert!(!is_package("path+file:///isobar/crates/db#isobar-db@0.1.0", "db"));
+        assert!(!is_package("path+file:///isobar/examples/platform#0.1.0", "form"));
     }
 }
