@@ -161,16 +161,18 @@ impl FileBlocks {
     /// Returns a block: a kept one, or a newly read one that matches its checksum.
     fn block(&self, number: u64, check: impl Fn(u64, &[u8]) -> io::Result<()>) -> io::Result<Bytes> {
         let mut kept = self.kept.lock().ignore_poison();
-        if let Some(at) = kept.iter().rposition(|(other, _)| *other == number) {
-            let found = kept.remove(at).expect("the position was found above");
+        if let Some(at) = kept.iter().rposition(|(other, _)| *other == number)
+            && let Some(found) = kept.remove(at)
+        {
             let block = found.1.clone();
             kept.push_back(found);
             return Ok(block);
         }
         let mut block = BytesMut::new();
-        while kept.len() >= self.most.load(Ordering::Relaxed) {
+        while kept.len() >= self.most.load(Ordering::Relaxed)
+            && let Some((_, oldest)) = kept.pop_front()
+        {
             // Its memory, unless a page of it is still being read.
-            let (_, oldest) = kept.pop_front().expect("at least one block is kept");
             block = oldest.try_into_mut().unwrap_or_default();
         }
         let start = number * BLOCK as u64;
