@@ -11,10 +11,10 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::calls::{self, RunsJobs};
 use super::fault::{Failure, Remedy};
 use super::job::Job;
 use super::pool::{Lease, Pool};
-use super::{NO_STATEMENT, jobs, last, placed, script_jobs, starts};
 use crate::{Error, ErrorKind, InteractiveTransaction, Operation, QueryResult, Queryable, Result, Statement};
 
 /// Longest time limit of a transaction.
@@ -148,12 +148,11 @@ impl Interactive {
         });
         Ok(Self { open, timer })
     }
+}
 
-    async fn run(&self, jobs: Vec<Job>) -> Result<Vec<QueryResult>> {
-        if jobs.is_empty() {
-            return Err(Error::new(ErrorKind::Sql, NO_STATEMENT));
-        }
-        self.open.work(Work::Jobs(&jobs)).await
+impl RunsJobs for Interactive {
+    async fn run(&self, jobs: &[Job]) -> Result<Vec<QueryResult>> {
+        self.open.work(Work::Jobs(jobs)).await
     }
 }
 
@@ -181,22 +180,15 @@ async fn run_in_savepoint(lease: &mut Lease, jobs: &[Job]) -> Result<Vec<QueryRe
 #[deny(clippy::missing_trait_methods)]
 impl Queryable for Interactive {
     async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        let run = async { last(self.run(jobs(vec![statement])?).await?) };
-        run.await.map_err(|error| error.during(Operation::Query))
+        calls::query(self, statement).await
     }
 
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
-        let run = async { self.run(jobs(statements)?).await };
-        run.await.map_err(|error| error.during(Operation::Batch))
+        calls::batch(self, statements).await
     }
 
     async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
-        let run = async {
-            let jobs = script_jobs(script)?;
-            let starts = starts(&jobs);
-            self.run(jobs).await.map_err(|error| placed(error, script, &starts))
-        };
-        run.await.map_err(|error| error.during(Operation::Batch))
+        calls::batch_script(self, script).await
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! PostgresDatabase  the public type: names the operation in errors
+//! calls             queries, batches and scripts as jobs, for the database and for a transaction
 //! pool              connections, and their cancellation
 //! connection        one connection: prepared statements, rows
 //! job               statements with their values
@@ -15,6 +16,7 @@
 //! The client is tokio-postgres rather than sqlx: it lets the server say the type of each parameter, so that a value is looked at
 //! before it is sent; it has the request to cancel; and it links no SQLite, of which sqlx 0.9 allows none as new as this workspace has.
 
+mod calls;
 mod connection;
 mod fault;
 mod interactive;
@@ -36,6 +38,7 @@ use async_trait::async_trait;
 use isobar_base::backoff::Backoff;
 use isobar_base::sync::IgnorePoison;
 
+use self::calls::RunsJobs;
 use self::fault::{Failure, Remedy};
 use self::interactive::Interactive;
 use self::job::{Access, Job};
@@ -47,8 +50,6 @@ use crate::{
     Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ErrorKind, ExecResult,
     InteractiveOptions, InteractiveTransaction, Operation, QueryResult, Queryable, Result, Statement,
 };
-
-const NO_STATEMENT: &str = "No SQL statements detected.";
 
 /// Attempts of a batch that others overtake.
 const ATTEMPTS: u32 = 20;
@@ -109,15 +110,14 @@ impl PostgresDatabase {
         drop(pool.lease().await?);
         Ok(Self { pool })
     }
+}
 
+impl RunsJobs for PostgresDatabase {
     /// Runs jobs on one connection, as one transaction, until no other transaction is quicker.
-    async fn run(&self, jobs: Vec<Job>) -> Result<Vec<QueryResult>> {
-        if jobs.is_empty() {
-            return Err(Error::new(ErrorKind::Sql, NO_STATEMENT));
-        }
+    async fn run(&self, jobs: &[Job]) -> Result<Vec<QueryResult>> {
         let limit = self.pool.options.time_limit;
         let mut lease = self.pool.lease().await?;
-        let result = tokio::time::timeout(limit, attempts(&mut lease, &jobs)).await;
+        let result = tokio::time::timeout(limit, attempts(&mut lease, jobs)).await;
         result.unwrap_or_else(|_| Err(fault::too_long(limit)))
     }
 }
@@ -179,58 +179,19 @@ impl fmt::Debug for PostgresDatabase {
     }
 }
 
-/// Translates statements; those that are empty are left out.
-fn jobs(statements: Vec<Statement>) -> Result<Vec<Job>> {
-    let mut jobs = Vec::new();
-    for statement in statements {
-        jobs.extend(Job::new(statement)?);
-    }
-    Ok(jobs)
-}
-
-/// Translates a script.
-fn script_jobs(script: &str) -> Result<Vec<Job>> {
-    Job::of_script(&translate::without_transaction(script)?)
-}
-
-/// The error with its line, where it is that of a statement of the script.
-fn placed(error: Error, script: &str, starts: &[usize]) -> Error {
-    match error.statement_index().and_then(|index| starts.get(index)) {
-        Some(start) => error.in_script(script, *start),
-        None => error,
-    }
-}
-
-/// The bytes at which the statements of a script begin.
-fn starts(jobs: &[Job]) -> Vec<usize> {
-    jobs.iter().filter_map(|job| job.pieces.first()).map(|piece| piece.start).collect()
-}
-
-/// The result of a call that runs one text.
-fn last(results: Vec<QueryResult>) -> Result<QueryResult> {
-    results.into_iter().next_back().ok_or_else(|| Error::new(ErrorKind::Internal, "a statement without a result"))
-}
-
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Queryable for PostgresDatabase {
     async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        let run = async { last(self.run(jobs(vec![statement])?).await?) };
-        run.await.map_err(|error| error.during(Operation::Query))
+        calls::query(self, statement).await
     }
 
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
-        let run = async { self.run(jobs(statements)?).await };
-        run.await.map_err(|error| error.during(Operation::Batch))
+        calls::batch(self, statements).await
     }
 
     async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
-        let run = async {
-            let jobs = script_jobs(script)?;
-            let starts = starts(&jobs);
-            self.run(jobs).await.map_err(|error| placed(error, script, &starts))
-        };
-        run.await.map_err(|error| error.during(Operation::Batch))
+        calls::batch_script(self, script).await
     }
 }
 
@@ -249,8 +210,8 @@ impl Database for PostgresDatabase {
         let lines = script.trim().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
         let statements: Vec<_> = lines.map(|line| Statement::new(line.to_owned())).collect();
         let count = statements.len();
-        let run = async { self.run(jobs(statements)?).await };
-        run.await.map_err(|error| error.in_exec(script).during(Operation::Exec))?;
+        let run = calls::statements(self, statements).await;
+        run.map_err(|error| error.in_exec(script).during(Operation::Exec))?;
         Ok(ExecResult::new(count, start.elapsed()))
     }
 
