@@ -10,6 +10,28 @@ pub use isobar_sqlite::script::{
 
 use crate::{Error, ErrorKind, Result};
 
+/// Words that end a column's type.
+#[cfg(all(any(feature = "memory", feature = "postgres"), not(target_arch = "wasm32")))]
+pub(crate) const BEHIND_TYPE: [&str; 13] = [
+    "AS",
+    "CHECK",
+    "COLLATE",
+    "CONSTRAINT",
+    "DEFAULT",
+    "DEFERRABLE",
+    "GENERATED",
+    "NOT",
+    "NULL",
+    "ON",
+    "PRIMARY",
+    "REFERENCES",
+    "UNIQUE",
+];
+
+/// Words that begin a constraint of the table. `EXCLUDE` is Postgres'.
+#[cfg(all(any(feature = "memory", feature = "postgres"), not(target_arch = "wasm32")))]
+pub(crate) const OF_THE_TABLE: [&str; 6] = ["CHECK", "CONSTRAINT", "EXCLUDE", "FOREIGN", "PRIMARY", "UNIQUE"];
+
 /// The script without the `BEGIN TRANSACTION` and `COMMIT` around it, as sqlite3's `.dump` writes them and wrangler removes
 /// them: the whole script runs in one transaction anyway. Lines and offsets do not change.
 ///

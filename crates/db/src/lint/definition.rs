@@ -1,6 +1,7 @@
 //! Columns of CREATE TABLE and ALTER TABLE, for Postgres.
 
 use super::{Rules, Token};
+use crate::sql;
 
 /// Types that Postgres does not have, and those for them.
 const TYPES: [(&str, &str); 12] = [
@@ -17,26 +18,6 @@ const TYPES: [(&str, &str); 12] = [
     ("UNSIGNED", "there are signed integers only"),
     ("MEDIUMTEXT", "use TEXT"),
 ];
-
-/// Words that end a column's type.
-const CONSTRAINTS: [&str; 13] = [
-    "AS",
-    "CHECK",
-    "COLLATE",
-    "CONSTRAINT",
-    "DEFAULT",
-    "DEFERRABLE",
-    "GENERATED",
-    "NOT",
-    "NULL",
-    "ON",
-    "PRIMARY",
-    "REFERENCES",
-    "UNIQUE",
-];
-
-/// Words that begin a constraint of the table.
-const OF_THE_TABLE: [&str; 5] = ["CHECK", "CONSTRAINT", "FOREIGN", "PRIMARY", "UNIQUE"];
 
 /// Looks at the columns that a statement defines.
 pub(super) fn check(rules: &mut Rules<'_>, tokens: &[Token<'_>]) {
@@ -77,10 +58,10 @@ pub(super) fn check(rules: &mut Rules<'_>, tokens: &[Token<'_>]) {
 /// A column's definition, from its name on, or a constraint of the table.
 fn column(rules: &mut Rules<'_>, tokens: &[Token<'_>]) {
     let [name, rest @ ..] = tokens else { return };
-    if OF_THE_TABLE.iter().any(|word| name.is(word)) {
+    if sql::OF_THE_TABLE.iter().any(|word| name.is(word)) {
         return;
     }
-    let ends = |token: &Token<'_>| CONSTRAINTS.iter().any(|word| token.is(word));
+    let ends = |token: &Token<'_>| sql::BEHIND_TYPE.iter().any(|word| token.is(word));
     let end = rest.iter().position(ends).unwrap_or(rest.len());
     let declared = &rest[..end];
     if declared.is_empty() {

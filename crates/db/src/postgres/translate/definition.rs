@@ -5,26 +5,6 @@ use std::ops::Range;
 use super::Writer;
 use crate::{Result, sql};
 
-/// Words that end a column's type.
-const BEHIND_TYPE: [&str; 13] = [
-    "AS",
-    "CHECK",
-    "COLLATE",
-    "CONSTRAINT",
-    "DEFAULT",
-    "DEFERRABLE",
-    "GENERATED",
-    "NOT",
-    "NULL",
-    "ON",
-    "PRIMARY",
-    "REFERENCES",
-    "UNIQUE",
-];
-
-/// Words that begin a constraint of the table.
-const OF_THE_TABLE: [&str; 6] = ["CHECK", "CONSTRAINT", "EXCLUDE", "FOREIGN", "PRIMARY", "UNIQUE"];
-
 /// Words of the time in a default.
 const NOW: [&str; 6] = ["CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "DATETIME", "DATE", "TIME"];
 
@@ -123,7 +103,7 @@ impl Writer<'_, '_> {
 
     /// A column, from its name on, or a constraint of the table. The number is that of the column in a table that is made.
     fn column(&mut self, column: Range<usize>, number: Option<usize>) -> Result<()> {
-        if column.is_empty() || self.is_one_of(column.start, &OF_THE_TABLE) {
+        if column.is_empty() || self.is_one_of(column.start, &sql::OF_THE_TABLE) {
             return self.constraints(column);
         }
         if self.code[column.start].text.starts_with('`') {
@@ -132,7 +112,7 @@ impl Writer<'_, '_> {
             self.copy(column.start);
         }
         let rest = column.start + 1..column.end;
-        let end = rest.clone().find(|index| self.is_one_of(*index, &BEHIND_TYPE)).unwrap_or(rest.end);
+        let end = rest.clone().find(|index| self.is_one_of(*index, &sql::BEHIND_TYPE)).unwrap_or(rest.end);
         let declared = rest.start..end;
         if declared.is_empty() {
             return Err(self.refused(column.start, "a column without a type: name one"));
