@@ -32,7 +32,7 @@ use crate::place::Place;
 use crate::{Outcome, say};
 
 /// Seconds of a day.
-const DAY: u64 = 24 * 60 * 60;
+pub(crate) const DAY: u64 = 24 * 60 * 60;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Travel {

@@ -16,12 +16,9 @@ use serde_json::json;
 
 use super::{Class, classes, no_object, time};
 use crate::confirm::{Unattended, confirm};
-use crate::d1::time_travel::timestamp;
+use crate::d1::time_travel::{DAY, timestamp};
 use crate::place::Place;
 use crate::{Outcome, say};
-
-/// Seconds of a day.
-const DAY: u64 = 24 * 60 * 60;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Travel {
