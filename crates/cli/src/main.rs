@@ -57,6 +57,7 @@ mod sessions;
 mod sync;
 mod table;
 mod target;
+mod times;
 mod vault;
 
 use std::error::Error;

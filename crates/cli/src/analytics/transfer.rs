@@ -13,8 +13,8 @@ use isobar_analytics::ScanOptions;
 use isobar_analytics::local::ExportFormat;
 
 use super::{Dataset, counted, warn_of};
-use crate::d1::time_travel::timestamp;
 use crate::place::Place;
+use crate::times::timestamp;
 use crate::{Outcome, say};
 
 #[derive(Debug, Args)]

@@ -23,10 +23,10 @@ use isobar_db::backup::{Backup, BackupTarget, RestoreOptions, restore, verify};
 use isobar_db::{Bookmark, ErrorKind};
 use serde_json::json;
 
-use super::time_travel::{shown, timestamp};
 use crate::place::{Access, Place};
 use crate::remote::Where;
 use crate::target::open;
+use crate::times::{shown, timestamp};
 use crate::{Outcome, say};
 
 #[derive(Debug, Args)]

@@ -37,7 +37,7 @@ mod dump;
 mod info;
 mod lint;
 mod migrations;
-pub(crate) mod time_travel;
+mod time_travel;
 
 use std::error::Error;
 use std::io::Read;

@@ -20,7 +20,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
+use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args, Subcommand};
 use indicatif::HumanBytes;
 use isobar_db::{Bookmark, Database, ErrorKind, History, HistoryOptions, SqliteDatabase, SqliteOptions, TimeTravel};
@@ -29,10 +29,8 @@ use serde_json::json;
 use super::Where;
 use crate::confirm::{Unattended, confirm};
 use crate::place::Place;
+use crate::times::{DAY, shown, timestamp};
 use crate::{Outcome, say};
-
-/// Seconds of a day.
-pub(crate) const DAY: u64 = 24 * 60 * 60;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Travel {
@@ -142,28 +140,6 @@ impl Travel {
     }
 }
 
-/// A time as wrangler takes it: RFC 3339, with or without seconds, or seconds or milliseconds since 1970.
-///
-/// A number of up to ten characters is of seconds, which lasts until 2286; a longer one is of
-/// milliseconds.
-///
-/// # Errors
-/// Any other text. A date without a time is refused: it would be a guess which of its moments is meant.
-pub(crate) fn timestamp(text: &str) -> Result<DateTime<Utc>, String> {
-    let of_number = |number: i64| match text.len() {
-        ..=10 => Utc.timestamp_opt(number, 0).single(),
-        _ => Utc.timestamp_millis_opt(number).single(),
-    };
-    let of_text = || {
-        let whole = DateTime::parse_from_rfc3339(text);
-        let time = whole.or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M%:z"));
-        let time = time.or_else(|_| DateTime::parse_from_str(&text.replace('Z', "+00:00"), "%Y-%m-%dT%H:%M%:z"));
-        time.ok().map(|time| time.with_timezone(&Utc))
-    };
-    let time = text.parse().ok().and_then(of_number).or_else(of_text);
-    time.ok_or_else(|| "use RFC 3339, such as 2026-07-13T08:46:42Z, or seconds since 1970".to_owned())
-}
-
 /// The history of a database that has one.
 ///
 /// # Errors
@@ -219,11 +195,6 @@ fn show(history: &History) -> Outcome {
         say!("commits are not kept at the moment: {failure}");
     }
     Ok(())
-}
-
-/// A time as it is shown: RFC 3339, to the millisecond.
-pub(super) fn shown(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 impl Restore {
@@ -291,28 +262,5 @@ impl Disable {
         SqliteDatabase::delete_history(&file)?;
         say!("the history of {name} is deleted, and no other is kept");
         Ok(())
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_rfc_3339_or_numbers_since_1970() {
-        for (text, expected) in [
-            ("2023-07-13T08:46:42.228Z", "2023-07-13T08:46:42.228Z"),
-            ("2023-07-13T10:46:42+02:00", "2023-07-13T08:46:42.000Z"),
-            ("2023-07-13T10:46+02:00", "2023-07-13T08:46:00.000Z"),
-            ("2023-07-13T08:46Z", "2023-07-13T08:46:00.000Z"),
-            ("1689238002", "2023-07-13T08:46:42.000Z"),
-            ("1689238002228", "2023-07-13T08:46:42.228Z"),
-        ] {
-            assert_eq!(shown(timestamp(text).unwrap()), expected, "{text}");
-        }
-        for text in ["", "yesterday", "2023-07-13", "2023-07-13 08:46:42", "99999999999999999999"] {
-            assert!(timestamp(text).unwrap_err().contains("RFC 3339"), "{text}");
-        }
     }
 }

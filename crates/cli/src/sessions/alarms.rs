@@ -9,11 +9,11 @@ use clap::Args;
 use isobar_sessions::local::{AlarmCursor, AlarmListOptions, Catalog, ObjectAlarm, TimerDetails};
 use serde_json::json;
 
-use super::{Class, named, no_object, shown, time};
+use super::{Class, named, no_object, shown};
 use crate::Outcome;
-use crate::d1::time_travel::timestamp;
 use crate::place::Place;
 use crate::table::one_line;
+use crate::times::{shown as time, timestamp};
 
 /// Objects of a class that are asked for at a time: what the list takes of memory.
 const PAGE: usize = 100;

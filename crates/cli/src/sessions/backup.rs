@@ -17,10 +17,11 @@ use isobar_sessions::backup::{Backup, BackupOptions, BackupReport, BackupTarget,
 use isobar_sessions::local::OnExisting;
 use serde_json::json;
 
-use super::{Class, named, time};
+use super::{Class, named};
 use crate::place::{Access, Place};
 use crate::remote::Where;
 use crate::target::open;
+use crate::times::shown as time;
 use crate::{Outcome, say};
 
 #[derive(Debug, Args)]

@@ -14,10 +14,11 @@ use clap::Args;
 use isobar_sessions::ObjectId;
 use isobar_sessions::local::{Catalog, CatalogEntry, CatalogListOptions};
 
-use super::{named, shown, time};
+use super::{named, shown};
 use crate::Outcome;
 use crate::place::Place;
 use crate::table::one_line;
+use crate::times::shown as time;
 
 /// Objects that are asked for at a time: what the list takes of memory.
 const PAGE: usize = 1000;

@@ -10,7 +10,6 @@ mod transfer;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use isobar_sessions::ObjectId;
 use isobar_sessions::local::{Catalog, CatalogEntry, CatalogWriter};
@@ -19,6 +18,7 @@ use serde_json::json;
 use crate::Outcome;
 use crate::place::Place;
 use crate::table::one_line;
+use crate::times::shown as time;
 
 /// Commands on the session objects (Durable Objects) of this machine.
 #[derive(Debug, Subcommand)]
@@ -150,8 +150,4 @@ fn shown(class: &str, entry: &CatalogEntry) -> serde_json::Value {
         "class": class, "id": entry.id.to_string(), "name": entry.id.name(), "bytes": entry.bytes,
         "alarm": entry.alarm.map(time), "changed": entry.changed.map(time), "damage": entry.damage,
     })
-}
-
-fn time(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

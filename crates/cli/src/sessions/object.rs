@@ -13,9 +13,10 @@ use isobar_sessions::local::{CatalogListOptions, ObjectDetails};
 use isobar_sessions::{Cursor, Value};
 use serde_json::json;
 
-use super::{Class, no_object, shown, time};
+use super::{Class, no_object, shown};
 use crate::confirm::{Unattended, confirm};
 use crate::place::Place;
+use crate::times::shown as time;
 use crate::{Outcome, say, table};
 
 #[derive(Debug, Args)]

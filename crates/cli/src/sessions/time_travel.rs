@@ -14,10 +14,10 @@ use isobar_sessions::Bookmark;
 use isobar_sessions::local::{Catalog, CatalogWriter, HistoryOptions, HistoryPoint, RestorePoint};
 use serde_json::json;
 
-use super::{Class, classes, no_object, time};
+use super::{Class, classes, no_object};
 use crate::confirm::{Unattended, confirm};
-use crate::d1::time_travel::{DAY, timestamp};
 use crate::place::Place;
+use crate::times::{DAY, shown as time, timestamp};
 use crate::{Outcome, say};
 
 #[derive(Debug, Subcommand)]
