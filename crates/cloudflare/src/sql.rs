@@ -94,6 +94,12 @@ impl ExactIntegers {
         Self { sql, casts }
     }
 
+    /// Takes SQL as it is: nothing in it is cast.
+    #[must_use]
+    pub fn unchanged(sql: &str) -> Self {
+        Self { sql: sql.to_owned(), casts: Vec::new() }
+    }
+
     /// Returns the rewritten text.
     #[must_use]
     pub fn sql(&self) -> &str {

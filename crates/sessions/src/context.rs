@@ -23,6 +23,9 @@ use crate::{
 ))]
 pub(crate) const DELETE_IN_TRANSACTION: &str = "deleteAll() cannot be called inside a transaction";
 
+/// Text of the error for a bookmark of a host that keeps no history.
+pub(crate) const NO_HISTORY: &str = "this host keeps no history of its objects: open it with HostOptions::with_history";
+
 /// The body of a transaction: run once, inside it.
 pub type TransactionBody<'a> = &'a mut dyn FnMut() -> Result<()>;
 

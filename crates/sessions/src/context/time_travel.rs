@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use futures_util::future::LocalBoxFuture;
 
-use super::SessionContext;
+use super::{NO_HISTORY, SessionContext};
 use crate::{Bookmark, Error, ErrorKind, Result};
 
 impl SessionContext {
@@ -102,6 +102,5 @@ impl SessionContext {
 
 /// The answer of a host that keeps no history.
 pub(super) fn unsupported() -> LocalBoxFuture<'static, Result<Bookmark>> {
-    let message = "this host keeps no history of its objects: open it with HostOptions::with_history";
-    Box::pin(std::future::ready(Err(Error::new(ErrorKind::Unsupported, message))))
+    Box::pin(std::future::ready(Err(Error::new(ErrorKind::Unsupported, NO_HISTORY))))
 }

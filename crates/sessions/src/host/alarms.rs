@@ -117,11 +117,9 @@ impl Alarms {
         Ok(())
     }
 
-    /// The object has committed that it is to be woken at `alarm`, or not at all. While a restore of it is asked for, the index
-    /// has it woken at once by the next start of the host, whatever its alarm.
-    pub(super) fn set(&self, id: &[u8; 32], alarm: Option<i64>, is_restore_asked: bool) {
+    /// The object has committed that it is to be woken at `alarm`, or not at all. The next start of the host wakes it at `recorded`.
+    pub(super) fn set(&self, id: &[u8; 32], alarm: Option<i64>, recorded: Option<i64>) {
         let now = self.now();
-        let recorded = if is_restore_asked { Some(now) } else { alarm };
         let mut state = self.lock();
         if let Some(known) = state.of.remove(id) {
             state.due.remove(&(known.at, *id));

@@ -295,7 +295,7 @@ macro_rules! namespace {
 /// a restart. One process at a time may host a folder. Clones share the host.
 ///
 /// Divergences from Durable Objects: a call to something outside the object - a bucket, another object - does not wait for
-/// what was written before it, unless [`SessionContext::durable`](crate::SessionContext::durable) is awaited first; SQL gives all rows at once, key-value pairs are JSON, rows read are not counted,
+/// what was written before it, unless [`SessionContext::durable`](crate::SessionContext::durable) is awaited first; SQL gives all rows at once, key-value pairs are JSON, rows read are counted with feature `row-counts` alone,
 /// and earlier states are kept where [`HostOptions::history`] says so.
 ///
 /// ```

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use isobar_sqlite::history::HistoryBounds;
 use isobar_sqlite::journal::{Disk, JournalOptions, SystemDisk};
 
 use crate::{Error, ErrorKind, Result};
@@ -78,7 +79,7 @@ pub struct HostOptions {
     pub history: Option<HistoryOptions>,
     /// Disk of the journal.
     pub(super) journal_disk: Arc<dyn Disk>,
-    /// Clock of alarms. Default: the system's clock.
+    /// Clock of alarms and histories. Default: the system's clock.
     pub clock: Clock,
     /// Longest time before the host compares its wake-ups with the clock, which may have been set meanwhile.
     /// Default: 15 s.
@@ -341,7 +342,8 @@ pub struct HistoryOptions {
 
 impl Default for HistoryOptions {
     fn default() -> Self {
-        Self { max_age: Duration::from_secs(30 * 24 * 60 * 60), max_bytes: 64 << 20 }
+        let HistoryBounds { max_age, max_bytes } = HistoryBounds::default();
+        Self { max_age, max_bytes }
     }
 }
 
@@ -361,7 +363,7 @@ impl HistoryOptions {
     }
 }
 
-/// Wall clock of a host, by which alarms are due. Default: the system's. A test moves its own.
+/// Wall clock of a host, by which alarms are due and states of histories have their times. Default: the system's. A test moves its own.
 ///
 /// ```
 /// # #[cfg(feature = "memory")] {

@@ -139,11 +139,7 @@ fn put_aside(path: &Path) -> Result<()> {
 /// The objects that have files, as they are found: there may be millions.
 fn files(objects: &Path) -> impl Iterator<Item = ([u8; 32], PathBuf)> {
     let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let object = |path: PathBuf| {
-        let name = path.file_name()?.to_str()?.strip_suffix(".db")?.to_owned();
-        let id = hex::decode(name).ok()?.try_into().ok()?;
-        Some((id, path))
-    };
+    let object = |path: PathBuf| Some((disk::object_of(path.file_name()?.to_str()?)?, path));
     entries(objects).flat_map(move |shard| entries(&shard)).filter_map(object)
 }
 

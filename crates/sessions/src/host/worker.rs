@@ -399,8 +399,8 @@ impl<O: SessionObject> ThreadObjects<O> {
 
     /// Brings a socket's event to its object, once that may be awake.
     async fn socket_event(self: &Rc<Self>, slot: &Rc<Slot<O>>, event: SocketEvent) {
-        let id = crate::SessionBackend::id(&*slot.state).clone();
-        while slot.state.broken().is_none() && !self.admit(id.as_bytes()) {
+        let id = *crate::SessionBackend::id(&*slot.state).as_bytes();
+        while slot.state.broken().is_none() && !self.admit(&id) {
             drop(tokio::time::timeout(Duration::from_millis(100), self.room.notified()).await);
         }
         let state = Rc::clone(&slot.state);

@@ -88,7 +88,7 @@ impl PageHistory {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.execute_batch(SETTINGS)?;
-        Self::on(connection)
+        Self::look(connection)
     }
 
     /// Takes a connection to a copy of a history, to look into it. `None` where it has none.
@@ -96,10 +96,6 @@ impl PageHistory {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn look(connection: Connection) -> Result<Option<Self>> {
-        Self::on(connection)
-    }
-
-    fn on(connection: Connection) -> Result<Option<Self>> {
         match connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? {
             0 => Ok(None),
             VERSION => Ok(Some(Self { connection })),

@@ -41,8 +41,10 @@ impl PageHistory {
         check_page_size(&state, log.page_size())?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut writer = Writer::new(&transaction, state);
+        let mut times = times.iter().peekable();
         while let Some(commit) = log.next_commit()? {
-            let time = times.iter().find(|(frames, _)| *frames >= commit.last).map_or(now, |(_, time)| *time);
+            while times.next_if(|(frames, _)| *frames < commit.last).is_some() {}
+            let time = times.peek().map_or(now, |(_, time)| *time);
             writer.take_logged(&log, &commit, time)?;
             log.pass(commit);
         }

@@ -133,7 +133,8 @@ impl SessionBackend for State {
 
     fn exec(&self, sql: &str, parameters: Vec<Value>) -> Result<Cursor> {
         let is_integer = |number: usize| matches!(parameters.get(number - 1), Some(Value::Integer(_)));
-        let sql = ExactIntegers::new(sql, is_integer);
+        let has_integers = parameters.iter().any(|value| matches!(value, Value::Integer(_)));
+        let sql = if has_integers { ExactIntegers::new(sql, is_integer) } else { ExactIntegers::unchanged(sql) };
         let mut arguments = vec![JsValue::from(sql.sql())];
         arguments.extend(parameters.iter().map(bound));
         let refused = |mut error: JsError| {

@@ -85,6 +85,6 @@ impl ObjectState {
 
     /// Wakes the object again at this time, whatever is stored.
     pub(in crate::host) fn wake_at(&self, due: Option<i64>) {
-        self.shared.alarms.set(self.id.as_bytes(), due, self.is_restore_asked());
+        self.shared.alarms.set(self.id.as_bytes(), due, self.wakeup_of(due));
     }
 }

@@ -5,8 +5,6 @@
 //! that has changed anything. Then its image is written as a file, whole: under another name, synced, renamed, and the folder synced.
 //! The next start makes again what is in memory alone.
 
-use std::sync::atomic::Ordering;
-
 use isobar_base::sync::IgnorePoison;
 use isobar_sqlite::script::{literal, quoted};
 use isobar_sqlite::set_last_insert_rowid;
@@ -54,7 +52,7 @@ impl Storage {
     }
 
     /// Makes a draft a file, whole and durable, and opens that.
-    pub(in crate::host) fn publish(mut self, name: Option<&str>) -> Result<Self> {
+    pub(in crate::host) fn publish(self, name: Option<&str>) -> Result<Self> {
         let Place::Draft(path) = self.place.clone() else {
             return Err(Error::new(ErrorKind::Internal, "a session object's draft is published once"));
         };
@@ -62,9 +60,7 @@ impl Storage {
         let changes = self.changes.get(&self.connection);
         let rowid = self.connection.last_insert_rowid();
         self.put_metadata("name", name.map(|name| rusqlite::types::Value::from(name.to_owned())))?;
-        self.trusted.store(true, Ordering::Relaxed); // it asks a PRAGMA that the object may not
-        let image = self.connection.serialize("main").map(|image| image.to_vec());
-        let mut image = image.map_err(|error| self.failed(&error))?;
+        let mut image = self.image()?;
         // The file format's versions for writing and reading: 2 is WAL. So the file need not be switched, and synced, again.
         image[18..20].fill(2);
         if let Some(folder) = path.parent() {

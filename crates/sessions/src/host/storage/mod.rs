@@ -288,8 +288,7 @@ impl Storage {
             }
             Authorization::Allow
         }))?;
-        let sql = "SELECT count(*) FROM sqlite_schema WHERE name = '_cf_METADATA'";
-        self.has_metadata.set(connection.query_row(sql, [], |row| row.get::<_, i64>(0))? > 0);
+        self.has_metadata.set(has_table(connection, "_cf_METADATA")?);
         self.trusted.store(false, Ordering::Relaxed);
         Ok(())
     }
@@ -521,4 +520,9 @@ fn in_file(path: &Path, what: &str, error: std::io::Error) -> Error {
         _ => ErrorKind::Storage,
     };
     Error::new(kind, format!("the session object's file {} {what}: {error}", path.display())).with_source(error)
+}
+
+/// Whether a database has a table of this name.
+fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?)", [name], |row| row.get(0))
 }

@@ -19,7 +19,8 @@ use isobar_sqlite::journal::DiskFile;
 use isobar_sqlite::{copy_pages, open_image};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{Place, Storage};
+use super::{Place, Storage, has_table};
+use crate::context::NO_HISTORY;
 use crate::host::disk;
 use crate::host::fault::Fault;
 use crate::host::history::{Histories, kind_of};
@@ -219,7 +220,12 @@ impl Storage {
         let Some(past) = &self.past else { return Ok(()) };
         match &past.place {
             PastPlace::File(past) => {
-                past.times.borrow_mut().push((self.wal.pages(), past.histories.now()));
+                let frames = self.wal.pages();
+                let mut times = past.times.borrow_mut();
+                // A commit without frames of its own has written nothing.
+                if times.last().is_none_or(|(known, _)| *known != frames) {
+                    times.push((frames, past.histories.now()));
+                }
                 if past.since.get().is_none() {
                     past.since.set(Some(Instant::now()));
                 }
@@ -301,9 +307,7 @@ impl Storage {
     }
 
     fn find_metadata(&self) -> Result<()> {
-        let sql = "SELECT count(*) FROM sqlite_schema WHERE name = '_cf_METADATA'";
-        let count: i64 = self.trusted(|connection| connection.query_row(sql, [], |row| row.get(0)))?;
-        self.has_metadata.set(count > 0);
+        self.has_metadata.set(self.trusted(|connection| has_table(connection, "_cf_METADATA"))?);
         Ok(())
     }
 
@@ -316,8 +320,7 @@ impl Storage {
     }
 
     fn required_past(&self) -> Result<&Past> {
-        let message = "this host keeps no history of its objects: open it with HostOptions::with_history";
-        self.past.as_ref().ok_or_else(|| Error::new(ErrorKind::Unsupported, message))
+        self.past.as_ref().ok_or_else(|| Error::new(ErrorKind::Unsupported, NO_HISTORY))
     }
 
     /// The history that is to take what the write-ahead log has. After a failed sync that may be in memory alone: the history would be ahead
@@ -329,7 +332,7 @@ impl Storage {
     }
 
     /// The database as a file.
-    fn image(&self) -> Result<Vec<u8>> {
+    pub(super) fn image(&self) -> Result<Vec<u8>> {
         self.trusted(isobar_sqlite::image_of)
     }
 
@@ -375,8 +378,7 @@ fn file_past(histories: &Arc<Histories>, database: &Path, path: &Path) -> Kept<P
 
 /// When the alarm of a state is due.
 fn due_of(image: &Connection) -> rusqlite::Result<Option<i64>> {
-    let sql = "SELECT count(*) FROM sqlite_schema WHERE name = '_cf_ALARM'";
-    if image.query_row(sql, [], |row| row.get::<_, i64>(0))? == 0 {
+    if !has_table(image, "_cf_ALARM")? {
         return Ok(None); // of an older version
     }
     image.query_row("SELECT due FROM _cf_ALARM", [], |row| row.get(0)).optional()
