@@ -158,7 +158,7 @@ pub trait Database: Queryable {
     /// [`Dialect::Sqlite`] but for `PostgresDatabase`; it is there for layers that write SQL.
     fn dialect(&self) -> Dialect;
 
-    /// Abilities of the backend beyond those of D1's binding.
+    /// Abilities in which the backend may differ from others.
     ///
     /// The answer is the same for as long as the database exists, and asks no one.
     fn capabilities(&self) -> Capabilities;

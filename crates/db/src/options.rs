@@ -16,14 +16,15 @@ pub enum Dialect {
     Postgres,
 }
 
-/// Abilities of a backend beyond those of D1's binding.
+/// Abilities in which backends differ.
 ///
-/// | | local | D1 by its binding | D1 over REST |
-/// |---|---|---|---|
-/// | `row_counts` | with feature `row-counts` | yes | yes |
-/// | `exact_integers` | yes | no | no |
-/// | `export` | yes | no | no |
-/// | `interactive` | yes | no | no |
+/// | | local | Postgres | D1 by its binding | D1 over REST |
+/// |---|---|---|---|---|
+/// | `row_counts` | with feature `row-counts` | no | yes | yes |
+/// | `exact_integers` | yes | yes | no | no |
+/// | `export` | yes | no | no | no |
+/// | `interactive` | yes | yes | no | no |
+/// | `sqlite` | yes | no | yes | yes |
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
@@ -248,6 +249,10 @@ impl Default for InteractiveOptions {
 
 #[cfg(not(target_arch = "wasm32"))]
 impl InteractiveOptions {
+    /// Longest time limit of a transaction.
+    #[cfg(any(feature = "memory", feature = "local", feature = "postgres"))]
+    pub(crate) const LONGEST: Duration = Duration::from_secs(60 * 60);
+
     /// Sets [`time_limit`](Self::time_limit).
     #[must_use]
     pub fn with_time_limit(mut self, limit: Duration) -> Self {
@@ -348,6 +353,12 @@ pub enum Consistency {
 pub struct Bookmark(String);
 
 impl Bookmark {
+    /// A bookmark in D1's form that grows with the time, in microseconds since 1970.
+    #[cfg(all(any(feature = "memory", feature = "local", feature = "postgres"), not(target_arch = "wasm32")))]
+    pub(crate) fn of_time(micros: i64) -> Self {
+        Self(format!("{:08x}-{:08x}-00000000-{:032x}", (micros >> 32) as u32, micros as u32, 0))
+    }
+
     /// A bookmark kept as text; D1 takes any.
     ///
     /// ```

@@ -168,7 +168,7 @@ impl Keyset {
         let (numbered, count) = sql::number_parameters(only);
         let mut parameters = query.parameters().to_vec();
         if parameters.len() != count {
-            let message = "Wrong number of parameter bindings for SQL query.";
+            let message = crate::statement::WRONG_BINDINGS;
             return Err(Error::new(ErrorKind::Sql, message).with_sql(query.sql()));
         }
         let condition = match after {

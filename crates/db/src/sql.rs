@@ -10,6 +10,13 @@ pub use isobar_sqlite::script::{
 
 use crate::{Error, ErrorKind, Result};
 
+/// Returns the statements of D1's `exec`: one on each line that is neither empty nor a comment.
+#[cfg(all(any(feature = "memory", feature = "local", feature = "postgres"), not(target_arch = "wasm32")))]
+pub(crate) fn exec_statements(script: &str) -> Vec<crate::Statement> {
+    let lines = script.trim().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
+    lines.map(|line| crate::Statement::new(line.to_owned())).collect()
+}
+
 /// Words that end a column's type.
 #[cfg(all(any(feature = "memory", feature = "postgres"), not(target_arch = "wasm32")))]
 pub(crate) const BEHIND_TYPE: [&str; 13] = [
@@ -27,6 +34,10 @@ pub(crate) const BEHIND_TYPE: [&str; 13] = [
     "REFERENCES",
     "UNIQUE",
 ];
+
+/// Words of the time in a default.
+#[cfg(all(any(feature = "memory", feature = "postgres"), not(target_arch = "wasm32")))]
+pub(crate) const NOW: [&str; 6] = ["CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "DATETIME", "DATE", "TIME"];
 
 /// Words that begin a constraint of the table. `EXCLUDE` is Postgres'.
 #[cfg(all(any(feature = "memory", feature = "postgres"), not(target_arch = "wasm32")))]

@@ -17,6 +17,9 @@ use crate::{Error, ErrorKind, Result, Value, sql};
 ))]
 pub(crate) const VALUE_COUNTS: usize = 32;
 
+/// D1's words for too few values and for too many.
+pub(crate) const WRONG_BINDINGS: &str = "Wrong number of parameter bindings for SQL query.";
+
 /// SQL with its bound parameters: `?`, `?N`, or names, which D1 fills by position.
 ///
 /// As in D1, the SQL may hold several statements; the parameters belong to the last, and so do the rows.

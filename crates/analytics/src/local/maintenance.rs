@@ -32,7 +32,7 @@ const BATCH_EVENTS: usize = 8 * 1024;
 /// Size in bytes of the events of the log at which a batch is complete.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Fewest rows of a part of a scan on the average: a thread is started for them.
-const PART_ROWS: u64 = 64 * 1024;
+const ROWS_FOR_A_THREAD: u64 = 64 * 1024;
 
 /// Options of [`LocalSink::compact`].
 ///
@@ -318,7 +318,7 @@ impl LocalScan {
         let Snapshot { mut log, columnar, pruned, damage } = self.snapshot;
         log.reverse();
         let rows: u64 = columnar.iter().map(|segment| segment.entry.rows).sum();
-        let count = (rows / PART_ROWS).clamp(1, most.max(1) as u64);
+        let count = (rows / ROWS_FOR_A_THREAD).clamp(1, most.max(1) as u64);
         let empty = |_| LocalBatches {
             folder: self.folder.clone(),
             options: options.clone(),

@@ -68,8 +68,9 @@ fn column(rules: &mut Rules<'_>, tokens: &[Token<'_>]) {
         rules.error(name, &format!("column {}", name.name()), "a column without a type: name one");
     }
     // A time that is text by its default is text in Postgres, too.
+    let mut default = rest.iter().skip_while(|token| !token.is("DEFAULT")).skip(1);
     let is_text =
-        rest.windows(2).any(|two| two[0].is("DEFAULT") && two[1].text.to_ascii_uppercase().starts_with("CURRENT_"));
+        default.find(|token| token.text != "(").is_some_and(|token| sql::NOW.iter().any(|word| token.is(word)));
     for token in declared.iter().filter(|token| !(is_text && token.is("DATETIME"))) {
         if let Some((name, remedy)) = TYPES.iter().find(|(name, _)| token.is(name)) {
             rules.error(token, name, remedy);

@@ -192,10 +192,14 @@ pub fn from_pattern_for(
     })?;
     let matcher = glob.compile_matcher();
     let is_wanted = |name: &str| match dialect::base(name) {
-        Some(base) => matcher.is_match(base),
+        // Those of the folder `postgres` are read already.
+        Some(base) => dialect == Dialect::Postgres && !name.starts_with("postgres/") && matcher.is_match(base),
         None => matcher.is_match(name) && !name.ends_with(DOWN),
     };
-    let mut migrations = dialect::within(folder.as_ref())?;
+    let mut migrations = match dialect {
+        Dialect::Postgres => dialect::within(folder.as_ref())?,
+        Dialect::Sqlite => Vec::new(),
+    };
     let mut folders = vec![(folder.as_ref().to_owned(), String::new())];
     while let Some((folder, prefix)) = folders.pop() {
         for file in std::fs::read_dir(&folder).map_err(|error| failed(&folder, error))? {

@@ -15,10 +15,9 @@ use super::calls::{self, RunsJobs};
 use super::fault::{Failure, Remedy};
 use super::job::Job;
 use super::pool::{Lease, Pool};
-use crate::{Error, ErrorKind, InteractiveTransaction, Operation, QueryResult, Queryable, Result, Statement};
-
-/// Longest time limit of a transaction.
-const LONGEST: Duration = Duration::from_secs(60 * 60);
+use crate::{
+    Error, ErrorKind, InteractiveOptions, InteractiveTransaction, Operation, QueryResult, Queryable, Result, Statement,
+};
 
 /// An open transaction, which is rolled back when this is dropped.
 #[derive(Debug)]
@@ -130,7 +129,7 @@ impl Work<'_> {
 impl Interactive {
     /// Begins a transaction.
     pub(super) async fn begin(pool: &Arc<Pool>, limit: Duration) -> Result<Self> {
-        let limit = limit.min(LONGEST);
+        let limit = limit.min(InteractiveOptions::LONGEST);
         let mut lease = pool.lease().await?;
         let connection = lease.start();
         connection.forget_changes();

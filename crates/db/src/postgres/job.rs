@@ -62,5 +62,5 @@ impl Job {
 
 /// D1's words for too few values and for too many.
 pub(super) fn missing() -> Error {
-    Error::new(ErrorKind::Sql, "Wrong number of parameter bindings for SQL query.")
+    Error::new(ErrorKind::Sql, crate::statement::WRONG_BINDINGS)
 }

@@ -57,7 +57,7 @@ const ATTEMPTS: u32 = 20;
 /// A PostgreSQL database, version 13 or later.
 ///
 /// SQL that is written for SQLite and D1 is translated where its meaning is the same; what would give another result is refused, with its
-/// construct. `d1 lint --for postgres` says so beforehand. A script behind the comment `/* isobar:postgres */` is Postgres' own
+/// construct. `d1 lint --for postgres` names most of it beforehand. A script behind the comment `/* isobar:postgres */` is Postgres' own
 /// and is not translated. Transactions are [serializable](Isolation), as in SQLite; a batch that others overtake runs again.
 ///
 /// ```no_run
@@ -207,8 +207,7 @@ impl Database for PostgresDatabase {
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {
         let start = Instant::now();
-        let lines = script.trim().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
-        let statements: Vec<_> = lines.map(|line| Statement::new(line.to_owned())).collect();
+        let statements = crate::sql::exec_statements(script);
         let count = statements.len();
         let run = calls::statements(self, statements).await;
         run.map_err(|error| error.in_exec(script).during(Operation::Exec))?;
@@ -243,8 +242,7 @@ struct Session {
 
 impl Session {
     fn advance(&self) {
-        let micros = chrono::Utc::now().timestamp_micros();
-        let now = Bookmark::new(format!("{:08x}-{:08x}-00000000-{:032x}", micros >> 32, micros & 0xffff_ffff, 0));
+        let now = Bookmark::of_time(chrono::Utc::now().timestamp_micros());
         let mut seen = self.seen.lock().ignore_poison();
         if seen.as_ref().is_none_or(|seen| *seen < now) {
             *seen = Some(now);

@@ -186,22 +186,24 @@ impl<'r> FromSql<'r> for Raw<'r> {
 /// [`ErrorKind::Decode`] for a type without a text of one form, such as an array.
 pub(super) fn decode(column: &str, of: &Type, raw: &Raw<'_>) -> Result<Value> {
     let Raw(Some(raw)) = *raw else { return Ok(Value::Null) };
-    let of = match of.kind() {
-        Kind::Domain(base) => base,
-        _ => of,
-    };
+    let of = base(of);
     value(of, raw).ok_or_else(|| {
         let message = format!("column {column} has the type {}: cast it to TEXT in the SQL", of.name());
         Error::new(ErrorKind::Decode, message)
     })
 }
 
+/// The type beneath domains.
+fn base(mut of: &Type) -> &Type {
+    while let Kind::Domain(inner) = of.kind() {
+        of = inner;
+    }
+    of
+}
+
 /// Returns whether every value of a type can be decoded. Times may be infinite or out of range.
 pub(super) fn always_decodes(of: &Type) -> bool {
-    let of = match of.kind() {
-        Kind::Domain(base) => base,
-        _ => of,
-    };
+    let of = base(of);
     let known = [
         Type::BOOL,
         Type::INT2,

@@ -135,9 +135,7 @@ impl Engine {
         let now = chrono::Utc::now().timestamp_micros();
         let before = self.shared.position.fetch_max(now, Ordering::SeqCst);
         let position = if before >= now { self.shared.position.fetch_add(1, Ordering::SeqCst) + 1 } else { now };
-        let high = (position >> 32) as u32;
-        let low = position as u32;
-        Bookmark::new(format!("{high:08x}-{low:08x}-00000000-{:032x}", 0))
+        Bookmark::of_time(position)
     }
 
     /// Runs a statement's SQL, of which the last statement has the result.

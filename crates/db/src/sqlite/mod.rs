@@ -277,8 +277,7 @@ impl Database for SqliteDatabase {
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {
         let start = std::time::Instant::now();
-        let lines = script.trim().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
-        let statements: Vec<_> = lines.map(|line| Statement::new(line.to_owned())).collect();
+        let statements = crate::sql::exec_statements(script);
         let count = statements.len();
         self.engine.run(statements).await.map_err(|error| error.in_exec(script).during(Operation::Exec))?;
         Ok(ExecResult::new(count, start.elapsed()))

@@ -46,7 +46,7 @@ impl Query {
         }
         let (numbered, count) = sql::number_parameters(only);
         if count != statement.parameters().len() {
-            return Err(Error::new(ErrorKind::Sql, "Wrong number of parameter bindings for SQL query."));
+            return Err(Error::new(ErrorKind::Sql, crate::statement::WRONG_BINDINGS));
         }
         Ok(Self { statement: statement.rewritten(numbered.into_owned(), statement.parameters().to_vec()) })
     }

@@ -145,6 +145,7 @@ async fn postgres_accepts_what_runs_alike() {
         SELECT 'GLOB json_set(1) \"x\" [y]', ifnull(name, ''), max(score, 1), unixepoch(), json_extract(mail, '$.a'), x'00' FROM users
             WHERE name LIKE ?1 || '%' AND id IS ?2 AND id == 1;
         CREATE TABLE logs (id INTEGER NOT NULL, at DATETIME DEFAULT CURRENT_TIMESTAMP, b BLOB, r DOUBLE) STRICT;
+        CREATE TABLE notes (id INTEGER NOT NULL, at DATETIME NOT NULL DEFAULT (datetime('now')));
         SELECT -9223372036854775808, 0.12345678901234567890;
         CREATE TABLE kept (`key` TEXT PRIMARY KEY) WITHOUT ROWID;";
     assert_eq!(shown(&check(Target::Postgres, script).await), [""; 0]);

@@ -1,7 +1,7 @@
 //! Checksums, status, baseline, drift and files that undo.
 
-use isobar_db::migrations::{Migration, Migrator, State, down_file, from_folder};
-use isobar_db::{Database, ErrorKind, QueryableExt, SqliteDatabase};
+use isobar_db::migrations::{Migration, Migrator, State, down_file, from_folder, from_pattern_for};
+use isobar_db::{Database, Dialect, ErrorKind, QueryableExt, SqliteDatabase};
 
 fn files() -> Vec<Migration> {
     vec![
@@ -144,4 +144,25 @@ fn files_that_undo_are_not_migrations() {
     assert_eq!(down("1_a.sql"), Some(("1_a.sql".to_owned(), "1_a.down.sql".to_owned())));
     assert_eq!(down("2_b.sql"), Some(("2_b.sql".to_owned(), "down/2_b.down.sql".to_owned())));
     assert_eq!(down("3_c.sql"), None);
+}
+
+#[test]
+fn files_for_postgres_are_read_once_and_by_postgres_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["tables", "postgres"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    std::fs::write(folder.path().join("tables/1_users.sql"), "CREATE TABLE users (id INTEGER)").unwrap();
+    let log = folder.path().join("postgres/2_log.postgres.sql");
+    std::fs::write(&log, "CREATE TABLE log (at TIMESTAMPTZ)").unwrap();
+    let names = |dialect| {
+        let files = from_pattern_for(folder.path(), "*/*.sql", dialect)?;
+        let mut names: Vec<_> = files.into_iter().map(|file| file.name).collect();
+        names.sort();
+        Ok::<_, isobar_db::Error>(names)
+    };
+    assert_eq!(names(Dialect::Postgres).unwrap(), ["2_log.sql", "tables/1_users.sql"]);
+    std::fs::write(log, [0xff]).unwrap(); // no text
+    assert_eq!(names(Dialect::Sqlite).unwrap(), ["tables/1_users.sql"]);
+    assert!(names(Dialect::Postgres).is_err());
 }

@@ -19,10 +19,9 @@ use super::{Engine, NO_STATEMENT, route, text_of};
 use crate::sqlite::connection::{AuthorizedConnection, Call, Turn};
 use crate::sqlite::fault;
 use crate::sqlite::lane::{Slot, Waiting, ended};
-use crate::{Error, ErrorKind, InteractiveTransaction, Operation, QueryResult, Queryable, Result, Statement};
-
-/// Longest time limit of a transaction.
-const LONGEST: Duration = Duration::from_secs(60 * 60);
+use crate::{
+    Error, ErrorKind, InteractiveOptions, InteractiveTransaction, Operation, QueryResult, Queryable, Result, Statement,
+};
 
 /// An open transaction, which is rolled back when this is dropped: the thread notices that no call can come any more.
 #[derive(Debug)]
@@ -115,7 +114,7 @@ impl Engine {
                 drop(answer.send(Err(fault::queued_too_long())));
                 return;
             }
-            shared.hold(slot, &call, limit.min(LONGEST), answer);
+            shared.hold(slot, &call, limit.min(InteractiveOptions::LONGEST), answer);
         })?;
         let begun = answered.await;
         drop(waiting);

@@ -18,10 +18,10 @@ use super::shared::{Shared, Standing};
 use crate::sqlite::connection::AuthorizedConnection;
 use crate::sqlite::fault;
 use crate::sqlite::values::to_sql;
+use crate::statement::WRONG_BINDINGS;
 use crate::{Error, ErrorKind, Imported, Meta, QueryResult, Result, Row, Statement, Value, sql};
 
 const ONLY_COMMENTS: &str = "SQL code did not contain a statement.";
-const WRONG_BINDINGS: &str = "Wrong number of parameter bindings for SQL query.";
 const EARLY_PARAMETER: &str =
     "When executing multiple SQL statements in a single call, only the last statement can have parameters.";
 const FORBIDDEN_WRITE: &str = "not authorized: the statement may only read, and would write";

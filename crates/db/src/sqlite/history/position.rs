@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_new_history_follows_bookmarks_of_times_and_earlier_ids() {
         let now = Utc::now().timestamp_micros();
-        let of_time = Bookmark::new(format!("{:08x}-{:08x}-00000000-{:032x}", (now >> 32) as u32, now as u32, 0));
+        let of_time = Bookmark::of_time(now);
         let id = HistoryId::new().unwrap();
         assert!(Position::new(first_generation(), 0).bookmark(id) > of_time);
         std::thread::sleep(std::time::Duration::from_millis(2));
