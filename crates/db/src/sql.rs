@@ -10,13 +10,6 @@ pub use isobar_sqlite::script::{
 
 use crate::{Error, ErrorKind, Result};
 
-/// Returns the statements of D1's `exec`: one on each line that is neither empty nor a comment.
-#[cfg(all(any(feature = "memory", feature = "local", feature = "postgres"), not(target_arch = "wasm32")))]
-pub(crate) fn exec_statements(script: &str) -> Vec<crate::Statement> {
-    let lines = script.trim().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
-    lines.map(|line| crate::Statement::new(line.to_owned())).collect()
-}
-
 /// Words that end a column's type.
 #[cfg(all(any(feature = "memory", feature = "postgres"), not(target_arch = "wasm32")))]
 pub(crate) const BEHIND_TYPE: [&str; 13] = [

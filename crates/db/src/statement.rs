@@ -20,6 +20,13 @@ pub(crate) const VALUE_COUNTS: usize = 32;
 /// D1's words for too few values and for too many.
 pub(crate) const WRONG_BINDINGS: &str = "Wrong number of parameter bindings for SQL query.";
 
+/// Returns the statements of D1's `exec`: one on each line that is neither empty nor a comment.
+#[cfg(all(any(feature = "memory", feature = "local", feature = "postgres"), not(target_arch = "wasm32")))]
+pub(crate) fn of_lines(script: &str) -> Vec<Statement> {
+    let lines = script.trim().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
+    lines.map(|line| Statement::new(line.to_owned())).collect()
+}
+
 /// SQL with its bound parameters: `?`, `?N`, or names, which D1 fills by position.
 ///
 /// As in D1, the SQL may hold several statements; the parameters belong to the last, and so do the rows.

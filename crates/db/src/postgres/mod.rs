@@ -207,7 +207,7 @@ impl Database for PostgresDatabase {
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {
         let start = Instant::now();
-        let statements = crate::sql::exec_statements(script);
+        let statements = crate::statement::of_lines(script);
         let count = statements.len();
         let run = calls::statements(self, statements).await;
         run.map_err(|error| error.in_exec(script).during(Operation::Exec))?;

@@ -277,7 +277,7 @@ impl Database for SqliteDatabase {
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {
         let start = std::time::Instant::now();
-        let statements = crate::sql::exec_statements(script);
+        let statements = crate::statement::of_lines(script);
         let count = statements.len();
         self.engine.run(statements).await.map_err(|error| error.in_exec(script).during(Operation::Exec))?;
         Ok(ExecResult::new(count, start.elapsed()))
